@@ -1,0 +1,119 @@
+//! The contract of an operator. Operators know deltas and ticks; they know nothing of threads, timely or SQL.
+
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
+
+/// One step of a dataflow, on one worker.
+///
+/// The driver calls `on_batch` for each delta of the open tick in any order, then `on_tick` once when all input of the
+/// tick has arrived. Between two `on_tick`s an operator may emit at either call, but after `on_tick` its whole output up
+/// to that tick has been emitted, so that the sum of its deltas is its query over the sum of its inputs. An operator is
+/// not called at ticks that change nothing upstream and where it has no timer due.
+///
+/// An `Err` is a broken invariant or exhausted resource and ends the job. An expression that fails on a row is not
+/// that: it goes to [`Output::row_error`] with the row's weight, and so heals when the row is retracted.
+pub trait Operator: Send {
+    /// Changes that arrive at input `port`, which counts from 0.
+    fn on_batch(&mut self, port: usize, delta: Delta, out: &mut Output) -> Result<()>;
+
+    /// No row older than `watermark` will arrive at `port` any more.
+    fn on_watermark(&mut self, _port: usize, _watermark: EventTime, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// All input of `tick` has arrived.
+    fn on_tick(&mut self, tick: Tick, out: &mut Output) -> Result<()>;
+
+    /// The event time at which the operator wants a tick even without input.
+    fn next_timer(&self) -> Option<EventTime> {
+        None
+    }
+
+    /// Writes the state as of the last tick; called only right after `on_tick`. Stateless operators write nothing.
+    fn snapshot(&mut self, _kind: SnapshotKind, _to: &mut dyn StateWriter) -> Result<()> {
+        Ok(())
+    }
+
+    /// Reads back the part of a snapshot that belongs to `groups`; called once, before any input, and once per
+    /// snapshot when several workers' state is merged into one.
+    fn restore(&mut self, _from: &mut dyn StateReader, _groups: KeyGroupRange) -> Result<()> {
+        Ok(())
+    }
+
+    /// How much the operator keeps.
+    fn state_size(&self) -> StateSize {
+        StateSize::default()
+    }
+}
+
+/// What an operator emits.
+#[derive(Default)]
+pub struct Output {
+    deltas: Vec<Delta>,
+    errors: Vec<RowError>,
+}
+
+/// A row's expression that failed, as often as the row was inserted (`weight > 0`) or retracted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowError {
+    pub error: SqlError,
+    pub weight: i64,
+}
+
+impl Output {
+    /// Passes changes on; empty ones are dropped.
+    pub fn push(&mut self, delta: Delta) {
+        if !delta.is_empty() {
+            self.deltas.push(delta);
+        }
+    }
+
+    /// Reports that a row's expression failed.
+    pub fn row_error(&mut self, error: SqlError, weight: i64) {
+        self.errors.push(RowError { error, weight });
+    }
+
+    /// Takes the deltas emitted so far.
+    pub fn take_deltas(&mut self) -> Vec<Delta> {
+        std::mem::take(&mut self.deltas)
+    }
+
+    /// Takes the row errors reported so far.
+    pub fn take_errors(&mut self) -> Vec<RowError> {
+        std::mem::take(&mut self.errors)
+    }
+
+    /// Whether nothing was emitted.
+    pub fn is_empty(&self) -> bool {
+        self.deltas.is_empty() && self.errors.is_empty()
+    }
+}
+
+/// How much of the state a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// All of it.
+    Full,
+    /// What changed since the snapshot before.
+    Incremental,
+}
+
+/// Where a snapshot goes: named sections of hash-ordered batches.
+pub trait StateWriter {
+    /// Writes rows of the section `name`, whose first column is the UInt64 key hash in ascending order.
+    fn write(&mut self, name: &str, rows: arrow::array::RecordBatch) -> Result<()>;
+}
+
+/// Where a snapshot comes from.
+pub trait StateReader {
+    /// All batches of the section `name`, as they were written.
+    fn read(&mut self, name: &str) -> Result<Vec<arrow::array::RecordBatch>>;
+}
+
+/// How much state an operator keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Rows kept.
+    pub rows: usize,
+    /// Bytes of memory, nearly.
+    pub bytes: usize,
+}

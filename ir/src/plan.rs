@@ -1,0 +1,164 @@
+//! Plan nodes. One `Display` serves EXPLAIN and tests.
+
+use crate::Aggregate;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::physical_expr::PhysicalExpr;
+use millrace_types::RelationId;
+use std::fmt;
+use std::sync::Arc;
+
+/// A scalar expression over the columns of a node's input.
+pub type Expr = Arc<dyn PhysicalExpr>;
+
+/// A node with what is known of its output.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What the node does.
+    pub plan: Plan,
+    /// The columns of its output.
+    pub schema: SchemaRef,
+    /// Whether it never retracts: every weight it emits is positive.
+    pub append_only: bool,
+    /// Columns by which equal rows are on the same worker; `None` when nothing is known. An empty list: all rows are
+    /// on one worker.
+    pub partitioned_by: Option<Vec<usize>>,
+    /// Columns of which no two rows of the maintained output agree, if such are known.
+    pub unique_key: Option<Vec<usize>>,
+}
+
+/// The operators of a dataflow. Between two `Exchange`s they run fused on one worker.
+///
+/// ```text
+///            Aggregate            state: one row per group
+///               |
+///            Exchange             rows of one group meet on one worker
+///               |
+///            Project              stateless
+///               |
+///            Filter               stateless
+///               |
+///            Input bids
+/// ```
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// The changes of a relation. `columns` are those of the relation that the plan reads, in the order of the schema.
+    Input { relation: RelationId, name: String, columns: Vec<usize> },
+    /// Rows known at planning time; inserted once, when the job starts.
+    Values { rows: RecordBatch },
+    /// The rows for which `predicate` is true.
+    Filter { input: Box<Node>, predicate: Expr },
+    /// One expression for each column of the schema.
+    Project { input: Box<Node>, exprs: Vec<Expr> },
+    /// Rows move to the worker that owns the hash of `keys`; none: all to the owner of the empty key's hash.
+    Exchange { input: Box<Node>, keys: Vec<usize> },
+    /// Groups by the columns `keys` of the input, which must be partitioned by (a subset of) them. The schema is the
+    /// keys, in this order, then the aggregates. Without keys there is always exactly one row, also over no input.
+    Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate> },
+    /// Each different row once. The input must be partitioned by (a subset of) its columns.
+    Distinct { input: Box<Node> },
+    /// Pairs of rows; both inputs must be partitioned by the join's keys, in the same order of keys.
+    Join(Box<Join>),
+    /// All rows of all inputs, which share the schema.
+    Union { inputs: Vec<Node> },
+}
+
+/// Which rows without a partner a join keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// None.
+    Inner,
+    /// Those of the left input, with NULLs for the right columns.
+    Left,
+}
+
+/// The two inputs of a join and its condition. The schema of the node is the left columns, then the right ones.
+#[derive(Clone, Debug)]
+pub struct Join {
+    pub kind: JoinKind,
+    pub left: Node,
+    pub right: Node,
+    /// Columns of the left input; equal in number and type to `right_keys`.
+    pub left_keys: Vec<usize>,
+    /// Columns of the right input.
+    pub right_keys: Vec<usize>,
+    /// Whether NULL keys match one another (`IS NOT DISTINCT FROM`); usually they match nothing.
+    pub nulls_match: bool,
+    /// A further condition over the left columns followed by the right ones.
+    pub residual: Option<Expr>,
+}
+
+impl Node {
+    /// The nodes whose output this one reads, left to right.
+    pub fn inputs(&self) -> Vec<&Node> {
+        match &self.plan {
+            Plan::Input { .. } | Plan::Values { .. } => vec![],
+            Plan::Filter { input, .. }
+            | Plan::Project { input, .. }
+            | Plan::Exchange { input, .. }
+            | Plan::Aggregate { input, .. }
+            | Plan::Distinct { input } => vec![input],
+            Plan::Join(join) => vec![&join.left, &join.right],
+            Plan::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
+    /// Every relation that the plan reads, with the columns read, in the order of the plan; a relation read twice
+    /// stands twice.
+    pub fn relations(&self) -> Vec<(RelationId, &[usize])> {
+        match &self.plan {
+            Plan::Input { relation, columns, .. } => vec![(*relation, columns)],
+            _ => self.inputs().into_iter().flat_map(Node::relations).collect(),
+        }
+    }
+
+    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.plan {
+            Plan::Input { name, .. } => {
+                let columns: Vec<_> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+                write!(f, "Input {name} ({})", columns.join(", "))
+            }
+            Plan::Values { rows } => write!(f, "Values ({} rows)", rows.num_rows()),
+            Plan::Filter { predicate, .. } => write!(f, "Filter {predicate}"),
+            Plan::Project { exprs, .. } => write!(f, "Project {}", list(exprs)),
+            Plan::Exchange { keys, .. } if keys.is_empty() => write!(f, "Exchange to one worker"),
+            Plan::Exchange { keys, .. } => write!(f, "Exchange by {}", columns(keys)),
+            Plan::Aggregate { keys, aggregates, .. } => {
+                write!(f, "Aggregate by {} compute {}", columns(keys), list(aggregates))
+            }
+            Plan::Distinct { .. } => write!(f, "Distinct"),
+            Plan::Join(join) => {
+                write!(f, "{:?}Join {} = {}", join.kind, columns(&join.left_keys), columns(&join.right_keys))?;
+                join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))
+            }
+            Plan::Union { .. } => write!(f, "Union"),
+        }
+    }
+
+    fn tree(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
+        write!(f, "{:width$}", "", width = depth * 2)?;
+        self.head(f)?;
+        f.write_str(if self.append_only { " [append-only" } else { " [retracting" })?;
+        if let Some(key) = &self.unique_key {
+            write!(f, ", key {}", columns(key))?;
+        }
+        f.write_str("]\n")?;
+        self.inputs().into_iter().try_for_each(|input| input.tree(f, depth + 1))
+    }
+}
+
+impl fmt::Display for Node {
+    /// An indented tree, root first, a line per node.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.tree(f, 0)
+    }
+}
+
+fn columns(columns: &[usize]) -> String {
+    let names: Vec<_> = columns.iter().map(|column| format!("#{column}")).collect();
+    format!("({})", names.join(", "))
+}
+
+fn list(items: &[impl fmt::Display]) -> String {
+    items.iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
