@@ -1,0 +1,202 @@
+//! The column list of a table or source, with its constraints.
+
+use super::cursor::Cursor;
+use super::failure::Parsed;
+use super::{CheckDefinition, ColumnDefinition, fold, types};
+use millrace_types::{SqlError, SqlState, SqlType};
+use sqlparser::ast::Ident;
+use sqlparser::tokenizer::Token;
+
+/// Postgres's bound on the columns of a table.
+const COLUMNS_MAX: usize = 1_600;
+
+/// What stands in the parentheses after a relation's name.
+#[derive(Default)]
+pub struct Columns {
+    pub columns: Vec<ColumnDefinition>,
+    pub primary_key: Vec<Ident>,
+    pub unique: Vec<Vec<Ident>>,
+    pub checks: Vec<CheckDefinition>,
+    pub not_enforced: bool,
+}
+
+/// `(column, ..., constraint, ...)`, possibly with nothing inside.
+pub fn columns(cursor: &mut Cursor) -> Parsed<Columns> {
+    let mut columns = Columns::default();
+    cursor.expect_token(&Token::LParen)?;
+    if cursor.accept_token(&Token::RParen) {
+        return Ok(columns);
+    }
+    cursor.list(|cursor| columns.element(cursor))?;
+    cursor.expect_token(&Token::RParen)?;
+    if columns.columns.len() > COLUMNS_MAX {
+        let message = format!("tables can have at most {COLUMNS_MAX} columns");
+        return Err(SqlError::new(SqlState::TOO_MANY_COLUMNS, message).into());
+    }
+    columns.check_names()?;
+    Ok(columns)
+}
+
+impl Columns {
+    fn element(&mut self, cursor: &mut Cursor) -> Parsed<()> {
+        if cursor.peeks("watermark for") {
+            return cursor.unsupported("WATERMARK FOR");
+        }
+        if cursor.peeks("like") {
+            return cursor.unsupported("LIKE in a table definition");
+        }
+        let name = self.constraint_name(cursor)?;
+        match cursor.peek_word().as_deref() {
+            Some("primary") if cursor.peeks("primary key") => {
+                cursor.expect("primary key")?;
+                let columns = cursor.parenthesized(Cursor::identifier)?;
+                self.not_enforced |= cursor.accept("not enforced");
+                self.set_primary_key(columns, cursor)
+            }
+            Some("unique") => {
+                cursor.expect("unique")?;
+                let columns = cursor.parenthesized(Cursor::identifier)?;
+                self.not_enforced |= cursor.accept("not enforced");
+                self.unique.push(columns);
+                Ok(())
+            }
+            Some("check") => self.check(cursor, name, None),
+            Some("foreign") if cursor.peeks("foreign key") => cursor.unsupported("FOREIGN KEY"),
+            Some("exclude") if name.is_some() => cursor.unsupported("EXCLUDE"),
+            _ if name.is_some() => cursor.unexpected(),
+            _ => self.column(cursor),
+        }
+    }
+
+    fn constraint_name(&self, cursor: &mut Cursor) -> Parsed<Option<Ident>> {
+        if cursor.accept("constraint") { cursor.identifier().map(Some) } else { Ok(None) }
+    }
+
+    fn set_primary_key(&mut self, columns: Vec<Ident>, cursor: &Cursor) -> Parsed<()> {
+        if !self.primary_key.is_empty() {
+            let error = SqlError::new(
+                SqlState::INVALID_TABLE_DEFINITION,
+                "multiple primary keys for one table are not allowed",
+            );
+            return Err(error.at(cursor.position()).into());
+        }
+        self.primary_key = columns;
+        Ok(())
+    }
+
+    fn check(&mut self, cursor: &mut Cursor, name: Option<Ident>, column: Option<Ident>) -> Parsed<()> {
+        cursor.expect("check")?;
+        cursor.expect_token(&Token::LParen)?;
+        let (_, expression) = cursor.with_text(Cursor::expression)?;
+        cursor.expect_token(&Token::RParen)?;
+        self.checks.push(CheckDefinition { name, column, expression });
+        Ok(())
+    }
+
+    fn column(&mut self, cursor: &mut Cursor) -> Parsed<()> {
+        let name = cursor.identifier()?;
+        let sql_type = column_type(cursor)?;
+        let mut column =
+            ColumnDefinition { name, sql_type, not_null: false, default: None, primary_key: false, unique: false };
+        while self.constraint(cursor, &mut column)? {}
+        self.columns.push(column);
+        Ok(())
+    }
+
+    /// One constraint of a column; false when none comes next.
+    fn constraint(&mut self, cursor: &mut Cursor, column: &mut ColumnDefinition) -> Parsed<bool> {
+        let name = self.constraint_name(cursor)?;
+        let words = [
+            "not null",
+            "null",
+            "default",
+            "primary key",
+            "unique",
+            "not enforced",
+            "collate",
+            "generated",
+            "references",
+            "metadata",
+            "storage",
+        ];
+        if cursor.peeks("check") {
+            self.check(cursor, name, Some(column.name.clone()))?;
+            return Ok(true);
+        }
+        match words.into_iter().find(|words| cursor.peeks(words)) {
+            Some("generated") => return cursor.unsupported("GENERATED columns"),
+            Some("references") => return cursor.unsupported("FOREIGN KEY"),
+            Some("metadata") => return cursor.unsupported("METADATA columns"),
+            Some(words) => cursor.expect(words)?,
+            None if name.is_some() => return cursor.unexpected(),
+            None => return Ok(false),
+        }
+        // The branch is told by the words just stepped over.
+        let previous = cursor.parser.get_current_token().token.to_string().to_lowercase();
+        self.apply(&previous, cursor, column)?;
+        Ok(true)
+    }
+
+    fn apply(&mut self, last_word: &str, cursor: &mut Cursor, column: &mut ColumnDefinition) -> Parsed<()> {
+        match last_word {
+            "key" => {
+                (column.primary_key, column.not_null) = (true, true);
+                self.set_primary_key(vec![column.name.clone()], cursor)?;
+            }
+            "unique" => {
+                column.unique = true;
+                self.unique.push(vec![column.name.clone()]);
+            }
+            "enforced" => self.not_enforced = true,
+            "default" => column.default = Some(default(cursor)?),
+            "collate" => drop(cursor.name()?),
+            "storage" => drop(cursor.identifier()?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Every name once, and keys over columns that are there; keys make their columns NOT NULL.
+    fn check_names(&mut self) -> Parsed<()> {
+        let names: Vec<_> = self.columns.iter().map(|column| fold(&column.name)).collect();
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                let message = format!("column \"{name}\" specified more than once");
+                return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message).into());
+            }
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        for key in self.unique.iter().flatten().chain(&self.primary_key) {
+            if !names.contains(&fold(key)) {
+                let message = format!("column \"{}\" named in key does not exist", fold(key));
+                return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message).at(position(key)).into());
+            }
+        }
+        let key: Vec<_> = self.primary_key.iter().map(fold).collect();
+        for column in self.columns.iter_mut().filter(|column| key.contains(&fold(&column.name))) {
+            (column.primary_key, column.not_null) = (key.len() == 1, true);
+        }
+        Ok(())
+    }
+}
+
+/// The character at which an identifier starts, counted from 1.
+fn position(ident: &Ident) -> usize {
+    ident.span.start.column as usize
+}
+
+/// A type, with its place on errors. Types whose names sqlparser has no modifiers for stay `Custom`.
+pub fn column_type(cursor: &mut Cursor) -> Parsed<SqlType> {
+    let position = cursor.position();
+    let data_type = cursor.parser.parse_data_type()?;
+    Ok(types::sql_type(&data_type).map_err(|error| error.at(position + 1))?)
+}
+
+/// The text of a DEFAULT expression: of higher precedence than what may follow it, as `NOT NULL`.
+fn default(cursor: &mut Cursor) -> Parsed<String> {
+    const ABOVE_IS: u8 = 40;
+    let (_, text) = cursor.with_text(|cursor| Ok(cursor.parser.parse_subexpr(ABOVE_IS)?))?;
+    Ok(text)
+}

@@ -1,0 +1,314 @@
+//! CREATE, DROP, ALTER and COMMENT.
+
+use super::columns::{self, Columns};
+use super::cursor::Cursor;
+use super::failure::Parsed;
+use super::options;
+use super::statement::*;
+use sqlparser::tokenizer::Token;
+
+/// A statement that starts with CREATE.
+pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
+    cursor.expect("create")?;
+    let or_replace = cursor.accept("or replace");
+    let temporary = cursor.accept_one(&["temporary", "temp", "unlogged"]).is_some_and(|word| word != "unlogged");
+    let kinds = [
+        "materialized view",
+        "view",
+        "table",
+        "source",
+        "sink",
+        "schema",
+        "unique index",
+        "index",
+    ];
+    let position = cursor.position();
+    let Some(kind) = cursor.accept_one(&kinds) else {
+        return match cursor.peek_word() {
+            Some(_) if or_replace || temporary => cursor.unexpected(),
+            _ => super::unsupported::create(cursor),
+        };
+    };
+    if or_replace && !kind.ends_with("view") {
+        return Err(super::failure::near(cursor.sql, position + 1).into());
+    }
+    match kind {
+        "materialized view" => materialized_view(cursor, or_replace),
+        "view" => view(cursor, or_replace),
+        "table" => table(cursor, temporary),
+        "source" => source(cursor),
+        "sink" => sink(cursor),
+        "schema" => schema(cursor),
+        index => create_index(cursor, index == "unique index"),
+    }
+}
+
+fn view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name()?;
+    let columns = cursor.column_list()?;
+    options::with(cursor)?;
+    cursor.expect("as")?;
+    let (ast, query) = cursor.with_text(Cursor::query)?;
+    if cursor.peeks("with") {
+        return cursor.unsupported("WITH CHECK OPTION");
+    }
+    Ok(Statement::CreateView(CreateView { name, or_replace, if_not_exists, columns, query, ast }))
+}
+
+fn materialized_view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name()?;
+    let columns = cursor.column_list()?;
+    let options = options::with(cursor)?;
+    cursor.expect("as")?;
+    let (ast, query) = cursor.with_text(Cursor::query)?;
+    emission(cursor)?;
+    if cursor.peeks("with no data") {
+        return cursor.unsupported("WITH NO DATA");
+    }
+    cursor.accept("with data");
+    let view = CreateMaterializedView { name, or_replace, if_not_exists, columns, options, query, ast };
+    Ok(Statement::CreateMaterializedView(view))
+}
+
+/// When the rows of a view appear. Changes at once is what views do.
+fn emission(cursor: &mut Cursor) -> Parsed<()> {
+    cursor.accept("emit changes");
+    if cursor.peeks("emit on window close") || cursor.peeks("emit final") {
+        return cursor.unsupported("EMIT ON WINDOW CLOSE");
+    }
+    Ok(())
+}
+
+fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name()?;
+    // `CREATE TABLE t [(a, b)] AS query` gives names without types.
+    let named_only = matches!(
+        (&cursor.parser.peek_token_ref().token, &cursor.parser.peek_nth_token_ref(2).token),
+        (Token::LParen, Token::Comma | Token::RParen)
+    ) && cursor.parser.peek_nth_token_ref(1).token != Token::RParen;
+    if named_only || cursor.peeks("as") || cursor.peeks("with") {
+        return table_as(cursor, name, if_not_exists, temporary);
+    }
+    let columns = columns::columns(cursor)?;
+    refuse_clauses(cursor)?;
+    let mut on_conflict = conflict_behavior(cursor)?;
+    let mut options = options::with(cursor)?;
+    options::format_clause(cursor, &mut options)?;
+    if on_conflict == ConflictBehavior::Error {
+        on_conflict = conflict_behavior(cursor)?;
+    }
+    refuse_clauses(cursor)?;
+    let Columns { columns, primary_key, unique, checks, not_enforced } = columns;
+    Ok(Statement::CreateTable(CreateTable {
+        name,
+        if_not_exists,
+        temporary,
+        columns,
+        primary_key,
+        unique,
+        checks,
+        options,
+        on_conflict,
+        not_enforced,
+    }))
+}
+
+/// Clauses after a table's columns that are understood and not supported.
+fn refuse_clauses(cursor: &mut Cursor) -> Parsed<()> {
+    refuse_include(cursor)?;
+    for (words, name) in [
+        ("inherits", "INHERITS"),
+        ("partition by", "PARTITION BY in CREATE TABLE"),
+        ("from", "CREATE TABLE ... FROM a source"),
+        ("on commit", "ON COMMIT"),
+    ] {
+        if cursor.peeks(words) {
+            return cursor.unsupported(name);
+        }
+    }
+    if cursor.accept("tablespace") {
+        cursor.identifier()?;
+    }
+    Ok(())
+}
+
+fn refuse_include(cursor: &mut Cursor) -> Parsed<()> {
+    if cursor.peeks("include") { cursor.unsupported("INCLUDE of metadata columns") } else { Ok(()) }
+}
+
+fn conflict_behavior(cursor: &mut Cursor) -> Parsed<ConflictBehavior> {
+    if !cursor.accept("on conflict") {
+        return Ok(ConflictBehavior::Error);
+    }
+    match cursor.accept_one(&["overwrite", "do nothing", "do update"]) {
+        Some("overwrite") => {
+            if cursor.peeks("with version column") {
+                return cursor.unsupported("WITH VERSION COLUMN");
+            }
+            Ok(ConflictBehavior::Overwrite)
+        }
+        Some("do nothing") => Ok(ConflictBehavior::DoNothing),
+        Some(_) => cursor.unsupported("ON CONFLICT DO UPDATE IF NOT NULL"),
+        None => cursor.unexpected(),
+    }
+}
+
+fn table_as(
+    cursor: &mut Cursor,
+    name: sqlparser::ast::ObjectName,
+    if_not_exists: bool,
+    temporary: bool,
+) -> Parsed<Statement> {
+    let columns = cursor.column_list()?;
+    let options = options::with(cursor)?;
+    if cursor.peeks("on commit") {
+        return cursor.unsupported("ON COMMIT");
+    }
+    cursor.expect("as")?;
+    let query = cursor.query()?;
+    let with_data = !cursor.accept("with no data");
+    cursor.accept("with data");
+    let table = CreateTableAs { name, if_not_exists, temporary, columns, query, options, with_data };
+    Ok(Statement::CreateTableAs(table))
+}
+
+fn source(cursor: &mut Cursor) -> Parsed<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name()?;
+    let columns = match cursor.parser.peek_token_ref().token {
+        Token::LParen => columns::columns(cursor)?,
+        _ => Columns::default(),
+    };
+    refuse_include(cursor)?;
+    let mut options = options::with(cursor)?;
+    options::format_clause(cursor, &mut options)?;
+    if let Some(check) = columns.checks.first() {
+        return cursor.unsupported(format!("CHECK ({}) on a source", check.expression));
+    }
+    let Columns { columns, primary_key, .. } = columns;
+    Ok(Statement::CreateSource(CreateSource { name, if_not_exists, columns, primary_key, options }))
+}
+
+fn sink(cursor: &mut Cursor) -> Parsed<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name()?;
+    let from = if cursor.accept("from") {
+        SinkInput::Relation(cursor.name()?)
+    } else {
+        cursor.expect("as")?;
+        let (ast, query) = cursor.with_text(Cursor::query)?;
+        SinkInput::Query { query, ast }
+    };
+    let mut options = options::with(cursor)?;
+    options::format_clause(cursor, &mut options)?;
+    Ok(Statement::CreateSink(CreateSink { name, if_not_exists, from, options }))
+}
+
+fn schema(cursor: &mut Cursor) -> Parsed<Statement> {
+    let if_not_exists = cursor.if_not_exists();
+    let name = cursor.name()?;
+    if cursor.accept("authorization") {
+        cursor.identifier()?;
+    }
+    Ok(Statement::CreateSchema { name, if_not_exists })
+}
+
+fn create_index(cursor: &mut Cursor, unique: bool) -> Parsed<Statement> {
+    cursor.accept("concurrently");
+    let if_not_exists = cursor.if_not_exists();
+    let name = if cursor.peeks("on") { None } else { Some(cursor.name()?) };
+    cursor.expect("on")?;
+    let table = cursor.name()?;
+    if cursor.accept("using") {
+        cursor.identifier()?;
+    }
+    let keys = cursor.parenthesized(|cursor| {
+        let key = cursor.expression()?;
+        cursor.accept_one(&["asc", "desc"]);
+        cursor.accept_one(&["nulls first", "nulls last"]);
+        Ok(key)
+    })?;
+    let include = if cursor.accept("include") { cursor.column_list()? } else { vec![] };
+    options::with(cursor)?;
+    if cursor.peeks("where") {
+        return cursor.unsupported("a partial index");
+    }
+    Ok(Statement::CreateIndex(CreateIndex { name, table, unique, if_not_exists, keys, include }))
+}
+
+/// The kinds that DROP and ALTER know, as words.
+const KINDS: [(&str, ObjectKind); 7] = [
+    ("materialized view", ObjectKind::MaterializedView),
+    ("view", ObjectKind::View),
+    ("table", ObjectKind::Table),
+    ("source", ObjectKind::Source),
+    ("sink", ObjectKind::Sink),
+    ("index", ObjectKind::Index),
+    ("schema", ObjectKind::Schema),
+];
+
+/// The kind of thing named by the words that come next.
+pub fn kind(cursor: &mut Cursor) -> Option<ObjectKind> {
+    KINDS.iter().find(|(words, _)| cursor.accept(words)).map(|(_, kind)| *kind)
+}
+
+/// A statement that starts with DROP.
+pub fn drop(cursor: &mut Cursor) -> Parsed<Statement> {
+    cursor.expect("drop")?;
+    let Some(kind) = kind(cursor) else { return super::unsupported::drop(cursor) };
+    cursor.accept("concurrently");
+    let if_exists = cursor.accept("if exists");
+    let names = cursor.names()?;
+    let cascade = cascade(cursor);
+    Ok(match kind {
+        ObjectKind::Schema => Statement::DropSchema { names, if_exists, cascade },
+        _ => Statement::Drop(Drop { kind, names, if_exists, cascade }),
+    })
+}
+
+/// CASCADE, or RESTRICT, which is what is done without a word.
+pub fn cascade(cursor: &mut Cursor) -> bool {
+    let cascade = cursor.accept("cascade");
+    cursor.accept("restrict");
+    cascade
+}
+
+/// A statement that starts with ALTER: renaming, and the little that common tools need besides.
+pub fn alter(cursor: &mut Cursor) -> Parsed<Statement> {
+    cursor.expect("alter")?;
+    let Some(kind) = kind(cursor) else { return super::unsupported::alter(cursor) };
+    let if_exists = cursor.accept("if exists");
+    cursor.accept("only");
+    let name = cursor.name()?;
+    let action = if cursor.accept("rename to") {
+        AlterAction::RenameTo(cursor.identifier()?)
+    } else if cursor.accept("rename") {
+        cursor.accept("column");
+        let from = cursor.identifier()?;
+        cursor.expect("to")?;
+        AlterAction::RenameColumn { from, to: cursor.identifier()? }
+    } else if cursor.accept("owner to") {
+        AlterAction::OwnerTo(cursor.identifier()?)
+    } else if cursor.accept("add primary key") {
+        AlterAction::AddPrimaryKey(cursor.parenthesized(Cursor::identifier)?)
+    } else {
+        let action = cursor.peek_word().unwrap_or_default().to_uppercase();
+        return cursor.unsupported(format!("ALTER ... {action}"));
+    };
+    Ok(Statement::Alter(Alter { kind, name, if_exists, action }))
+}
+
+/// `COMMENT ON kind name IS text`
+pub fn comment(cursor: &mut Cursor) -> Parsed<Statement> {
+    cursor.expect("comment on")?;
+    let kinds =
+        ["materialized view", "view", "table", "source", "sink", "index", "schema", "column", "database", "function"];
+    let Some(kind) = cursor.accept_one(&kinds) else { return cursor.unexpected() };
+    let name = cursor.name()?;
+    cursor.expect("is")?;
+    let text = if cursor.accept("null") { None } else { Some(cursor.string()?) };
+    Ok(Statement::Comment(Comment { kind: kind.to_owned(), name, text }))
+}

@@ -1,0 +1,410 @@
+//! The statements.
+
+use millrace_types::SqlType;
+use sqlparser::ast::{self, Ident, ObjectName, Query};
+
+/// One SQL statement. Names are as written: [`name_parts`](super::name_parts) folds them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Statement {
+    Query(Box<Query>),
+    Explain(Explain),
+    Insert(Box<ast::Insert>),
+    Update(Box<ast::Update>),
+    Delete(Box<ast::Delete>),
+    Truncate(Truncate),
+    Copy(Copy),
+    CreateTable(CreateTable),
+    CreateTableAs(CreateTableAs),
+    CreateSource(CreateSource),
+    CreateView(CreateView),
+    CreateMaterializedView(CreateMaterializedView),
+    CreateSink(CreateSink),
+    CreateSchema { name: ObjectName, if_not_exists: bool },
+    DropSchema { names: Vec<ObjectName>, if_exists: bool, cascade: bool },
+    CreateIndex(CreateIndex),
+    Drop(Drop),
+    Comment(Comment),
+    Alter(Alter),
+    /// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name`
+    Refresh { name: ObjectName, concurrently: bool },
+    /// BEGIN or START TRANSACTION.
+    Begin(TransactionModes),
+    Commit { chain: bool },
+    Rollback { chain: bool },
+    Savepoint(Ident),
+    Release(Ident),
+    RollbackTo(Ident),
+    Set(Set),
+    /// `SET TRANSACTION modes`
+    SetTransaction(TransactionModes),
+    /// `SET SESSION CHARACTERISTICS AS TRANSACTION modes`
+    SetSessionCharacteristics(TransactionModes),
+    Reset(String),
+    ResetAll,
+    /// `SHOW name`: the value of a setting, `SHOW ALL` with the name `all`.
+    Show(String),
+    ShowObjects(ShowObjects),
+    /// `SHOW CREATE kind name`; no kind: whatever has the name.
+    ShowCreate { kind: Option<ObjectKind>, name: ObjectName },
+    /// `SHOW COLUMNS FROM name`
+    ShowColumns(ObjectName),
+    Prepare(Prepare),
+    Execute { name: Ident, parameters: Vec<ast::Expr> },
+    /// `DEALLOCATE name`; `None` for ALL.
+    Deallocate(Option<Ident>),
+    Declare(Declare),
+    Fetch(Fetch),
+    /// `CLOSE name`; `None` for ALL.
+    Close(Option<Ident>),
+    Discard(Discard),
+    Subscribe(Subscribe),
+    Listen(Ident),
+    Notify { channel: Ident, payload: Option<String> },
+    /// `UNLISTEN channel`; `None` for `*`.
+    Unlisten(Option<Ident>),
+    /// Reads are always strict, so that there is nothing to wait for.
+    Flush,
+    /// As `Flush`.
+    Wait,
+    Checkpoint,
+    CancelJob(u64),
+    /// Accepted and without effect.
+    Analyze,
+    /// Accepted and without effect.
+    Vacuum,
+}
+
+/// `EXPLAIN`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explain {
+    pub analyze: bool,
+    pub verbose: bool,
+    /// The other options as `(name, value)` in lowercase: `format`, `state`, `changelog` ...; `true` without a value.
+    pub options: Vec<(String, String)>,
+    pub target: ExplainTarget,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExplainTarget {
+    Statement(Box<Statement>),
+    /// `EXPLAIN [MATERIALIZED] VIEW name`: how it is kept up to date.
+    Relation(ObjectName),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Truncate {
+    pub tables: Vec<ObjectName>,
+    pub cascade: bool,
+}
+
+/// `COPY`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copy {
+    pub target: CopyTarget,
+    pub direction: CopyDirection,
+    pub options: CopyOptions,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum CopyTarget {
+    /// A relation and some of its columns; no columns: all.
+    Table { name: ObjectName, columns: Vec<Ident> },
+    Query(Box<Query>),
+    Subscribe(Subscribe),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyDirection {
+    FromStdin,
+    ToStdout,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    /// Between columns: tab in text, comma in CSV unless said.
+    pub delimiter: char,
+    /// What stands for NULL: `\N` in text, nothing in CSV unless said.
+    pub null: String,
+    pub header: bool,
+    /// CSV only.
+    pub quote: char,
+    /// CSV only.
+    pub escape: char,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+/// One column of a table or source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnDefinition {
+    pub name: Ident,
+    pub sql_type: SqlType,
+    pub not_null: bool,
+    /// The text of the expression.
+    pub default: Option<String>,
+    pub primary_key: bool,
+    pub unique: bool,
+}
+
+/// A CHECK constraint of a column or table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckDefinition {
+    /// As written, if written.
+    pub name: Option<Ident>,
+    /// The column at whose definition it stands, if at one.
+    pub column: Option<Ident>,
+    /// The text of the expression.
+    pub expression: String,
+}
+
+/// What a table does with a row whose key is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConflictBehavior {
+    /// `23505`, as Postgres.
+    #[default]
+    Error,
+    /// The new row replaces the old one.
+    Overwrite,
+    /// The old row stays.
+    DoNothing,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTable {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub temporary: bool,
+    pub columns: Vec<ColumnDefinition>,
+    /// The columns of the primary key, from wherever they were written; empty for none.
+    pub primary_key: Vec<Ident>,
+    /// The columns of each UNIQUE constraint.
+    pub unique: Vec<Vec<Ident>>,
+    pub checks: Vec<CheckDefinition>,
+    /// `WITH (...)` and FORMAT .. ENCODE; keys in lowercase unless quoted.
+    pub options: Vec<(String, String)>,
+    pub on_conflict: ConflictBehavior,
+    /// Whether a key says NOT ENFORCED: it is enforced anyway, which deserves a notice.
+    pub not_enforced: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateTableAs {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub temporary: bool,
+    pub columns: Vec<Ident>,
+    pub query: Box<Query>,
+    pub options: Vec<(String, String)>,
+    pub with_data: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSource {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub columns: Vec<ColumnDefinition>,
+    pub primary_key: Vec<Ident>,
+    pub options: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateView {
+    pub name: ObjectName,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    /// Names for the first columns of the query.
+    pub columns: Vec<Ident>,
+    /// The text of the query.
+    pub query: String,
+    pub ast: Box<Query>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateMaterializedView {
+    pub name: ObjectName,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    pub columns: Vec<Ident>,
+    pub options: Vec<(String, String)>,
+    /// The text of the query.
+    pub query: String,
+    pub ast: Box<Query>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSink {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub from: SinkInput,
+    pub options: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkInput {
+    Relation(ObjectName),
+    Query { query: String, ast: Box<Query> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateIndex {
+    /// `None` where the name is made from the table and its columns.
+    pub name: Option<ObjectName>,
+    pub table: ObjectName,
+    pub unique: bool,
+    pub if_not_exists: bool,
+    /// The text of each key, a column or an expression.
+    pub keys: Vec<ast::Expr>,
+    pub include: Vec<Ident>,
+}
+
+/// The kinds of things that have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    Table,
+    Source,
+    View,
+    MaterializedView,
+    Sink,
+    Index,
+    Schema,
+    Function,
+    Job,
+    Database,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drop {
+    pub kind: ObjectKind,
+    pub names: Vec<ObjectName>,
+    pub if_exists: bool,
+    pub cascade: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comment {
+    /// What it is about, in the words of the statement: `table`, `column` ...
+    pub kind: String,
+    pub name: ObjectName,
+    /// `None` takes the comment away.
+    pub text: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alter {
+    pub kind: ObjectKind,
+    pub name: ObjectName,
+    pub if_exists: bool,
+    pub action: AlterAction,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AlterAction {
+    RenameTo(Ident),
+    RenameColumn { from: Ident, to: Ident },
+    AddPrimaryKey(Vec<Ident>),
+    /// Accepted and without effect: there is one owner.
+    OwnerTo(Ident),
+}
+
+/// What BEGIN and SET TRANSACTION say; `None` where they say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransactionModes {
+    /// In lowercase: `serializable`, `repeatable read` ...
+    pub isolation: Option<String>,
+    pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Until the end of the transaction.
+    pub local: bool,
+    /// In lowercase.
+    pub name: String,
+    /// `None` for DEFAULT.
+    pub values: Option<Vec<String>>,
+}
+
+/// `SHOW kind [FROM schema] [LIKE pattern]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShowObjects {
+    pub kind: ObjectKind,
+    pub schema: Option<Ident>,
+    pub like: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepare {
+    pub name: Ident,
+    /// The types given for the first parameters.
+    pub types: Vec<SqlType>,
+    pub statement: Box<Statement>,
+    /// The text of the statement.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declare {
+    pub name: Ident,
+    pub binary: bool,
+    pub scroll: bool,
+    /// WITH HOLD: the cursor outlives its transaction.
+    pub hold: bool,
+    pub source: CursorSource,
+    /// The text of the query or subscription.
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum CursorSource {
+    Query(Box<Query>),
+    Subscribe(Subscribe),
+}
+
+/// `FETCH` and, when `skip`, `MOVE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub cursor: Ident,
+    pub direction: FetchDirection,
+    pub options: Vec<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchDirection {
+    /// The next rows; negative: backwards.
+    Forward(i64),
+    All,
+    First,
+    Last,
+    Prior,
+    Absolute(i64),
+    Relative(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discard {
+    All,
+    Plans,
+    Sequences,
+    Temporary,
+}
+
+/// `SUBSCRIBE`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscribe {
+    pub target: SubscribeTarget,
+    /// `snapshot`, `progress` ...; `true` without a value.
+    pub options: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SubscribeTarget {
+    Relation(ObjectName),
+    Query { query: String, ast: Box<Query> },
+}

@@ -1,0 +1,100 @@
+//! Text into tokens that know at which character they start.
+
+use millrace_types::{Result, SqlError, SqlState};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError};
+
+/// Characters before each line of a text: turns the tokeniser's lines and columns into character positions.
+struct Lines(Vec<u64>);
+
+impl Lines {
+    fn of(sql: &str) -> Lines {
+        let mut starts = vec![0];
+        starts.extend(sql.chars().zip(1..).filter(|(c, _)| *c == '\n').map(|(_, after)| after));
+        Lines(starts)
+    }
+
+    /// The character at a location, counted from 1.
+    fn position(&self, location: Location) -> u64 {
+        let line = location.line.saturating_sub(1) as usize;
+        self.0.get(line).copied().unwrap_or(0) + location.column
+    }
+}
+
+/// The tokens of a text. Their spans say line 1 and, as the column, the number of the character counted from 1: so
+/// spans in the syntax tree and in the parser's messages are positions as Postgres counts them.
+///
+/// # Errors
+/// `42601` where a quote, a comment or an operator does not end.
+pub fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
+    let lines = Lines::of(sql);
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| unfinished(error, &lines, sql))?;
+    for token in &mut tokens {
+        let place = |location| Location { line: 1, column: lines.position(location) };
+        token.span = Span { start: place(token.span.start), end: place(token.span.end) };
+    }
+    Ok(tokens)
+}
+
+fn unfinished(error: TokenizerError, lines: &Lines, sql: &str) -> SqlError {
+    let position = (lines.position(error.location) as usize).max(1);
+    let what = match error.message.as_str() {
+        message if message.contains("dollar-quoted") => "unterminated dollar-quoted string",
+        message if message.contains("string literal") => "unterminated quoted string",
+        message if message.contains("close delimiter") => "unterminated quoted identifier",
+        message if message.contains("comment") => "unterminated /* comment",
+        _ => "syntax error",
+    };
+    let rest: String = sql.chars().skip(position - 1).take(100).collect();
+    SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} at or near \"{rest}\"")).at(position)
+}
+
+/// The statements of a text with the number of characters before each; see [`super::split`].
+pub fn statements(sql: &str) -> Result<Vec<(usize, String)>> {
+    let tokens = tokenize(sql)?;
+    let is_separator = |token: &TokenWithSpan| token.token == Token::SemiColon;
+    let mut statements = vec![];
+    let mut characters = Characters::of(sql);
+    for run in tokens.split(is_separator) {
+        let is_text = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
+        let Some(first) = run.iter().find(is_text) else { continue };
+        let last = run.iter().rfind(is_text).unwrap_or(first);
+        let (start, end) = (first.span.start.column as usize - 1, last.span.end.column as usize - 1);
+        statements.push((start, characters.slice(start, end).to_owned()));
+    }
+    Ok(statements)
+}
+
+/// Slices of a text by growing character positions, in one pass over it.
+struct Characters<'a> {
+    text: &'a str,
+    character: usize,
+    byte: usize,
+}
+
+impl<'a> Characters<'a> {
+    fn of(text: &'a str) -> Characters<'a> {
+        Characters { text, character: 0, byte: 0 }
+    }
+
+    fn seek(&mut self, character: usize) -> usize {
+        let ahead = character.saturating_sub(self.character);
+        let rest = &self.text[self.byte..];
+        self.byte += rest.char_indices().nth(ahead).map_or(rest.len(), |(byte, _)| byte);
+        self.character += ahead;
+        self.byte
+    }
+
+    fn slice(&mut self, start: usize, end: usize) -> &'a str {
+        let start = self.seek(start);
+        let end = self.seek(end);
+        &self.text[start..end]
+    }
+}
+
+/// The characters `start..end` of a text, counted from 0.
+pub fn slice(sql: &str, start: usize, end: usize) -> &str {
+    Characters::of(sql).slice(start, end)
+}

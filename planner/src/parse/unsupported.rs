@@ -1,0 +1,97 @@
+//! Statements that are understood and not supported: each is refused by its name, some with an alternative.
+
+use super::cursor::Cursor;
+use super::failure::Parsed;
+use super::statement::Statement;
+use millrace_types::SqlError;
+
+/// Statements by their first words, what they are called, and what to do instead.
+const STATEMENTS: &[(&str, &str, Option<&str>)] = &[
+    ("merge", "MERGE", Some("Use INSERT ... ON CONFLICT.")),
+    ("grant", "GRANT", None),
+    ("revoke", "REVOKE", None),
+    ("do", "DO", None),
+    ("call", "CALL", None),
+    ("lock", "LOCK", Some("Transactions are strict serializable without locks.")),
+    ("cluster", "CLUSTER", None),
+    ("reindex", "REINDEX", None),
+    ("restore", "RESTORE FROM SNAPSHOT", None),
+    ("pause", "PAUSE", None),
+    ("resume", "RESUME", None),
+    ("acknowledge", "ACKNOWLEDGE", None),
+    ("move", "MOVE", Some("Use FETCH and leave the rows out.")),
+];
+
+/// What CREATE, DROP and ALTER know by name only.
+const OBJECTS: &[(&str, &str)] = &[
+    ("function", "FUNCTION"),
+    ("aggregate", "AGGREGATE"),
+    ("procedure", "PROCEDURE"),
+    ("trigger", "TRIGGER"),
+    ("subscription", "SUBSCRIPTION"),
+    ("snapshot", "SNAPSHOT"),
+    ("connection", "CONNECTION"),
+    ("secret", "SECRET"),
+    ("sequence", "SEQUENCE"),
+    ("type", "TYPE"),
+    ("domain", "DOMAIN"),
+    ("role", "ROLE"),
+    ("user", "USER"),
+    ("group", "GROUP"),
+    ("database", "DATABASE"),
+    ("extension", "EXTENSION"),
+    ("foreign", "FOREIGN TABLE"),
+    ("publication", "PUBLICATION"),
+    ("rule", "RULE"),
+    ("policy", "POLICY"),
+    ("operator", "OPERATOR"),
+    ("cast", "CAST"),
+    ("collation", "COLLATION"),
+    ("statistics", "STATISTICS"),
+    ("tablespace", "TABLESPACE"),
+    ("language", "LANGUAGE"),
+    ("server", "SERVER"),
+    ("system", "SYSTEM"),
+    ("default", "DEFAULT PRIVILEGES"),
+    ("stream", "STREAM"),
+    ("recursive", "RECURSIVE VIEW"),
+];
+
+/// Refuses a statement that is known and not supported.
+pub fn refuse_statement(cursor: &Cursor) -> Parsed<()> {
+    let Some(word) = cursor.peek_word() else { return Ok(()) };
+    match STATEMENTS.iter().find(|(words, ..)| *words == word) {
+        Some((_, name, hint)) => {
+            let error = SqlError::unsupported(name).at(cursor.position() + 1);
+            Err(hint.map_or(error.clone(), |hint| error.with_hint(hint)).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses what CREATE does not create.
+pub fn create(cursor: &Cursor) -> Parsed<Statement> {
+    refuse(cursor, "CREATE")
+}
+
+/// Refuses what DROP does not drop.
+pub fn drop(cursor: &Cursor) -> Parsed<Statement> {
+    refuse(cursor, "DROP")
+}
+
+/// Refuses what ALTER does not alter.
+pub fn alter(cursor: &Cursor) -> Parsed<Statement> {
+    refuse(cursor, "ALTER")
+}
+
+fn refuse(cursor: &Cursor, verb: &str) -> Parsed<Statement> {
+    let word = cursor.peek_word().unwrap_or_default();
+    match OBJECTS.iter().find(|(words, _)| *words == word) {
+        Some((_, "STREAM")) => Err(SqlError::unsupported(format!("{verb} STREAM"))
+            .with_hint("Use CREATE SOURCE for a stream that is read and CREATE MATERIALIZED VIEW for one that is computed.")
+            .at(cursor.position() + 1)
+            .into()),
+        Some((_, name)) => cursor.unsupported(format!("{verb} {name}")),
+        None => cursor.unexpected(),
+    }
+}
