@@ -1,1 +1,16 @@
+//! Runs sqllogictest suites against a real server, each in several modes. Only a Postgres client: it knows nothing of
+//! the server but its command line and its protocol.
+//!
+//! A suite says what each SELECT answers. In the mode *ad hoc* it is run as it stands. In the other modes it is made
+//! into a materialized view, and the view must answer the same: made before the data comes, after it, while all rows
+//! are deleted and inserted again, and across `kill -9`. At the end of a suite every view must still equal its query.
 
+mod client;
+mod mode;
+mod server;
+mod suite;
+
+pub use client::{Client, Failure};
+pub use mode::Mode;
+pub use server::Server;
+pub use suite::{Outcome, run};

@@ -1,0 +1,168 @@
+//! Configuration: flags, then `MILLRACE_*` variables, then a TOML file, then defaults. Each setting has one name
+//! everywhere: `--data-dir`, `MILLRACE_DATA_DIR`, `data-dir`.
+
+use clap::Parser;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use millrace_types::{Result, SqlError, SqlState};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A streaming SQL database: every view always right, served to any Postgres client.
+#[derive(Clone, Debug, Default, Parser, Serialize, Deserialize)]
+#[command(name = "millrace", version, about)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Flags {
+    /// Read settings from this TOML file; its keys are the names of these flags.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+
+    /// Address and port for Postgres clients [default: 127.0.0.1:7432]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<String>,
+
+    /// Folder that holds everything durable; it is made if missing [default: ./data]
+    #[arg(long, value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_dir: Option<PathBuf>,
+
+    /// Threads that maintain views [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workers: Option<usize>,
+
+    /// Threads that run queries [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_threads: Option<usize>,
+
+    /// Memory that queries may use, in MiB; a query that needs more fails [default: 1024]
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query_memory_mib: Option<usize>,
+
+    /// Sessions at the same time [default: 100]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_connections: Option<usize>,
+
+    /// What is logged: a level, or levels by module as in `info,millrace_wire=debug` [default: info]
+    #[arg(long, value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<String>,
+
+    /// Log lines for people or as JSON [default: text] [possible values: text, json]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_format: Option<LogFormat>,
+
+    /// Accept clients from other machines although nobody is asked for a password
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    trust_network: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The settings in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub workers: usize,
+    pub query_threads: usize,
+    pub query_memory_mib: usize,
+    pub max_connections: usize,
+    pub log: String,
+    pub log_format: LogFormat,
+    pub trust_network: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7432)),
+            data_dir: PathBuf::from("./data"),
+            workers: processors,
+            query_threads: processors,
+            query_memory_mib: 1024,
+            max_connections: 100,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            trust_network: false,
+        }
+    }
+}
+
+impl Config {
+    /// The settings that the command line, the environment and the file named by `--config` or `MILLRACE_CONFIG` give.
+    /// Ends the process after `--help` and `--version`.
+    ///
+    /// # Errors
+    /// `F0000` naming the setting that has no sense.
+    pub fn load() -> Result<Config> {
+        let flags = Flags::parse();
+        let file = flags.config.clone().or_else(|| std::env::var_os("MILLRACE_CONFIG").map(PathBuf::from));
+        let mut figment = Figment::from(Serialized::defaults(Config::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed("MILLRACE_").ignore(&["config"]).map(|key| key.as_str().replace('_', "-").into());
+        let config: Config = figment
+            .merge(environment)
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(|error| SqlError::new(SqlState::CONFIG_FILE_ERROR, format!("invalid configuration: {error}")))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let invalid = |message: String| Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message));
+        if !(1..=1024).contains(&self.workers) {
+            return invalid(format!("workers must be between 1 and 1024, not {}", self.workers));
+        }
+        if self.query_threads == 0 || self.max_connections == 0 || self.query_memory_mib == 0 {
+            return invalid("query-threads, query-memory-mib and max-connections must be at least 1".to_owned());
+        }
+        if !self.listen.ip().is_loopback() && !self.trust_network {
+            let message = format!("refusing to listen on {}: clients of other machines would not be asked for a password", self.listen);
+            return Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message)
+                .with_hint("Listen on 127.0.0.1, or add --trust-network if only trusted machines reach this address."));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_is_open_without_being_asked_for() {
+        let open = Config { listen: SocketAddr::from(([0, 0, 0, 0], 7432)), ..Config::default() };
+        assert!(open.check().is_err());
+        assert!(Config { trust_network: true, ..open }.check().is_ok());
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn every_flag_is_a_setting_of_the_same_name() {
+        let flags = Flags::parse_from(["millrace", "--listen", "127.0.0.1:1", "--data-dir", "d", "--workers", "3"]);
+        let config: Config =
+            Figment::from(Serialized::defaults(Config::default())).merge(Serialized::defaults(flags)).extract().unwrap();
+        assert_eq!((config.listen.port(), config.workers, config.data_dir), (1, 3, PathBuf::from("d")));
+        assert_eq!(config.max_connections, 100);
+    }
+}

@@ -1,0 +1,370 @@
+//! The clock: one thread that opens, bounds and publishes ticks.
+//!
+//! ```text
+//!   commits --+
+//!   chunks ---+--> one tick --> engine ----+
+//!             |        |                   +--> publish --> answer the commits, feed sinks and subscribers
+//!             |        +-----> journal ----+
+//!             +--> definitions: between two ticks
+//! ```
+//!
+//! While one tick runs, the next one's input queues; so ticks are small when little happens and large under load. The
+//! journal writes (and syncs, if a commit wants it) while the engine computes; nothing is published before both are
+//! through.
+
+use super::define::{Built, Definition};
+use super::ingest::Reading;
+use super::journal::Journal;
+use super::published::Published;
+use super::sinks::{SinkStatus, Sinks};
+use super::source_status::SourceStatus;
+use super::subscriptions::{Subscriptions, Subscription};
+use super::writes::{Accepted, Writes};
+use arc_swap::ArcSwap;
+use millrace_connectors::source::Source;
+use millrace_dataflow::engine::{Engine, OperatorInfo, RelationInput, TickInput, TickResult};
+use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+
+/// Source rows in one tick.
+const TICK_ROWS: usize = 256 * 1024;
+/// Transactions in one tick.
+const TICK_COMMITS: usize = 4096;
+/// How long the clock sleeps at most, so that what has no waker is looked at.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What sessions ask of the clock.
+pub enum Request {
+    /// Make the changes of a transaction visible; `durable`: answer only when they survive a crash.
+    Commit { writes: Writes, durable: bool, reply: oneshot::Sender<Result<Tick>> },
+    /// Change definitions.
+    Define { definition: Box<Definition>, reply: oneshot::Sender<Result<Built>> },
+    /// Deliver the changes of a relation from now on.
+    Subscribe { relation: RelationId, reply: oneshot::Sender<Result<Subscription>> },
+    /// How much state each operator keeps.
+    Operators { reply: oneshot::Sender<Vec<OperatorInfo>> },
+    /// Readers have something.
+    Wake,
+    /// End the thread after the requests before this one.
+    Shutdown,
+}
+
+/// Wakes the clock for what readers have queued; many wakes before it looks count as one.
+#[derive(Clone)]
+pub struct Waker {
+    requests: Sender<Request>,
+    woken: Arc<AtomicBool>,
+}
+
+impl Waker {
+    pub fn new(requests: Sender<Request>) -> Waker {
+        Waker { requests, woken: Arc::new(AtomicBool::new(false)) }
+    }
+
+    /// Makes the clock look at its readings.
+    pub fn wake(&self) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            // The clock is gone only when the server shuts down.
+            let _ = self.requests.send(Request::Wake);
+        }
+    }
+
+    fn rest(&self) {
+        self.woken.store(false, Ordering::Release);
+    }
+}
+
+/// A source that is defined, and what is known of it.
+pub struct DefinedSource {
+    pub source: Arc<dyn Source>,
+    pub status: Arc<SourceStatus>,
+}
+
+/// The sources' facts that sessions read for system relations and ad-hoc queries.
+pub type SourceFacts = Arc<Mutex<HashMap<RelationId, Arc<DefinedSource>>>>;
+
+/// The sinks' progress that sessions read for system relations.
+pub type SinkFacts = Arc<Mutex<HashMap<RelationId, Arc<Mutex<SinkStatus>>>>>;
+
+/// A statement that waits until the history of its sources has been read.
+pub(super) struct Waiting {
+    pub relation: RelationId,
+    pub reply: oneshot::Sender<Result<Built>>,
+}
+
+/// The state of the coordinator; only its own thread touches it.
+pub struct Clock {
+    pub(super) engine: Engine,
+    pub(super) journal: Journal,
+    pub(super) state: Published,
+    pub(super) published: Arc<ArcSwap<Published>>,
+    pub(super) sources: SourceFacts,
+    pub(super) sink_facts: SinkFacts,
+    /// What each running job reads: relations with their columns.
+    pub(super) jobs: HashMap<RelationId, Vec<(RelationId, Vec<usize>)>>,
+    pub(super) readings: Vec<Reading>,
+    pub(super) sinks: Sinks,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) waker: Waker,
+    /// Position from which the readings are asked, so that a busy one does not starve the others.
+    turn: usize,
+}
+
+/// A commit that was accepted into the open tick.
+struct Accepting {
+    durable: bool,
+    reply: oneshot::Sender<Result<Tick>>,
+}
+
+impl Clock {
+    pub fn new(
+        engine: Engine,
+        journal: Journal,
+        state: Published,
+        published: Arc<ArcSwap<Published>>,
+        sources: SourceFacts,
+        sink_facts: SinkFacts,
+        waker: Waker,
+    ) -> Clock {
+        Clock {
+            engine,
+            journal,
+            state,
+            published,
+            sources,
+            sink_facts,
+            jobs: HashMap::new(),
+            readings: vec![],
+            sinks: Sinks::default(),
+            subscriptions: Subscriptions::default(),
+            waiting: vec![],
+            waker,
+            turn: 0,
+        }
+    }
+
+    /// Runs until it is told to shut down.
+    pub fn run(mut self, requests: Receiver<Request>) {
+        loop {
+            let first = requests.recv_timeout(IDLE).ok();
+            let (mut commits, mut next) = (vec![], first);
+            let mut definition = None;
+            while let Some(request) = next.take() {
+                match request {
+                    Request::Commit { writes, durable, reply } => commits.push((writes, durable, reply)),
+                    Request::Wake => {}
+                    Request::Shutdown => {
+                        self.tick(commits);
+                        return self.stop();
+                    }
+                    other => {
+                        definition = Some(other);
+                        break;
+                    }
+                }
+                if commits.len() < TICK_COMMITS {
+                    next = requests.try_recv().ok();
+                }
+            }
+            self.tick(commits);
+            if let Some(request) = definition {
+                self.answer(request);
+            }
+        }
+    }
+
+    fn stop(self) {
+        drop(self.readings);
+        self.sinks.close();
+        self.engine.shutdown();
+        self.journal.close();
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Define { definition, reply } => self.define(*definition, reply),
+            Request::Subscribe { relation, reply } => {
+                let _ = reply.send(self.subscribe(relation));
+            }
+            Request::Operators { reply } => {
+                let _ = reply.send(self.engine.operators());
+            }
+            Request::Commit { .. } | Request::Wake | Request::Shutdown => {}
+        }
+    }
+
+    /// Runs one tick over the commits and what the readings have, if there is anything.
+    fn tick(&mut self, commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>) {
+        let (writes, accepted) = self.accept(commits);
+        self.waker.rest();
+        let (mut inputs, more) = self.take_readings();
+        if more {
+            self.waker.wake();
+        }
+        let durable = accepted.iter().any(|commit| commit.durable);
+        inputs.extend(writes.iter().map(|(table, deltas)| self.table_input(table, deltas.to_vec())));
+        if !inputs.is_empty() {
+            let outcome = self.run_tick(writes, inputs, durable);
+            for commit in accepted {
+                let _ = commit.reply.send(outcome.clone());
+            }
+        }
+        self.finish_waiting();
+    }
+
+    fn accept(
+        &mut self,
+        commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>,
+    ) -> (Writes, Vec<Accepting>) {
+        let (mut all, mut accepted, mut state) = (Writes::default(), vec![], Accepted::default());
+        for (writes, durable, reply) in commits {
+            match state.accept(&writes, &self.state) {
+                Ok(()) if writes.is_empty() => {
+                    let _ = reply.send(Ok(self.state.tick));
+                }
+                Ok(()) => {
+                    all.append(writes);
+                    accepted.push(Accepting { durable, reply });
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            }
+        }
+        (all, accepted)
+    }
+
+    fn take_readings(&mut self) -> (Vec<RelationInput>, bool) {
+        let (mut inputs, mut left, mut more) = (vec![], TICK_ROWS, false);
+        let count = self.readings.len();
+        for step in 0..count {
+            let reading = &mut self.readings[(self.turn + step) % count];
+            let (deltas, unread) = reading.take(left);
+            more |= unread;
+            left = left.saturating_sub(deltas.iter().map(Delta::len).sum());
+            if !deltas.is_empty() {
+                let (relation, columns, only) = (reading.relation, reading.columns.clone(), reading.only);
+                inputs.push(RelationInput { relation, columns, deltas, only });
+            }
+        }
+        self.turn = self.turn.wrapping_add(1);
+        (inputs, more)
+    }
+
+    /// The changes of a table as input of the engine, with all columns.
+    pub(super) fn table_input(&self, table: RelationId, deltas: Vec<Delta>) -> RelationInput {
+        let width = self.state.catalog.get(table).map_or(0, |relation| relation.columns.len());
+        RelationInput { relation: table, columns: (0..width).collect(), deltas, only: None }
+    }
+
+    /// One tick through engine and journal, then published. A journal that cannot take the transactions undoes them in
+    /// the engine before anybody has seen them.
+    fn run_tick(&mut self, writes: Writes, inputs: Vec<RelationInput>, durable: bool) -> Result<Tick> {
+        let tick = self.state.tick.next();
+        let written = self.journal.write(tick, writes.clone(), durable);
+        let mut result = self.engine.tick(TickInput { tick, inputs, now: now() })?;
+        if let Err(error) = written.wait() {
+            let undo = writes.iter().map(|(table, deltas)| {
+                self.table_input(table, deltas.iter().map(Delta::negated).collect())
+            });
+            let undo = TickInput { tick: tick.next(), inputs: undo.collect(), now: now() };
+            let undone = self.engine.tick(undo)?;
+            result = merged(result, undone);
+            self.publish(result);
+            return Err(error);
+        }
+        self.publish(result);
+        Ok(tick)
+    }
+
+    /// Makes the outcome of a tick visible to everyone at once.
+    pub(super) fn publish(&mut self, result: TickResult) {
+        self.state.tick = result.tick;
+        self.state.models.extend(result.models);
+        for (job, error) in result.failed {
+            tracing::error!(%job, error = %error, "job failed");
+            self.sinks.fail(job, &error);
+            self.state.failed.insert(job, error);
+        }
+        self.show();
+        for (relation, deltas) in result.outputs {
+            self.sinks.deliver(relation, result.tick, &deltas);
+            if !self.subscriptions.deliver(relation, result.tick, &deltas) {
+                self.engine.unsubscribe(relation);
+            }
+        }
+    }
+
+    /// Publishes the state as it stands.
+    pub(super) fn show(&self) {
+        self.published.store(Arc::new(self.state.clone()));
+    }
+
+    /// Answers the statements whose views have read their history, and ends the readings that are through.
+    fn finish_waiting(&mut self) {
+        let through: Vec<_> =
+            self.readings.iter().filter(|r| r.is_caught_up()).filter_map(|reading| reading.only).collect();
+        if !through.is_empty() {
+            self.readings.retain(|reading| !(reading.only.is_some() && reading.is_caught_up()));
+        }
+        let still_reading: Vec<_> = self.readings.iter().filter_map(|reading| reading.only).collect();
+        if through.iter().any(|job| !still_reading.contains(job) && self.state.building.remove(job)) {
+            self.show();
+        }
+        if self.waiting.is_empty() {
+            return;
+        }
+        let (done, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|w| self.is_built(w.relation));
+        self.waiting = waiting;
+        let done: Vec<Waiting> = done;
+        for statement in done {
+            let _ = statement.reply.send(Ok(Built { tick: self.state.tick, relation: statement.relation }));
+        }
+    }
+
+    /// Whether a relation, and all that it is made from, has read the history of its sources.
+    pub(super) fn is_built(&self, id: RelationId) -> bool {
+        if self.state.failed.contains_key(&id) {
+            return true;
+        }
+        if self.state.building.contains(&id) {
+            return false;
+        }
+        let reading = self.readings.iter().filter(|reading| reading.relation == id && reading.only.is_none());
+        let upstream = self.state.catalog.get(id).map_or(&[][..], |relation| &relation.depends_on);
+        reading.into_iter().all(Reading::is_caught_up) && upstream.iter().all(|up| self.is_built(*up))
+    }
+
+    fn subscribe(&mut self, relation: RelationId) -> Result<Subscription> {
+        let model = self.state.model(relation)?.clone();
+        self.engine.subscribe(relation)?;
+        Ok(self.subscriptions.add(relation, model, self.state.tick))
+    }
+}
+
+/// Two ticks published as one: the later versions, and all changes.
+fn merged(mut first: TickResult, second: TickResult) -> TickResult {
+    first.tick = second.tick;
+    first.models.extend(second.models);
+    first.outputs.extend(second.outputs);
+    first.failed.extend(second.failed);
+    first
+}
+
+/// The wall clock, read once per tick and handed to operators with it.
+pub fn now() -> EventTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    EventTime(since.as_micros() as i64)
+}
+
+/// The error of requests that come while the server ends.
+pub fn shutting_down() -> SqlError {
+    SqlError::new(SqlState::ADMIN_SHUTDOWN, "the database system is shutting down")
+}

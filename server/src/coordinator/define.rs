@@ -1,0 +1,277 @@
+//! Definitions: what is created, dropped or altered, one at a time, between two ticks.
+//!
+//! A definition is first tried in the engine, then written durably, then published; what fails on the way is undone. A
+//! restart takes the same path with definitions that are already written.
+
+use super::clock::{Clock, DefinedSource, Waiting};
+use super::ingest::{Bounds, Reading};
+use super::sinks::SinkStatus;
+use super::source_status::SourceStatus;
+use millrace_catalog::{Change, Key, Relation, RelationKind};
+use millrace_connectors::sink::Sink;
+use millrace_connectors::source::Source;
+use millrace_ir::{Job, Node, Output, Plan};
+use millrace_types::{RelationId, Result, SqlError, SqlState, Tick, field_of};
+use arrow::datatypes::{Schema, SchemaRef};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// A change of definitions, checked and planned by a session.
+pub enum Definition {
+    /// A new relation with what brings it to life.
+    Create {
+        relation: Relation,
+        parts: Parts,
+        /// Answer only when the relation shows the history of its sources too.
+        wait: bool,
+    },
+    /// Relations that go, dependents before what they need, and after them a schema.
+    Drop { relations: Vec<RelationId>, schema: Option<String> },
+    /// Changes that touch nothing that runs: comments, names, schemas.
+    Alter(Change),
+}
+
+/// What a relation needs to run, beside its definition.
+#[derive(Default)]
+pub struct Parts {
+    /// The dataflow of a materialized view, a sink or an INSERT job.
+    pub job: Option<Job>,
+    /// The outside world of a source.
+    pub source: Option<Arc<dyn Source>>,
+    /// The outside world of a sink or of a table with a sink connector.
+    pub sink: Option<Box<dyn Sink>>,
+}
+
+/// A definition that took effect.
+#[derive(Clone, Copy, Debug)]
+pub struct Built {
+    /// The tick that shows it.
+    pub tick: Tick,
+    /// The relation that was made; of a DROP, the last one that went.
+    pub relation: RelationId,
+}
+
+impl Clock {
+    pub(super) fn define(&mut self, definition: Definition, reply: oneshot::Sender<Result<Built>>) {
+        let (outcome, wait) = match definition {
+            Definition::Create { relation, parts, wait } => (self.create(relation, parts), wait),
+            Definition::Drop { relations, schema } => (self.drop_relations(&relations, schema), false),
+            Definition::Alter(change) => (self.alter(change), false),
+        };
+        match outcome {
+            Ok(built) if wait && !self.is_built(built.relation) => {
+                self.waiting.push(Waiting { relation: built.relation, reply });
+            }
+            outcome => drop(reply.send(outcome)),
+        }
+    }
+
+    fn create(&mut self, relation: Relation, parts: Parts) -> Result<Built> {
+        let id = relation.id;
+        let change = Change::Create(relation);
+        let next = self.state.catalog.apply(&change)?;
+        let Change::Create(relation) = &change else { return Err(SqlError::internal("a creation is a creation")) };
+        self.check_inputs(&parts)?;
+        self.state.catalog = Arc::new(next.clone());
+        let started = self.start(relation, parts).and_then(|()| self.journal.change(self.state.tick, &change, &next));
+        if let Err(error) = started {
+            self.end(id);
+            self.forget(id)?;
+            self.show();
+            return Err(error);
+        }
+        self.show();
+        Ok(Built { tick: self.state.tick, relation: id })
+    }
+
+    /// A relation that a plan reads may have been dropped since the session planned it.
+    fn check_inputs(&self, parts: &Parts) -> Result<()> {
+        let reads = parts.job.iter().flat_map(|job| job.plan.relations());
+        match reads.into_iter().find(|(relation, _)| self.state.catalog.get(*relation).is_none()) {
+            Some(_) => Err(SqlError::new(SqlState::UNDEFINED_TABLE, "a relation of the query was dropped meanwhile")),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a relation out of the catalog in memory, after its creation failed.
+    fn forget(&mut self, id: RelationId) -> Result<()> {
+        self.state.catalog = Arc::new(self.state.catalog.apply(&Change::Drop(id))?);
+        Ok(())
+    }
+
+    /// Brings a relation of the catalog to life; its inputs must live already.
+    pub(super) fn start(&mut self, relation: &Relation, parts: Parts) -> Result<()> {
+        if let Some(source) = parts.source {
+            let status = Arc::new(SourceStatus::default());
+            self.sources.lock().insert(relation.id, Arc::new(DefinedSource { source, status }));
+        }
+        let feeds = match (&relation.kind, parts.sink) {
+            (_, Some(sink)) => {
+                let status = Arc::new(Mutex::new(SinkStatus::default()));
+                self.sinks.start(relation.id, sink, status.clone())?;
+                self.sink_facts.lock().insert(relation.id, status);
+                Some(relation.id)
+            }
+            (RelationKind::Job { target, .. }, None) => Some(*target),
+            (RelationKind::Table(_), None) => return self.start_table(relation),
+            _ => None,
+        };
+        let Some(job) = parts.job else { return Ok(()) };
+        if let Some(sink) = feeds {
+            self.sinks.route(relation.id, sink);
+        }
+        self.start_job(job)
+    }
+
+    fn start_table(&mut self, relation: &Relation) -> Result<()> {
+        let primary = relation.keys().next();
+        let key = primary.map(|key| key.columns.clone()).unwrap_or_default();
+        self.start_job(table_job(relation, relation.id, relation.name.clone(), key))?;
+        let rest = relation.keys().skip(1).map(|key: &Key| (key.index, key.name.clone(), key.columns.clone()));
+        for (index, name, columns) in rest.collect::<Vec<_>>() {
+            self.start_job(table_job(relation, index, name, columns))?;
+        }
+        Ok(())
+    }
+
+    fn start_job(&mut self, job: Job) -> Result<()> {
+        let id = job.id;
+        let reads: Vec<_> = job.plan.relations().into_iter().map(|(relation, columns)| (relation, columns.to_vec())).collect();
+        self.engine.create(job)?;
+        self.jobs.insert(id, reads.clone());
+        let hydrated = self.engine.hydrate(id, self.state.tick.next())?;
+        self.publish(hydrated);
+        let mut sources = BTreeMap::<RelationId, BTreeSet<usize>>::new();
+        for (relation, columns) in reads {
+            if self.sources.lock().contains_key(&relation) {
+                sources.entry(relation).or_default().extend(columns);
+            }
+        }
+        sources.into_iter().try_for_each(|(source, columns)| self.attach(source, columns, id))
+    }
+
+    /// Lets a new job see a source: all of it that is read from now on, and the history by a reader of its own.
+    fn attach(&mut self, source: RelationId, columns: BTreeSet<usize>, job: RelationId) -> Result<()> {
+        let shared = self.readings.iter().position(|reading| reading.relation == source && reading.only.is_none());
+        let Some(shared) = shared else {
+            let bounds = Bounds { from: BTreeMap::new(), until: None };
+            let reading = self.read(source, columns.into_iter().collect(), None, bounds)?;
+            self.readings.push(reading);
+            return Ok(());
+        };
+        let offsets = self.readings[shared].offsets.clone();
+        let held: BTreeSet<usize> = self.readings[shared].columns.iter().copied().collect();
+        if !columns.is_subset(&held) {
+            let union = held.union(&columns).copied().collect();
+            let bounds = Bounds { from: offsets.clone(), until: None };
+            // Chunks that wait in the old queue are read again: the offsets count only what ticks have taken.
+            self.readings[shared] = self.read(source, union, None, bounds)?;
+        }
+        if offsets.values().any(|offset| offset.0 > 0) {
+            let bounds = Bounds { from: BTreeMap::new(), until: Some(offsets) };
+            let reading = self.read(source, columns.into_iter().collect(), Some(job), bounds)?;
+            self.readings.push(reading);
+            self.state.building.insert(job);
+        }
+        Ok(())
+    }
+
+    fn read(&self, source: RelationId, columns: Arc<[usize]>, only: Option<RelationId>, bounds: Bounds) -> Result<Reading> {
+        let defined = self.sources.lock().get(&source).cloned();
+        let defined = defined.ok_or_else(|| SqlError::internal(format!("source {source} is not defined")))?;
+        if bounds.from.is_empty() && only.is_none() {
+            defined.status.reset();
+        }
+        let (source_of, status) = (defined.source.clone(), defined.status.clone());
+        Reading::start(source, source_of, columns, only, bounds, status, self.waker.clone())
+    }
+
+    fn drop_relations(&mut self, relations: &[RelationId], schema: Option<String>) -> Result<Built> {
+        let drops = relations.iter().map(|id| Change::Drop(*id));
+        let changes: Vec<_> = drops.chain(schema.map(|name| Change::DropSchema { name })).collect();
+        let mut next = (*self.state.catalog).clone();
+        let mut steps = vec![];
+        for change in changes {
+            next = next.apply(&change)?;
+            steps.push((change, next.clone()));
+        }
+        for (change, catalog) in steps {
+            self.journal.change(self.state.tick, &change, &catalog)?;
+        }
+        relations.iter().for_each(|id| self.end(*id));
+        self.state.catalog = Arc::new(next);
+        self.show();
+        let relation = relations.last().copied().unwrap_or(RelationId::FIRST_USER);
+        Ok(Built { tick: self.state.tick, relation })
+    }
+
+    /// Stops everything that runs for a relation; it may be half started.
+    fn end(&mut self, id: RelationId) {
+        let indexes = self.state.catalog.get(id).map(|r| r.keys().map(|key| key.index).collect::<Vec<_>>());
+        for job in [id].into_iter().chain(indexes.unwrap_or_default()) {
+            if self.jobs.remove(&job).is_some() {
+                if let Err(error) = self.engine.drop_job(job) {
+                    tracing::error!(%job, error = %error, "a dropped job did not end");
+                }
+            }
+            self.state.models.remove(&job);
+        }
+        self.sinks.drop(id);
+        self.sink_facts.lock().remove(&id);
+        self.subscriptions.end(id);
+        self.sources.lock().remove(&id);
+        self.state.building.remove(&id);
+        self.state.failed.remove(&id);
+        let jobs = &self.jobs;
+        self.readings.retain(|reading| match reading.only {
+            Some(job) => job != id,
+            None => jobs.values().any(|reads| reads.iter().any(|(relation, _)| *relation == reading.relation)),
+        });
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.relation == id) {
+            let gone = SqlError::new(SqlState::QUERY_CANCELED, "the relation was dropped while it was being built");
+            let _ = waiting.reply.send(Err(gone));
+        }
+    }
+
+    fn alter(&mut self, change: Change) -> Result<Built> {
+        let next = self.state.catalog.apply(&change)?;
+        self.journal.change(self.state.tick, &change, &next)?;
+        self.state.catalog = Arc::new(next);
+        self.show();
+        let relation = match change {
+            Change::Rename { id, .. } | Change::SetComment { id, .. } => id,
+            _ => RelationId::FIRST_USER,
+        };
+        Ok(Built { tick: self.state.tick, relation })
+    }
+}
+
+/// The Arrow schema of a relation's rows.
+pub fn schema_of(relation: &Relation) -> SchemaRef {
+    let fields = relation.columns.iter().map(|column| field_of(&column.name, &column.sql_type, !column.not_null));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The job that keeps a table's rows, or one of its indexes, by key.
+fn table_job(relation: &Relation, id: RelationId, name: String, key: Vec<usize>) -> Job {
+    let schema = schema_of(relation);
+    let columns: Vec<usize> = (0..schema.fields().len()).collect();
+    let placed_by = if key.is_empty() { columns.clone() } else { key.clone() };
+    let input = Node {
+        plan: Plan::Input { relation: relation.id, name: relation.name.clone(), columns },
+        schema: schema.clone(),
+        append_only: false,
+        partitioned_by: None,
+        unique_key: None,
+    };
+    let plan = Node {
+        plan: Plan::Exchange { input: Box::new(input), keys: placed_by.clone() },
+        schema,
+        append_only: false,
+        partitioned_by: Some(placed_by),
+        unique_key: Some(key.clone()).filter(|key| !key.is_empty()),
+    };
+    Job { id, name, plan, output: Output::ReadModel { key } }
+}

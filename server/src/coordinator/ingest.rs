@@ -1,0 +1,338 @@
+//! Sources on their way in: reader threads decode chunks into a bounded queue, and the clock takes them from there.
+//!
+//! ```text
+//!   split 0 --reader--+
+//!   split 1 --reader--+--> bounded queue --> clock: one tick's input
+//!   split 2 --reader--+    (a full queue stops the readers)
+//! ```
+//!
+//! A source is read once for all jobs that need it, with the union of their columns. A job that comes later reads the
+//! history by a reader of its own, up to where the shared reader stands; since changes add up in any order, both may
+//! run side by side, and the job counts as built when its own reader is through.
+
+use super::clock::Waker;
+use super::source_status::{SourceStatus, SplitState};
+use millrace_connectors::source::{Chunk, Poll, Source, Split, SplitReader};
+use millrace_types::{Delta, Offset, RelationId, Result, SqlError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Rows in a chunk: large enough to amortise a tick, small enough to stay in cache.
+const CHUNK_ROWS: usize = 32 * 1024;
+/// Chunks that wait for the clock, per reading.
+const QUEUED_CHUNKS: usize = 4;
+/// How long a reader sleeps when its splits have nothing new.
+const IDLE: Duration = Duration::from_millis(5);
+/// How often a source is asked for new splits.
+const DISCOVERY: Duration = Duration::from_secs(1);
+
+/// A source being read, for all its jobs or for one that catches up.
+pub struct Reading {
+    /// Which source.
+    pub relation: RelationId,
+    /// The columns that its deltas hold, as positions in the relation.
+    pub columns: Arc<[usize]>,
+    /// The job that alone sees these rows: it reads the history by itself.
+    pub only: Option<RelationId>,
+    /// How far each split has been taken into ticks, by split id.
+    pub offsets: BTreeMap<u32, Offset>,
+    caught_up: BTreeMap<u32, bool>,
+    discovered: bool,
+    events: Receiver<Event>,
+    stop: Arc<AtomicBool>,
+    status: Arc<SourceStatus>,
+}
+
+/// What a reader thread reports.
+enum Event {
+    /// The splits that it knows so far; sent first, and again when there are new ones.
+    Splits(Vec<Split>),
+    Chunk { split: u32, chunk: Chunk, lag: Option<u64> },
+    /// Nothing unread right now, or nothing ever again.
+    CaughtUp { split: u32, finished: bool },
+    Failed { split: Option<u32>, error: SqlError },
+}
+
+/// Where a reading starts and ends.
+pub struct Bounds {
+    /// The offset from which each split is read; the start for those not named.
+    pub from: BTreeMap<u32, Offset>,
+    /// The offset at which each split ends; splits not named are not read. `None`: no end.
+    pub until: Option<BTreeMap<u32, Offset>>,
+}
+
+impl Reading {
+    /// Starts to read.
+    pub fn start(
+        relation: RelationId,
+        source: Arc<dyn Source>,
+        columns: Arc<[usize]>,
+        only: Option<RelationId>,
+        bounds: Bounds,
+        status: Arc<SourceStatus>,
+        waker: Waker,
+    ) -> Result<Reading> {
+        let (sender, events) = sync_channel(QUEUED_CHUNKS);
+        let stop = Arc::new(AtomicBool::new(false));
+        let offsets = bounds.from.clone();
+        let threads = Threads { source, columns: columns.clone(), bounds, sender, stop: stop.clone(), waker };
+        thread::Builder::new().name(format!("read-{relation}")).spawn(move || threads.run())?;
+        Ok(Reading {
+            relation,
+            columns,
+            only,
+            offsets,
+            caught_up: BTreeMap::new(),
+            discovered: false,
+            events,
+            stop,
+            status,
+        })
+    }
+
+    /// Takes what the readers have decoded, up to about `limit` rows, and whether there may be more.
+    pub fn take(&mut self, limit: usize) -> (Vec<Delta>, bool) {
+        let (mut deltas, mut rows) = (vec![], 0);
+        while rows < limit {
+            let Ok(event) = self.events.try_recv() else { return (deltas, false) };
+            match event {
+                Event::Splits(splits) => self.know(splits),
+                Event::Chunk { split, chunk, lag } => {
+                    rows += chunk.rows.num_rows();
+                    self.offsets.insert(split, chunk.end);
+                    // Without a known end a split is never behind anything.
+                    self.caught_up.entry(split).and_modify(|done| *done |= lag.is_none());
+                    if self.only.is_none() {
+                        self.status.record(split, &chunk, lag);
+                    }
+                    if chunk.rows.num_rows() > 0 {
+                        deltas.push(Delta::inserts(chunk.rows));
+                    }
+                }
+                Event::CaughtUp { split, finished } => {
+                    self.caught_up.insert(split, true);
+                    if self.only.is_none() {
+                        self.status.set_state(split, if finished { SplitState::Finished } else { SplitState::CaughtUp });
+                    }
+                }
+                Event::Failed { split, error } => {
+                    tracing::warn!(source = %self.relation, split, error = %error, "source cannot be read");
+                    self.status.fail(split, error);
+                    split.into_iter().for_each(|split| drop(self.caught_up.insert(split, true)));
+                    self.discovered = true;
+                }
+            }
+        }
+        (deltas, true)
+    }
+
+    fn know(&mut self, splits: Vec<Split>) {
+        self.discovered = true;
+        for split in splits {
+            self.caught_up.entry(split.id).or_insert(false);
+            self.offsets.entry(split.id).or_default();
+            if self.only.is_none() {
+                self.status.know(split);
+            }
+        }
+    }
+
+    /// Whether every split has been read to where it ended when the reader got there.
+    pub fn is_caught_up(&self) -> bool {
+        self.discovered && self.caught_up.values().all(|done| *done)
+    }
+}
+
+impl Drop for Reading {
+    /// Readers notice within a poll, and at once when they wait for room in the queue.
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The reader side, on its own thread.
+struct Threads {
+    source: Arc<dyn Source>,
+    columns: Arc<[usize]>,
+    bounds: Bounds,
+    sender: SyncSender<Event>,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+/// One split while it is read.
+struct Open {
+    id: u32,
+    reader: Box<dyn SplitReader>,
+    caught_up: bool,
+}
+
+/// The clock no longer listens: the reading has ended.
+struct Stopped;
+
+impl Threads {
+    fn run(self) {
+        // A send fails once the clock has dropped the reading: then there is nothing left to do.
+        let _: Result<(), Stopped> = self.read_all();
+    }
+
+    fn read_all(&self) -> Result<(), Stopped> {
+        let (mut known, mut open, mut asked) = (0, vec![], None::<Instant>);
+        loop {
+            if asked.is_none_or(|at| at.elapsed() > DISCOVERY) {
+                known = self.discover(known, &mut open)?;
+                asked = Some(Instant::now());
+            }
+            if open.is_empty() && (self.source.is_bounded() || self.bounds.until.is_some()) {
+                return Ok(());
+            }
+            let mut idle = true;
+            let mut next = 0;
+            while next < open.len() {
+                match self.step(&mut open[next])? {
+                    Step::Read => idle = false,
+                    Step::Waiting => {}
+                    Step::Done => {
+                        open.swap_remove(next);
+                        continue;
+                    }
+                }
+                next += 1;
+            }
+            if idle {
+                self.check_running()?;
+                thread::sleep(IDLE);
+            }
+        }
+    }
+
+    /// Opens the splits after the first `known` ones; answers how many there are.
+    fn discover(&self, known: usize, open: &mut Vec<Open>) -> Result<usize, Stopped> {
+        let splits = match self.source.splits() {
+            Ok(splits) => splits,
+            Err(error) => {
+                self.send(Event::Failed { split: None, error })?;
+                return Ok(known);
+            }
+        };
+        if splits.len() > known || known == 0 {
+            self.send(Event::Splits(splits.clone()))?;
+        }
+        for split in splits.iter().skip(known) {
+            match self.open(split) {
+                Ok(Some(reader)) => open.push(Open { id: split.id, reader, caught_up: false }),
+                Ok(None) => self.send(Event::CaughtUp { split: split.id, finished: true })?,
+                Err(error) => self.send(Event::Failed { split: Some(split.id), error })?,
+            }
+        }
+        Ok(splits.len())
+    }
+
+    fn open(&self, split: &Split) -> Result<Option<Box<dyn SplitReader>>> {
+        let from = self.bounds.from.get(&split.id).copied().unwrap_or_default();
+        let Some(until) = &self.bounds.until else {
+            return self.source.open(split, from, &self.columns).map(Some);
+        };
+        match until.get(&split.id) {
+            Some(end) if *end > from => {
+                let reader = UntilReader::open(self.source.clone(), split.clone(), &self.columns, from, *end)?;
+                Ok(Some(Box::new(reader)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn step(&self, open: &mut Open) -> Result<Step, Stopped> {
+        let split = open.id;
+        match open.reader.poll(CHUNK_ROWS) {
+            Ok(Poll::Chunk(chunk)) => {
+                open.caught_up = false;
+                let lag = open.reader.lag();
+                self.send(Event::Chunk { split, chunk, lag })?;
+                Ok(Step::Read)
+            }
+            Ok(Poll::Pending) => {
+                if !open.caught_up {
+                    open.caught_up = true;
+                    self.send(Event::CaughtUp { split, finished: false })?;
+                }
+                Ok(Step::Waiting)
+            }
+            Ok(Poll::Finished) => {
+                self.send(Event::CaughtUp { split, finished: true })?;
+                Ok(Step::Done)
+            }
+            Err(error) => {
+                self.send(Event::Failed { split: Some(split), error })?;
+                Ok(Step::Done)
+            }
+        }
+    }
+
+    fn send(&self, event: Event) -> Result<(), Stopped> {
+        self.check_running()?;
+        self.sender.send(event).map_err(|_| Stopped)?;
+        self.waker.wake();
+        Ok(())
+    }
+
+    fn check_running(&self) -> Result<(), Stopped> {
+        if self.stop.load(Ordering::Relaxed) { Err(Stopped) } else { Ok(()) }
+    }
+}
+
+enum Step {
+    Read,
+    Waiting,
+    Done,
+}
+
+/// Reads a split up to an offset at which a record ends. Readers stop only after a number of records, so the chunk that
+/// would cross the end is read again in halves until one ends there.
+struct UntilReader {
+    source: Arc<dyn Source>,
+    split: Split,
+    columns: Vec<usize>,
+    reader: Box<dyn SplitReader>,
+    position: Offset,
+    end: Offset,
+    max_rows: usize,
+}
+
+impl UntilReader {
+    fn open(source: Arc<dyn Source>, split: Split, columns: &[usize], from: Offset, end: Offset) -> Result<UntilReader> {
+        let reader = source.open(&split, from, columns)?;
+        Ok(UntilReader { source, split, columns: columns.to_vec(), reader, position: from, end, max_rows: CHUNK_ROWS })
+    }
+}
+
+impl SplitReader for UntilReader {
+    fn poll(&mut self, max_rows: usize) -> Result<Poll> {
+        loop {
+            if self.position >= self.end {
+                return Ok(Poll::Finished);
+            }
+            match self.reader.poll(max_rows.min(self.max_rows))? {
+                Poll::Chunk(chunk) if chunk.end > self.end && self.max_rows > 1 => {
+                    let records = chunk.rows.num_rows() + chunk.bad.len();
+                    self.max_rows = (records.min(self.max_rows) / 2).max(1);
+                    self.reader = self.source.open(&self.split, self.position, &self.columns)?;
+                }
+                Poll::Chunk(chunk) => {
+                    self.position = chunk.end;
+                    return Ok(Poll::Chunk(chunk));
+                }
+                other => return Ok(other),
+            }
+        }
+    }
+
+    fn lag(&self) -> Option<u64> {
+        Some(self.end.0 - self.position.0.min(self.end.0))
+    }
+}
+

@@ -1,0 +1,113 @@
+//! The coordinator: it alone changes anything. Sessions hand it transactions and definitions; it puts them into ticks,
+//! runs these through the engine, makes them durable and publishes them.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `clock` | opens, bounds and publishes ticks |
+//! | `writes` | transactions, and whether they still fit when their turn comes |
+//! | `define` | one definition at a time, between ticks |
+//! | `ingest` | reader threads of sources |
+//! | `sinks`, `subscriptions` | who gets the changes of a tick |
+//! | `journal` | what is written before it is acknowledged |
+//! | `recovery` | the way back after a crash |
+
+mod clock;
+mod define;
+mod ingest;
+mod journal;
+mod published;
+mod recovery;
+mod sinks;
+mod source_status;
+mod subscriptions;
+mod writes;
+
+pub use clock::{DefinedSource, now};
+pub use define::{Built, Definition, Parts, schema_of};
+pub use published::Published;
+pub use sinks::SinkStatus;
+pub use source_status::SplitState;
+pub use subscriptions::{Subscription, Update};
+pub use writes::{Writes, conflict, duplicate_key, value_text};
+
+use arc_swap::ArcSwap;
+use clock::{Request, SinkFacts, SourceFacts, shutting_down};
+use millrace_dataflow::engine::OperatorInfo;
+use millrace_types::{RelationId, Result, Tick};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+
+/// The handle through which sessions reach the clock's thread. Shared by all of them.
+pub struct Coordinator {
+    requests: Sender<Request>,
+    published: Arc<ArcSwap<Published>>,
+    sources: SourceFacts,
+    sink_facts: SinkFacts,
+    next_id: AtomicU32,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Coordinator {
+    /// What readers see now.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Makes a transaction visible to everyone, in one tick; answers after that. `durable`: and after it is on disk.
+    ///
+    /// # Errors
+    /// `40001` and `23505` when the changes no longer fit; what the disk says when they cannot be written.
+    pub async fn commit(&self, writes: Writes, durable: bool) -> Result<Tick> {
+        self.ask(|reply| Request::Commit { writes, durable, reply }).await?
+    }
+
+    /// Changes definitions; answers when everyone sees it.
+    pub async fn define(&self, definition: Definition) -> Result<Built> {
+        self.ask(|reply| Request::Define { definition: Box::new(definition), reply }).await?
+    }
+
+    /// Follows a relation from the state that is published now.
+    pub async fn subscribe(&self, relation: RelationId) -> Result<Subscription> {
+        self.ask(|reply| Request::Subscribe { relation, reply }).await?
+    }
+
+    /// How much state each operator of each job keeps.
+    pub async fn operators(&self) -> Result<Vec<OperatorInfo>> {
+        self.ask(|reply| Request::Operators { reply }).await
+    }
+
+    /// `count` ids in a row that no relation has; answers the first.
+    pub fn allocate(&self, count: u32) -> RelationId {
+        RelationId(self.next_id.fetch_add(count, Ordering::Relaxed))
+    }
+
+    /// The outside world of a source.
+    pub fn source(&self, id: RelationId) -> Option<Arc<DefinedSource>> {
+        self.sources.lock().get(&id).cloned()
+    }
+
+    /// What each sink has done.
+    pub fn sinks(&self) -> HashMap<RelationId, SinkStatus> {
+        self.sink_facts.lock().iter().map(|(id, status)| (*id, status.lock().clone())).collect()
+    }
+
+    /// Ends the clock after what it was asked before, and waits for it.
+    pub fn shutdown(&self) {
+        let _ = self.requests.send(Request::Shutdown);
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic of the clock has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).map_err(|_| shutting_down())?;
+        answer.await.map_err(|_| shutting_down())
+    }
+}

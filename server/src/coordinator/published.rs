@@ -1,0 +1,63 @@
+//! What the coordinator publishes after each tick: the one thing that readers look at.
+
+use millrace_catalog::Catalog;
+use millrace_dataflow::read_model::ReadModel;
+use millrace_types::{RelationId, Result, SqlError, SqlState, Tick};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Every read model and the catalog, as of one tick. A statement takes it once and so reads one consistent state; it is
+/// immutable, so readers never block ticks.
+#[derive(Clone)]
+pub struct Published {
+    /// The last tick whose changes are in it.
+    pub tick: Tick,
+    /// The definitions as of that tick.
+    pub catalog: Arc<Catalog>,
+    /// The rows of each table, materialized view and index.
+    pub models: HashMap<RelationId, ReadModel>,
+    /// Views that still read the history of a source, so that their rows mean nothing yet.
+    pub building: HashSet<RelationId>,
+    /// Jobs that ended with an error, which every read of them returns.
+    pub failed: HashMap<RelationId, SqlError>,
+}
+
+impl Published {
+    /// Nothing but a catalog.
+    pub fn new(catalog: Catalog) -> Published {
+        Published {
+            tick: Tick::default(),
+            catalog: Arc::new(catalog),
+            models: HashMap::new(),
+            building: HashSet::new(),
+            failed: HashMap::new(),
+        }
+    }
+
+    /// The rows of a relation, to be read by a query.
+    ///
+    /// # Errors
+    /// The error of a row whose expression fails in the relation or in one that it is made from; the error that ended
+    /// its job; `55000` while it is being built.
+    pub fn model(&self, id: RelationId) -> Result<&ReadModel> {
+        self.check_readable(id)?;
+        self.models.get(&id).ok_or_else(|| SqlError::internal(format!("relation {id} has no read model")))
+    }
+
+    fn check_readable(&self, id: RelationId) -> Result<()> {
+        if let Some(error) = self.failed.get(&id) {
+            return Err(error.clone());
+        }
+        let Some(relation) = self.catalog.get(id) else { return Ok(()) };
+        if self.building.contains(&id) {
+            let message = format!("materialized view \"{}\" is still being built", relation.name);
+            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .with_hint("Its progress stands in SHOW JOBS."));
+        }
+        if let Some(error) = self.models.get(&id).and_then(ReadModel::row_error) {
+            let detail = format!("A row of \"{}\" cannot be computed.", relation.name);
+            return Err(error.with_detail(detail).with_hint("The view heals when the row is deleted or corrected."));
+        }
+        relation.depends_on.iter().try_for_each(|upstream| self.check_readable(*upstream))
+    }
+}

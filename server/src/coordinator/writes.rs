@@ -1,0 +1,197 @@
+//! Transactions: what they write, and whether they still may when their turn comes.
+//!
+//! Sessions compute changes against the state that they read. The coordinator takes transactions one after the other
+//! and accepts one only if its changes still fit: each row that it retracts is there, and no key that it inserts is
+//! taken. So an accepted transaction is as if it had run alone at that moment, and no locks are held meanwhile.
+
+use super::published::Published;
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millrace_catalog::{Key, Relation};
+use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
+use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
+use std::collections::{BTreeMap, HashMap};
+
+/// The uncommitted changes of a transaction, by table, in the order in which they were made.
+#[derive(Clone, Debug, Default)]
+pub struct Writes {
+    tables: BTreeMap<RelationId, Vec<Delta>>,
+}
+
+impl Writes {
+    /// Adds changes to a table.
+    pub fn add(&mut self, table: RelationId, delta: Delta) {
+        if !delta.is_empty() {
+            self.tables.entry(table).or_default().push(delta);
+        }
+    }
+
+    /// Adds all of another's changes after these.
+    pub fn append(&mut self, other: Writes) {
+        for (table, deltas) in other.tables {
+            self.tables.entry(table).or_default().extend(deltas);
+        }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// The changes of one table.
+    pub fn of(&self, table: RelationId) -> &[Delta] {
+        self.tables.get(&table).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every table's changes.
+    pub fn iter(&self) -> impl Iterator<Item = (RelationId, &[Delta])> {
+        self.tables.iter().map(|(table, deltas)| (*table, deltas.as_slice()))
+    }
+
+    /// Every table's changes, by value.
+    pub fn into_deltas(self) -> impl Iterator<Item = (RelationId, Delta)> {
+        self.tables.into_iter().flat_map(|(table, deltas)| deltas.into_iter().map(move |delta| (table, delta)))
+    }
+}
+
+/// The identity of a row or key: two independent 64-bit hashes.
+type Identity = (u64, u64);
+
+/// Net changes accepted into a tick that is not yet run: what its transactions did to rows and keys.
+#[derive(Default)]
+pub struct Accepted {
+    rows: HashMap<(RelationId, Identity), i64>,
+    keys: HashMap<(RelationId, Identity), i64>,
+}
+
+impl Accepted {
+    /// Accepts a transaction on top of `published` and of those accepted before it, or says why it cannot be.
+    ///
+    /// # Errors
+    /// `40001` when a row to be retracted is gone, `23505` when a key is taken, `42P01` when a table was dropped. The
+    /// accepted state is then unchanged.
+    pub fn accept(&mut self, writes: &Writes, published: &Published) -> Result<()> {
+        let mut trial = Trial { accepted: self, rows: HashMap::new(), keys: HashMap::new() };
+        for (table, deltas) in writes.iter() {
+            let relation = published.catalog.get(table).ok_or_else(|| {
+                SqlError::new(SqlState::UNDEFINED_TABLE, "a table of the transaction was dropped meanwhile")
+            })?;
+            for delta in deltas {
+                trial.check_rows(table, delta, published)?;
+                relation.keys().try_for_each(|key| trial.change_keys(key, delta, Direction::Retract, relation, published))?;
+                relation.keys().try_for_each(|key| trial.change_keys(key, delta, Direction::Insert, relation, published))?;
+            }
+        }
+        let Trial { rows, keys, .. } = trial;
+        self.rows.extend(rows);
+        self.keys.extend(keys);
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    Retract,
+    Insert,
+}
+
+/// One transaction's changes on top of the accepted ones, kept apart until all of it has passed.
+struct Trial<'a> {
+    accepted: &'a Accepted,
+    rows: HashMap<(RelationId, Identity), i64>,
+    keys: HashMap<(RelationId, Identity), i64>,
+}
+
+impl Trial<'_> {
+    /// Every row that is retracted must be there as often as it is retracted.
+    fn check_rows(&mut self, table: RelationId, delta: &Delta, published: &Published) -> Result<()> {
+        let identities = identities(delta.rows().columns(), delta.len())?;
+        let retracts = (0..delta.len()).any(|row| delta.weight(row) < 0);
+        let present = match retracts {
+            true => published.models.get(&table).map(|model| model.net_weights(delta.rows())).transpose()?,
+            false => None,
+        };
+        for (row, identity) in identities.into_iter().enumerate() {
+            let slot = (table, identity);
+            let before = self.accepted.rows.get(&slot).copied().unwrap_or(0);
+            let net = self.rows.entry(slot).or_insert(before);
+            *net += delta.weight(row);
+            let stored = present.as_ref().map_or(0, |weights| weights[row]);
+            if delta.weight(row) < 0 && stored + *net < 0 {
+                return Err(conflict());
+            }
+        }
+        Ok(())
+    }
+
+    fn change_keys(
+        &mut self,
+        key: &Key,
+        delta: &Delta,
+        direction: Direction,
+        relation: &Relation,
+        published: &Published,
+    ) -> Result<()> {
+        let wanted = |row: usize| (delta.weight(row) > 0) == (direction == Direction::Insert);
+        if !(0..delta.len()).any(wanted) {
+            return Ok(());
+        }
+        let columns: Vec<ArrayRef> = key.columns.iter().map(|column| delta.rows().column(*column).clone()).collect();
+        let present = match direction {
+            Direction::Retract => vec![],
+            Direction::Insert => taken(relation, key, &columns, published)?,
+        };
+        for (row, identity) in identities(&columns, delta.len())?.into_iter().enumerate() {
+            if !wanted(row) || columns.iter().any(|column| column.is_null(row)) {
+                continue;
+            }
+            let slot = (key.index, identity);
+            let before = self.accepted.keys.get(&slot).copied().unwrap_or(0);
+            let net = self.keys.entry(slot).or_insert(before);
+            *net += delta.weight(row);
+            if direction == Direction::Insert && i64::from(present[row]) + *net > 1 {
+                return Err(duplicate_key(relation, key, delta.rows(), row));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which keys the published index of a constraint holds.
+fn taken(relation: &Relation, key: &Key, columns: &[ArrayRef], published: &Published) -> Result<Vec<bool>> {
+    let primary = relation.keys().next().is_some_and(|first| first.index == key.index);
+    let model = published.models.get(if primary { &relation.id } else { &key.index });
+    match model {
+        Some(model) => model.contains_keys(columns),
+        None => Ok(vec![false; columns.first().map_or(0, |column| column.len())]),
+    }
+}
+
+fn identities(columns: &[ArrayRef], rows: usize) -> Result<Vec<Identity>> {
+    let (first, second) = (hash_rows(columns, rows, KEY_SEED)?, hash_rows(columns, rows, ROW_SEED)?);
+    Ok(first.into_iter().zip(second).collect())
+}
+
+/// Another transaction changed a row that this one wants to change.
+pub fn conflict() -> SqlError {
+    SqlError::new(SqlState::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+        .with_hint("The transaction might succeed if retried.")
+}
+
+/// The error of a key that is there already, worded as Postgres does.
+pub fn duplicate_key(relation: &Relation, key: &Key, rows: &RecordBatch, row: usize) -> SqlError {
+    let names: Vec<_> = key.columns.iter().map(|column| relation.columns[*column].name.as_str()).collect();
+    let values: Vec<_> = key.columns.iter().map(|column| value_text(rows.column(*column), row)).collect();
+    SqlError::new(
+        SqlState::UNIQUE_VIOLATION,
+        format!("duplicate key value violates unique constraint \"{}\"", key.name),
+    )
+    .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+}
+
+/// A value as error details show it.
+pub fn value_text(column: &ArrayRef, row: usize) -> String {
+    let options = FormatOptions::default().with_null("null");
+    let formatted = ArrayFormatter::try_new(column, &options).map(|formatter| formatter.value(row).to_string());
+    formatted.unwrap_or_else(|_| "?".to_owned())
+}

@@ -1,0 +1,72 @@
+//! The database: what all sessions share.
+
+use crate::config::Config;
+use crate::coordinator::Coordinator;
+use crate::reading::query_memory;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::SessionState;
+use millrace_types::{Result, SqlError};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::runtime::{Builder, Runtime};
+
+/// Everything that sessions share. One per process.
+pub struct Database {
+    pub config: Config,
+    pub coordinator: Coordinator,
+    /// DataFusion with our functions: what each statement's planning starts from.
+    pub state: SessionState,
+    /// The threads that run queries, apart from those that serve connections.
+    pub queries: Runtime,
+    pub started: SystemTime,
+    /// Who is connected, by process id: `pg_stat_activity`.
+    pub sessions: Mutex<BTreeMap<i32, SessionFacts>>,
+}
+
+/// What others may know of a session.
+#[derive(Clone, Debug)]
+pub struct SessionFacts {
+    pub user: String,
+    pub database: String,
+    pub application_name: String,
+    pub peer: String,
+    pub started: SystemTime,
+}
+
+impl Database {
+    /// Opens the data folder, recovers what it holds and starts the clock.
+    ///
+    /// # Errors
+    /// What keeps the folder from being used: taken by another server, written by a later version, damaged.
+    pub fn open(config: Config) -> Result<Arc<Database>> {
+        let state = session_state(&config)?;
+        let queries = Builder::new_multi_thread()
+            .worker_threads(config.query_threads)
+            .thread_name("query")
+            .thread_stack_size(8 << 20)
+            .enable_all()
+            .build()?;
+        let coordinator = Coordinator::open(&config, &state)?;
+        let started = SystemTime::now();
+        Ok(Arc::new(Database { config, coordinator, state, queries, started, sessions: Mutex::default() }))
+    }
+
+    /// Ends the clock and closes the folder.
+    pub fn shutdown(&self) {
+        self.coordinator.shutdown();
+    }
+}
+
+fn session_state(config: &Config) -> Result<SessionState> {
+    let internal = |error: datafusion::error::DataFusionError| SqlError::internal(error.to_string());
+    let settings = millrace_functions::session_config().with_target_partitions(1).with_information_schema(false);
+    let mut state = SessionStateBuilder::new()
+        .with_config(settings)
+        .with_runtime_env(query_memory(config.query_memory_mib).map_err(internal)?)
+        .with_default_features()
+        .build();
+    millrace_functions::register(&mut state)?;
+    Ok(state)
+}

@@ -1,0 +1,11 @@
+//! Ad-hoc reading: relations as DataFusion tables over what is published.
+
+mod memory;
+mod model_table;
+mod snapshot;
+mod source_table;
+
+pub use memory::query_memory;
+pub use model_table::ModelTable;
+pub use snapshot::Snapshot;
+pub use source_table::SourceTable;

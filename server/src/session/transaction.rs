@@ -1,0 +1,117 @@
+//! Transactions of a session: what is written but not committed, and what to do at its end.
+
+use crate::coordinator::{Published, Writes};
+use millrace_types::{RelationId, Result, SqlError, SqlState};
+use millrace_wire::TransactionStatus;
+use std::sync::Arc;
+
+/// The transaction that a session is in.
+#[derive(Default)]
+pub struct Transaction {
+    /// Whether BEGIN opened it; otherwise it spans one batch of messages.
+    pub explicit: bool,
+    /// A statement failed: everything but its end is refused.
+    pub failed: bool,
+    pub read_only: bool,
+    /// The one state that a read-only block reads, from its first statement on.
+    pub snapshot: Option<Arc<Published>>,
+    pub writes: Writes,
+    /// Relations made in it, in order: ROLLBACK drops them.
+    pub created: Vec<RelationId>,
+    /// Relations to be dropped when it commits.
+    pub dropping: Vec<RelationId>,
+    savepoints: Vec<Savepoint>,
+}
+
+struct Savepoint {
+    name: String,
+    writes: Writes,
+    created: usize,
+    dropping: usize,
+}
+
+impl Transaction {
+    /// A block that BEGIN opens.
+    pub fn explicit(read_only: bool) -> Transaction {
+        Transaction { explicit: true, read_only, ..Transaction::default() }
+    }
+
+    /// As ReadyForQuery tells it.
+    pub fn status(&self) -> TransactionStatus {
+        match (self.explicit, self.failed) {
+            (false, _) => TransactionStatus::Idle,
+            (true, false) => TransactionStatus::Active,
+            (true, true) => TransactionStatus::Failed,
+        }
+    }
+
+    /// Refuses statements in a failed block.
+    pub fn check_usable(&self) -> Result<()> {
+        match self.explicit && self.failed {
+            true => Err(SqlError::new(
+                SqlState::IN_FAILED_SQL_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses changes in a read-only block.
+    pub fn check_writable(&self, command: &str) -> Result<()> {
+        match self.read_only {
+            true => {
+                let message = format!("cannot execute {command} in a read-only transaction");
+                Err(SqlError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// SAVEPOINT.
+    pub fn save(&mut self, name: &str) {
+        let (created, dropping) = (self.created.len(), self.dropping.len());
+        self.savepoints.push(Savepoint { name: name.to_owned(), writes: self.writes.clone(), created, dropping });
+    }
+
+    /// RELEASE SAVEPOINT.
+    pub fn release(&mut self, name: &str) -> Result<()> {
+        let position = self.position(name)?;
+        self.savepoints.truncate(position);
+        Ok(())
+    }
+
+    /// ROLLBACK TO SAVEPOINT: answers the relations made since, which are to be dropped.
+    pub fn roll_back_to(&mut self, name: &str) -> Result<Vec<RelationId>> {
+        let position = self.position(name)?;
+        self.savepoints.truncate(position + 1);
+        let savepoint = &self.savepoints[position];
+        self.writes = savepoint.writes.clone();
+        self.dropping.truncate(savepoint.dropping);
+        self.failed = false;
+        Ok(self.created.split_off(savepoint.created))
+    }
+
+    fn position(&self, name: &str) -> Result<usize> {
+        self.savepoints.iter().rposition(|savepoint| savepoint.name == name).ok_or_else(|| {
+            SqlError::new(SqlState("3B001"), format!("savepoint \"{name}\" does not exist"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_savepoint_takes_back_what_came_after_it() {
+        let mut transaction = Transaction::explicit(false);
+        transaction.created.push(RelationId(1));
+        transaction.save("a");
+        transaction.created.push(RelationId(2));
+        transaction.failed = true;
+        assert_eq!(transaction.roll_back_to("a").unwrap(), [RelationId(2)]);
+        assert!(!transaction.failed);
+        transaction.release("a").unwrap();
+        assert!(transaction.roll_back_to("a").is_err());
+    }
+}

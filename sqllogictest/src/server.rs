@@ -1,0 +1,91 @@
+//! A server of our own for a suite: started on a free port over a temporary folder, killed and started again at will.
+
+use anyhow::{Context, Result, bail};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a start may take, recovery included.
+const START: Duration = Duration::from_secs(60);
+
+/// A running server, which ends with this value.
+pub struct Server {
+    binary: PathBuf,
+    folder: TempDir,
+    address: SocketAddr,
+    process: Child,
+}
+
+impl Server {
+    /// Starts `binary` over a new folder.
+    pub fn start(binary: &Path) -> Result<Server> {
+        let folder = tempfile::tempdir()?;
+        let address = free_address()?;
+        let process = spawn(binary, folder.path(), address)?;
+        let mut server = Server { binary: binary.to_owned(), folder, address, process };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Kills the server as a crash would, and starts it again over the same folder.
+    pub fn restart(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        self.process = spawn(&self.binary, self.folder.path(), self.address)?;
+        self.wait_until_ready()
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        while std::net::TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_err() {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the server ended with {status}; its log: {}", self.log());
+            }
+            if begun.elapsed() > START {
+                bail!("the server did not listen within {START:?}; its log: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(log_file(self.folder.path())).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(binary: &Path, folder: &Path, address: SocketAddr) -> Result<Child> {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(folder))?;
+    Command::new(binary)
+        .args(["--listen", &address.to_string(), "--workers", "2", "--data-dir"])
+        .arg(folder.join("data"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {}", binary.display()))
+}
+
+fn log_file(folder: &Path) -> PathBuf {
+    folder.join("server.log")
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
