@@ -1,0 +1,267 @@
+//! Read models: the published versions of relations that queries read.
+//!
+//! Each worker maintains its part of a relation ([`MaintainedPart`]) and publishes it after a tick as a frozen [`Part`];
+//! the parts of one tick together are a [`ReadModel`]. Readers hold a version for as long as they like: it shares its
+//! runs with the versions before and after it, and nobody waits for anybody.
+
+use crate::operator::{RowError, StateReader, StateSize, StateWriter};
+use crate::state::{Arrangement, Run, Scan, contains_keys, lookup, net_weights, take_rows};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Weights};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// One worker's part of a relation, being maintained.
+#[derive(Debug)]
+pub struct MaintainedPart {
+    rows: Arrangement,
+    /// By message.
+    errors: HashMap<String, Vec<RowError>>,
+    errors_changed: bool,
+    published: Part,
+}
+
+/// One worker's part of a relation as of a tick. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    runs: Arc<[Arc<Run>]>,
+    /// The errors of rows whose expressions fail, with net weights.
+    errors: Arc<[RowError]>,
+}
+
+impl MaintainedPart {
+    /// No rows yet. `key`: the columns by which the plan's root is partitioned, which are those by which rows are
+    /// looked up if there are such; for an append-only relation without a key, none.
+    pub fn new(schema: SchemaRef, key: Vec<usize>) -> MaintainedPart {
+        let order = order_of(&schema, key);
+        let rows = Arrangement::new(schema, order);
+        MaintainedPart { rows, errors: HashMap::new(), errors_changed: false, published: Part::default() }
+    }
+
+    /// Applies the changes of a tick.
+    pub fn apply(&mut self, deltas: &[Delta]) -> Result<()> {
+        self.rows.append_all(deltas)
+    }
+
+    /// Counts row errors in, or out again.
+    pub fn apply_errors(&mut self, errors: impl IntoIterator<Item = RowError>) {
+        for error in errors {
+            self.errors_changed = true;
+            let known = self.errors.entry(error.error.message().to_owned()).or_default();
+            count(known, error);
+            if known.is_empty() {
+                self.errors.retain(|_, known| !known.is_empty());
+            }
+        }
+    }
+
+    /// The part as of now.
+    pub fn publish(&mut self) -> Part {
+        if std::mem::take(&mut self.errors_changed) {
+            self.published.errors = self.errors.values().flatten().cloned().collect();
+        }
+        self.published.runs = self.rows.freeze();
+        self.published.clone()
+    }
+
+    /// Advances merges under way by up to `rows` rows: for idle moments. True when there is nothing to do.
+    pub fn maintain(&mut self, rows: usize) -> Result<bool> {
+        self.rows.maintain(rows)
+    }
+
+    /// Writes the rows as the section `name`. Row errors come back with the operators that report them.
+    pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
+        self.rows.snapshot(name, to)
+    }
+
+    /// Adds the rows of the section `name` that belong to `groups`.
+    pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        self.rows.restore(name, from, groups)
+    }
+
+    /// How much it keeps.
+    pub fn size(&self) -> StateSize {
+        self.rows.size()
+    }
+}
+
+/// Counts one more error among known ones; those that come to nothing leave.
+fn count(known: &mut Vec<RowError>, error: RowError) {
+    match known.iter_mut().find(|known| known.error == error.error) {
+        Some(known) => known.weight += error.weight,
+        None => known.push(error),
+    }
+    known.retain(|known| known.weight != 0);
+}
+
+/// The columns whose hash orders rows: the key, or all of them.
+fn order_of(schema: &SchemaRef, key: Vec<usize>) -> Vec<usize> {
+    if key.is_empty() { (0..schema.fields().len()).collect() } else { key }
+}
+
+/// One published version of a relation: what queries read. Immutable, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ReadModel {
+    schema: SchemaRef,
+    key: Vec<usize>,
+    /// The columns whose hash orders the runs of all parts.
+    order: Arc<[usize]>,
+    parts: Vec<Part>,
+}
+
+impl ReadModel {
+    /// A relation without rows. `key`: the columns by which rows are looked up, empty for none.
+    pub fn empty(schema: SchemaRef, key: Vec<usize>, workers: usize) -> ReadModel {
+        let parts = vec![Part::default(); workers];
+        ReadModel::new(schema, key.clone(), key, parts)
+    }
+
+    /// The version that these parts make, one per worker. `partition`: the key that the parts were made with.
+    pub fn new(schema: SchemaRef, key: Vec<usize>, partition: Vec<usize>, parts: Vec<Part>) -> ReadModel {
+        let order = order_of(&schema, partition).into();
+        ReadModel { schema, key, order, parts }
+    }
+
+    /// The version after this one, with other parts.
+    pub fn with_parts(&self, parts: Vec<Part>) -> ReadModel {
+        ReadModel { parts, ..self.clone() }
+    }
+
+    /// The columns of the rows.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The columns by which rows are looked up; empty for none.
+    pub fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    /// All rows, each as often as it is there.
+    pub fn scan(&self, projection: Option<&[usize]>) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
+        let scans: Vec<Rows> = self.parts.iter().map(|part| self.rows_of(part, projection)).collect();
+        scans.into_iter().flatten()
+    }
+
+    /// How many pieces the rows come in, which can be read at the same time.
+    pub fn partitions(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The rows of one piece; none when there is no such piece.
+    pub fn scan_partition(
+        &self,
+        partition: usize,
+        projection: Option<&[usize]>,
+    ) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
+        self.parts.get(partition).map(|part| self.rows_of(part, projection)).into_iter().flatten()
+    }
+
+    fn rows_of(&self, part: &Part, projection: Option<&[usize]>) -> Rows {
+        Rows(Scan::new(&part.runs, &self.schema, projection))
+    }
+
+    /// The net rows as a delta per piece: what a dataflow that starts from this version reads.
+    pub fn deltas(&self) -> impl Iterator<Item = Result<Delta>> + Send + use<> {
+        let scans: Vec<Scan> = self.parts.iter().map(|part| Scan::new(&part.runs, &self.schema, None)).collect();
+        scans.into_iter().flatten()
+    }
+
+    /// The rows that have one of these keys, in no particular order; a column of values per column of the key.
+    pub fn lookup(&self, key: &[ArrayRef]) -> Result<RecordBatch> {
+        self.check_key(key)?;
+        let mut found = Vec::new();
+        for part in &self.parts {
+            for delta in lookup(&part.runs, &self.schema, &self.order, key)? {
+                found.push(repeated(delta)?);
+            }
+        }
+        match &found[..] {
+            [rows] => Ok(rows.clone()),
+            _ => Ok(concat_batches(&self.schema, &found)?),
+        }
+    }
+
+    /// How often each of `rows` is there.
+    pub fn net_weights(&self, rows: &RecordBatch) -> Result<Vec<i64>> {
+        let mut total = vec![0; rows.num_rows()];
+        for part in &self.parts {
+            let weights = net_weights(&part.runs, &self.order, rows)?;
+            total.iter_mut().zip(weights).for_each(|(total, weight)| *total += weight);
+        }
+        Ok(total)
+    }
+
+    /// For each key whether a row has it.
+    pub fn contains_keys(&self, key: &[ArrayRef]) -> Result<Vec<bool>> {
+        self.check_key(key)?;
+        let mut found = vec![false; key.first().map_or(0, |column| column.len())];
+        for part in &self.parts {
+            let here = contains_keys(&part.runs, &self.order, key)?;
+            found.iter_mut().zip(here).for_each(|(found, here)| *found |= here);
+        }
+        Ok(found)
+    }
+
+    /// Runs are ordered by the key's hash only if the relation has a key.
+    fn check_key(&self, key: &[ArrayRef]) -> Result<()> {
+        match !self.key.is_empty() && self.key[..] == self.order[..] && key.len() == self.key.len() {
+            true => Ok(()),
+            false => Err(SqlError::internal("a look-up by other columns than the key of the relation")),
+        }
+    }
+
+    /// Some error of a row whose expression fails, as long as there is one: then the rows are not the query's result.
+    pub fn row_error(&self) -> Option<SqlError> {
+        self.errors().into_iter().find(|error| error.weight > 0).map(|error| error.error)
+    }
+
+    /// The row errors, with how often each occurs. A row may fail on one worker and be retracted on another, so only
+    /// their sum over all parts counts.
+    pub fn errors(&self) -> Vec<RowError> {
+        let mut net = Vec::new();
+        self.parts.iter().flat_map(|part| part.errors.iter()).for_each(|error| count(&mut net, error.clone()));
+        net
+    }
+
+    /// How many rows there are at most: different rows count once, and retracted ones until their runs merge.
+    pub fn rows(&self) -> usize {
+        self.runs().map(|run| run.len()).sum()
+    }
+
+    /// Bytes of memory, nearly.
+    pub fn bytes(&self) -> usize {
+        self.runs().map(|run| run.bytes()).sum()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.parts.iter().flat_map(|part| part.runs.iter())
+    }
+}
+
+/// The rows of a scan, each repeated by its weight.
+struct Rows(Scan);
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.0.next().map(|delta| delta.and_then(repeated))
+    }
+}
+
+/// Each row as often as its weight says. A row of negative weight, which no consistent input gives, is not there.
+fn repeated(delta: Delta) -> Result<RecordBatch> {
+    let Weights::Each(weights) = delta.weights() else { return Ok(delta.rows().clone()) };
+    if weights.iter().all(|&weight| weight == 1) {
+        return Ok(delta.rows().clone());
+    }
+    let indices: Vec<u32> = weights
+        .iter()
+        .enumerate()
+        .flat_map(|(row, &weight)| std::iter::repeat_n(row as u32, weight.max(0) as usize))
+        .collect();
+    take_rows(&delta.schema(), delta.rows(), indices.into_iter())
+}

@@ -1,0 +1,240 @@
+//! A run: immutable rows in hash order, in chunks.
+
+use super::gather::{compact_rows, interleave_rows, take_rows};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
+use millrace_types::{Delta, Result};
+use std::sync::Arc;
+
+/// The most rows of a chunk: what one step of a merge makes, and what a scan hands out at once.
+pub const CHUNK_ROWS: usize = 16_384;
+
+/// The identity of a row, in the order of runs: the hash of its key columns, then that of all its columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId {
+    pub key: u64,
+    pub row: u64,
+}
+
+/// The identities of all rows of a batch, with `key` as key columns.
+pub fn ids_of(rows: &RecordBatch, key: &[usize]) -> Result<Vec<RowId>> {
+    let columns: Vec<ArrayRef> = key.iter().map(|&column| rows.column(column).clone()).collect();
+    let keys = hash_rows(&columns, rows.num_rows(), KEY_SEED)?;
+    let hashes = hash_rows(rows.columns(), rows.num_rows(), ROW_SEED)?;
+    Ok(keys.into_iter().zip(hashes).map(|(key, row)| RowId { key, row }).collect())
+}
+
+/// Consecutive rows of a run: ascending, different identities with a net weight each, never zero.
+#[derive(Debug)]
+pub struct Chunk {
+    pub keys: Vec<u64>,
+    pub hashes: Vec<u64>,
+    pub weights: Vec<i64>,
+    pub rows: RecordBatch,
+}
+
+impl Chunk {
+    /// How many rows it has; at least one.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Never, inside a run.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The identity of one row.
+    #[inline]
+    pub fn id(&self, row: usize) -> RowId {
+        RowId { key: self.keys[row], row: self.hashes[row] }
+    }
+
+    /// The first row whose key hash is not below `key`, looked for where it would be if hashes were spread evenly,
+    /// which they are, and from there in doubling steps.
+    pub fn seek(&self, key: u64) -> usize {
+        let keys = &self.keys[..];
+        let (first, last) = (keys[0], keys[keys.len() - 1]);
+        if key <= first {
+            return 0;
+        }
+        if key > last {
+            return keys.len();
+        }
+        let guess = ((u128::from(key - first) * (keys.len() - 1) as u128) / u128::from(last - first).max(1)) as usize;
+        let (mut low, mut high, mut step) = (guess, guess, 4);
+        // From here on: every key before `low` is below `key`, and none from `high` on is.
+        while low > 0 && keys[low - 1] >= key {
+            high = low - 1;
+            low = low.saturating_sub(step);
+            step *= 2;
+        }
+        while high < keys.len() && keys[high] < key {
+            low = high + 1;
+            high = (high + step).min(keys.len());
+            step *= 2;
+        }
+        low + keys[low..high].partition_point(|&k| k < key)
+    }
+
+    /// The row with this identity.
+    pub fn find(&self, id: RowId) -> Option<usize> {
+        let start = self.seek(id.key);
+        let end = self.end_of_key(start, id.key);
+        self.hashes[start..end].binary_search(&id.row).ok().map(|at| start + at)
+    }
+
+    /// The end of the rows of this key hash, the first of which is `start`; `start` when there are none.
+    #[inline]
+    pub fn end_of_key(&self, start: usize, key: u64) -> usize {
+        let keys = &self.keys[start..];
+        let mut bound = 1;
+        while bound < keys.len() && keys[bound] == key {
+            bound *= 2;
+        }
+        start + keys[..bound.min(keys.len())].partition_point(|&k| k <= key)
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.get_array_memory_size() + self.len() * 3 * size_of::<u64>()
+    }
+}
+
+/// Immutable rows in the order of their identities, none twice, in chunks.
+#[derive(Debug)]
+pub struct Run {
+    chunks: Vec<Arc<Chunk>>,
+    /// The first identity of each chunk.
+    firsts: Vec<RowId>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Run {
+    /// A run of chunks that are in order already.
+    pub fn from_chunks(chunks: Vec<Arc<Chunk>>) -> Run {
+        let firsts = chunks.iter().map(|chunk| chunk.id(0)).collect();
+        let (rows, bytes) = chunks.iter().fold((0, 0), |(r, b), chunk| (r + chunk.len(), b + chunk.bytes()));
+        Run { chunks, firsts, rows, bytes }
+    }
+
+    /// The net rows of `deltas`, or `None` when nothing is left of them.
+    pub fn of(schema: &SchemaRef, key: &[usize], deltas: &[Delta]) -> Result<Option<Run>> {
+        let mut entries = Vec::with_capacity(deltas.iter().map(Delta::len).sum());
+        for (batch, delta) in deltas.iter().enumerate() {
+            let ids = ids_of(delta.rows(), key)?;
+            entries.extend(ids.into_iter().enumerate().map(|(row, id)| Entry {
+                id,
+                batch: batch as u32,
+                row: row as u32,
+                weight: delta.weight(row),
+            }));
+        }
+        sort(&mut entries);
+        consolidate(&mut entries);
+        let chunks = entries.chunks(CHUNK_ROWS).map(|part| gather(schema, deltas, part).map(Arc::new));
+        let chunks = chunks.collect::<Result<Vec<_>>>()?;
+        Ok((!chunks.is_empty()).then(|| Run::from_chunks(chunks)))
+    }
+
+    /// The chunks, in order.
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
+    }
+
+    /// How many rows it has.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Never, inside an arrangement.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Bytes of memory, nearly.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first chunk that can hold rows of this key hash.
+    #[inline]
+    pub fn chunk_of_key(&self, key: u64) -> usize {
+        self.firsts.partition_point(|first| first.key < key).saturating_sub(1)
+    }
+
+    /// The chunk that holds this identity, if any does.
+    pub fn chunk_of(&self, id: RowId) -> Option<&Arc<Chunk>> {
+        let after = self.firsts.partition_point(|first| *first <= id);
+        after.checked_sub(1).map(|at| &self.chunks[at])
+    }
+
+    /// The weight of the row with this identity; zero when it is not here.
+    pub fn weight(&self, id: RowId) -> i64 {
+        self.chunk_of(id).and_then(|chunk| chunk.find(id).map(|row| chunk.weights[row])).unwrap_or(0)
+    }
+}
+
+/// A row of a delta on its way into a run.
+#[derive(Clone, Copy)]
+struct Entry {
+    id: RowId,
+    batch: u32,
+    row: u32,
+    weight: i64,
+}
+
+/// Sorts by identity. Hashes are spread evenly, so one pass over buckets of about sixteen entries does most of it.
+fn sort(entries: &mut Vec<Entry>) {
+    if entries.len() < 256 {
+        return entries.sort_unstable_by_key(|entry| entry.id);
+    }
+    let (low, high) = entries.iter().fold((u64::MAX, 0), |(l, h), e| (l.min(e.id.key), h.max(e.id.key)));
+    let bits = (entries.len() / 16).ilog2() + 1;
+    let shift = (u64::BITS - (high - low).leading_zeros()).saturating_sub(bits);
+    let bucket = |entry: &Entry| ((entry.id.key - low) >> shift) as usize;
+    let mut starts = vec![0u32; (1 << bits) + 1];
+    entries.iter().for_each(|entry| starts[bucket(entry) + 1] += 1);
+    (1..starts.len()).for_each(|i| starts[i] += starts[i - 1]);
+    let mut next = starts.clone();
+    let mut sorted = entries.clone();
+    for entry in entries.iter() {
+        let at = &mut next[bucket(entry)];
+        sorted[*at as usize] = *entry;
+        *at += 1;
+    }
+    for bounds in starts.windows(2) {
+        sorted[bounds[0] as usize..bounds[1] as usize].sort_unstable_by_key(|entry| entry.id);
+    }
+    *entries = sorted;
+}
+
+/// Sums the weights of equal identities and drops those that come to nothing.
+fn consolidate(entries: &mut Vec<Entry>) {
+    entries.dedup_by(|later, earlier| {
+        let same = later.id == earlier.id;
+        if same {
+            earlier.weight += later.weight;
+        }
+        same
+    });
+    entries.retain(|entry| entry.weight != 0);
+}
+
+fn gather(schema: &SchemaRef, deltas: &[Delta], entries: &[Entry]) -> Result<Chunk> {
+    let rows = match deltas {
+        [delta] => take_rows(schema, delta.rows(), entries.iter().map(|entry| entry.row))?,
+        _ => {
+            let batches: Vec<_> = deltas.iter().map(Delta::rows).collect();
+            let indices: Vec<_> = entries.iter().map(|e| (e.batch as usize, e.row as usize)).collect();
+            interleave_rows(schema, &batches, &indices, 0..schema.fields().len())?
+        }
+    };
+    Ok(Chunk {
+        keys: entries.iter().map(|entry| entry.id.key).collect(),
+        hashes: entries.iter().map(|entry| entry.id.row).collect(),
+        weights: entries.iter().map(|entry| entry.weight).collect(),
+        rows: compact_rows(rows)?,
+    })
+}

@@ -1,0 +1,109 @@
+//! State as hash-ordered sections of a snapshot.
+
+use super::arrangement::Arrangement;
+use super::gather::{batch_of, compact_rows, take_rows};
+use super::run::{Chunk, Run};
+use crate::operator::{StateReader, StateWriter};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
+use millrace_types::{KeyGroupRange, Result, SqlError, SqlState};
+use std::sync::Arc;
+
+/// The columns that an arrangement's section has before those of the rows.
+const HEAD: usize = 3;
+
+/// A batch whose first column is the key hash `hashes` and which is sorted by it; `columns` follow.
+pub fn sorted_batch(hashes: Vec<u64>, columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
+    let mut order: Vec<u32> = (0..hashes.len() as u32).collect();
+    order.sort_by_key(|&row| hashes[row as usize]);
+    let order = UInt32Array::from(order);
+    let mut fields = vec![Field::new("key_hash", DataType::UInt64, false)];
+    let mut sorted: Vec<ArrayRef> = vec![take(&UInt64Array::from(hashes), &order, None)?];
+    for (name, column) in columns {
+        fields.push(Field::new(name, column.data_type().clone(), true));
+        sorted.push(take(&column, &order, None)?);
+    }
+    batch_of(&Arc::new(Schema::new(fields)), sorted, order.len())
+}
+
+/// The rows of a section's batch whose key hash belongs to `groups`.
+pub fn in_range(batch: &RecordBatch, groups: &KeyGroupRange) -> Result<RecordBatch> {
+    let hashes = batch.columns().first().and_then(|column| column.as_primitive_opt::<UInt64Type>());
+    let hashes = hashes.ok_or_else(|| corrupt("it does not start with a key hash"))?.values();
+    if !hashes.is_sorted() {
+        return Err(corrupt("it is not in the order of its key hash"));
+    }
+    let (first, end) = groups.hashes();
+    let start = hashes.partition_point(|&hash| hash < first);
+    let end = end.map_or(hashes.len(), |end| hashes.partition_point(|&hash| hash < end));
+    Ok(batch.slice(start, end.saturating_sub(start)))
+}
+
+/// `XX001`: a section that is not what this operator wrote.
+pub fn corrupt(what: &str) -> SqlError {
+    SqlError::new(SqlState::DATA_CORRUPTED, "a snapshot section does not fit its operator")
+        .with_detail(format!("The section was refused: {what}."))
+}
+
+impl Arrangement {
+    /// Writes all runs as the section `name`.
+    pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
+        let schema = section_schema(self.schema());
+        for chunk in self.runs().flat_map(|run| run.chunks()) {
+            let mut columns: Vec<ArrayRef> = vec![
+                Arc::new(UInt64Array::from(chunk.keys.clone())),
+                Arc::new(UInt64Array::from(chunk.hashes.clone())),
+                Arc::new(Int64Array::from(chunk.weights.clone())),
+            ];
+            columns.extend_from_slice(chunk.rows.columns());
+            to.write(name, batch_of(&schema, columns, chunk.len())?)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of the section `name` that belong to `groups`.
+    pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        let mut chunks: Vec<Arc<Chunk>> = Vec::new();
+        for batch in from.read(name)? {
+            let batch = in_range(&batch, groups)?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let chunk = Arc::new(self.chunk_of(&batch)?);
+            // Batches that continue one another are one run again.
+            if chunks.last().is_some_and(|last| last.id(last.len() - 1) >= chunk.id(0)) {
+                self.push(Run::from_chunks(std::mem::take(&mut chunks)))?;
+            }
+            chunks.push(chunk);
+        }
+        if chunks.is_empty() { Ok(()) } else { self.push(Run::from_chunks(chunks)) }
+    }
+
+    fn chunk_of(&self, batch: &RecordBatch) -> Result<Chunk> {
+        let expected = section_schema(self.schema());
+        let types = |schema: &Schema| schema.fields().iter().map(|f| f.data_type().clone()).collect::<Vec<_>>();
+        if types(&batch.schema()) != types(&expected) {
+            return Err(corrupt("its columns are others"));
+        }
+        let rows = batch_of(self.schema(), batch.columns()[HEAD..].to_vec(), batch.num_rows())?;
+        let chunk = Chunk {
+            keys: batch.column(0).as_primitive::<UInt64Type>().values().to_vec(),
+            hashes: batch.column(1).as_primitive::<UInt64Type>().values().to_vec(),
+            weights: batch.column(2).as_primitive::<Int64Type>().values().to_vec(),
+            // A slice would keep the whole batch.
+            rows: compact_rows(take_rows(self.schema(), &rows, 0..batch.num_rows() as u32)?)?,
+        };
+        match (1..chunk.len()).all(|row| chunk.id(row - 1) < chunk.id(row)) {
+            true => Ok(chunk),
+            false => Err(corrupt("its rows are not in order")),
+        }
+    }
+}
+
+fn section_schema(rows: &SchemaRef) -> SchemaRef {
+    let head = [("key_hash", DataType::UInt64), ("row_hash", DataType::UInt64), ("weight", DataType::Int64)];
+    let mut fields: Vec<_> = head.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false))).to_vec();
+    fields.extend(rows.fields().iter().cloned());
+    Arc::new(Schema::new(fields))
+}
