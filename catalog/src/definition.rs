@@ -1,0 +1,209 @@
+//! The definitions themselves, as plain data that survives a restart as JSON.
+
+use crate::type_spelling;
+use millrace_types::{RelationId, SqlType};
+use serde::{Deserialize, Serialize};
+
+/// The `WITH (...)` options of a relation, in the order in which they are shown.
+pub type Options = Vec<(String, String)>;
+
+/// Anything that a user can create by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Definition {
+    /// A schema.
+    Schema {
+        /// Its name.
+        name: String,
+        /// The role that made it.
+        owner: String,
+    },
+    /// A relation.
+    Relation(Relation),
+}
+
+/// A relation: a name with columns, and what stands behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relation {
+    /// Its identity, which a rename does not change; also its OID.
+    pub id: RelationId,
+    /// The schema that holds it.
+    pub schema: String,
+    /// Its name in that schema.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns, in order; `attnum` counts them from 1.
+    pub columns: Vec<Column>,
+    /// The canonical CREATE statement, as SHOW CREATE shows it.
+    pub sql: String,
+    /// The relations that its definition reads or writes.
+    pub depends_on: Vec<RelationId>,
+    /// The role that made it.
+    pub owner: String,
+    /// The text of COMMENT ON, if any.
+    pub comment: Option<String>,
+    /// Whether its rows are only ever added, never changed or taken back.
+    pub append_only: bool,
+    /// When it was made, in microseconds since 1970-01-01 UTC.
+    pub created_at: i64,
+}
+
+/// What a relation is, with what only that kind has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RelationKind {
+    /// Stored rows, changed by DML or by a connector.
+    Table(TableDefinition),
+    /// Rows from outside that are not stored.
+    Source {
+        /// The connector and its options.
+        options: Options,
+    },
+    /// A query under a name, computed where it is used.
+    View {
+        /// The text of the query.
+        query: String,
+    },
+    /// A query whose rows are kept up to date.
+    MaterializedView {
+        /// The text of the query.
+        query: String,
+        /// The view's own options.
+        options: Options,
+    },
+    /// Rows sent to the outside.
+    Sink {
+        /// The text of the query that feeds it; for `FROM v` it reads all of `v`.
+        query: String,
+        /// The connector and its options.
+        options: Options,
+    },
+    /// An `INSERT INTO target SELECT` that goes on for as long as it exists.
+    Job {
+        /// The relation that it writes to.
+        target: RelationId,
+        /// The text of the query that feeds it.
+        query: String,
+    },
+}
+
+/// What only a table has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDefinition {
+    /// The primary key, if any.
+    pub primary_key: Option<Key>,
+    /// The UNIQUE constraints.
+    pub unique: Vec<Key>,
+    /// The CHECK constraints.
+    pub checks: Vec<Check>,
+    /// The connector that feeds it or that it feeds, with its options; empty for a plain table.
+    pub options: Options,
+}
+
+/// A constraint that no two rows agree on all of some columns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The name of the constraint and of its index.
+    pub name: String,
+    /// The OID of its index, from the same numbers as relations.
+    pub index: RelationId,
+    /// Positions of its columns, counted from 0.
+    pub columns: Vec<usize>,
+}
+
+/// A condition that no row of a table may fail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// The name of the constraint.
+    pub name: String,
+    /// The condition as SQL.
+    pub sql: String,
+}
+
+/// A column of a relation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type with the modifier.
+    #[serde(with = "type_spelling")]
+    pub sql_type: SqlType,
+    /// Whether NULL is refused.
+    pub not_null: bool,
+    /// The DEFAULT as SQL.
+    pub default: Option<String>,
+    /// The text of COMMENT ON COLUMN, if any.
+    pub comment: Option<String>,
+}
+
+impl Column {
+    /// A nullable column without a default.
+    pub fn new(name: impl Into<String>, sql_type: SqlType) -> Column {
+        Column { name: name.into(), sql_type, not_null: false, default: None, comment: None }
+    }
+
+    /// The same column refusing NULL.
+    pub fn not_null(mut self) -> Column {
+        self.not_null = true;
+        self
+    }
+}
+
+impl RelationKind {
+    /// What Postgres's messages call it: `table`, `materialized view`.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            RelationKind::Table(_) => "table",
+            RelationKind::Source { .. } => "source",
+            RelationKind::View { .. } => "view",
+            RelationKind::MaterializedView { .. } => "materialized view",
+            RelationKind::Sink { .. } => "sink",
+            RelationKind::Job { .. } => "job",
+        }
+    }
+
+    /// The text of the query behind it; `None` for tables and sources.
+    pub fn query(&self) -> Option<&str> {
+        match self {
+            RelationKind::View { query }
+            | RelationKind::MaterializedView { query, .. }
+            | RelationKind::Sink { query, .. }
+            | RelationKind::Job { query, .. } => Some(query),
+            RelationKind::Table(_) | RelationKind::Source { .. } => None,
+        }
+    }
+
+    /// The `WITH (...)` options; empty for kinds that take none.
+    pub fn options(&self) -> &[(String, String)] {
+        match self {
+            RelationKind::Table(TableDefinition { options, .. })
+            | RelationKind::Source { options }
+            | RelationKind::MaterializedView { options, .. }
+            | RelationKind::Sink { options, .. } => options,
+            RelationKind::View { .. } | RelationKind::Job { .. } => &[],
+        }
+    }
+}
+
+impl Relation {
+    /// The position of a column, counted from 0.
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The primary key and the UNIQUE constraints of a table, the primary key first; none for other kinds.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        let table = match &self.kind {
+            RelationKind::Table(table) => Some(table),
+            _ => None,
+        };
+        table.into_iter().flat_map(|table| table.primary_key.iter().chain(&table.unique))
+    }
+
+    /// The CHECK constraints of a table; none for other kinds.
+    pub fn checks(&self) -> &[Check] {
+        match &self.kind {
+            RelationKind::Table(table) => &table.checks,
+            _ => &[],
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Functions on text and arrays that catalog queries need and DataFusion lacks.
+
+use super::Function;
+use crate::system::cell::Cell;
+use crate::system::snapshot::{Snapshot, quote_identifier, split_name};
+use millrace_types::{Result, SqlError, SqlState};
+
+pub const FUNCTIONS: &[Function] = &[
+    Function::new("quote_ident", &["text"], "text", quote_ident),
+    Function::new("quote_literal", &["text"], "text", quote_literal),
+    Function::new("quote_nullable", &["text"], "text", quote_nullable).lenient(),
+    Function::new("parse_ident", &["text", "bool"], "_text", parse_ident).optional(1),
+    Function::new("array_lower", &["any", "int4"], "int4", array_lower),
+    Function::new("array_upper", &["any", "int4"], "int4", array_upper),
+    Function::new("generate_subscripts", &["any", "int4", "bool"], "_int4", generate_subscripts).optional(2),
+    Function::new("pg_option_name", &["text"], "text", |_, arguments| Ok(option(arguments).map(|o| o.0).into())),
+    Function::new("pg_option_value", &["text"], "text", |_, arguments| Ok(option(arguments).map(|o| o.1).into())),
+];
+
+fn quote_ident(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    Ok(arguments[0].text().map(quote_identifier).into())
+}
+
+fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match text.contains('\\') {
+        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
+fn quote_literal(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    Ok(arguments[0].text().map(literal).into())
+}
+
+fn quote_nullable(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    Ok(arguments[0].text().map_or_else(|| "NULL".to_owned(), literal).into())
+}
+
+fn parse_ident(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    let written = arguments[0].text().unwrap_or_default();
+    let parts = split_name(written).ok_or_else(|| {
+        let message = format!("string is not a valid identifier: \"{written}\"");
+        SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+    })?;
+    Ok(parts.into())
+}
+
+/// The number of elements of the first dimension; arrays here have no other.
+fn length(arguments: &[Cell]) -> Option<i64> {
+    match &arguments[..2] {
+        [Cell::List(items), Cell::Int(1)] if !items.is_empty() => Some(items.len() as i64),
+        _ => None,
+    }
+}
+
+fn array_lower(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    Ok(length(arguments).map(|_| 1i64).into())
+}
+
+fn array_upper(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    Ok(length(arguments).into())
+}
+
+/// The subscripts as an array; the rewrite unnests it where the function stands.
+fn generate_subscripts(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    let mut subscripts: Vec<i64> = (1..=length(arguments).unwrap_or(0)).collect();
+    if arguments.get(2) == Some(&Cell::Bool(true)) {
+        subscripts.reverse();
+    }
+    Ok(subscripts.into())
+}
+
+/// The two halves of an entry of an options array, `name=value`.
+fn option(arguments: &[Cell]) -> Option<(&str, &str)> {
+    let text = arguments[0].text()?;
+    Some(text.split_once('=').unwrap_or((text, "")))
+}

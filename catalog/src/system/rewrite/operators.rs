@@ -1,0 +1,47 @@
+//! `OPERATOR(pg_catalog.~)` becomes `~`, and COLLATE with a collation that changes nothing goes.
+
+use super::expressions::{each_expression, parts, take};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query};
+
+/// The rule.
+pub fn simplify(query: &mut Query) {
+    each_expression(query, |expr| match expr {
+        Expr::BinaryOp { op, .. } => {
+            if let BinaryOperator::PGCustomBinaryOperator(name) = op
+                && let Some(plain) = name.last().and_then(|symbol| operator(symbol))
+            {
+                *op = plain;
+            }
+        }
+        // Text compares by its bytes, which is what these collations say.
+        Expr::Collate { expr: inner, collation }
+            if matches!(parts(collation).last().copied(), Some("default" | "C" | "POSIX")) =>
+        {
+            *expr = take(inner);
+        }
+        _ => {}
+    });
+}
+
+fn operator(symbol: &str) -> Option<BinaryOperator> {
+    Some(match symbol {
+        "~" => BinaryOperator::PGRegexMatch,
+        "~*" => BinaryOperator::PGRegexIMatch,
+        "!~" => BinaryOperator::PGRegexNotMatch,
+        "!~*" => BinaryOperator::PGRegexNotIMatch,
+        "~~" => BinaryOperator::PGLikeMatch,
+        "~~*" => BinaryOperator::PGILikeMatch,
+        "!~~" => BinaryOperator::PGNotLikeMatch,
+        "!~~*" => BinaryOperator::PGNotILikeMatch,
+        "=" => BinaryOperator::Eq,
+        "<>" => BinaryOperator::NotEq,
+        "<" => BinaryOperator::Lt,
+        "<=" => BinaryOperator::LtEq,
+        ">" => BinaryOperator::Gt,
+        ">=" => BinaryOperator::GtEq,
+        "||" => BinaryOperator::StringConcat,
+        "+" => BinaryOperator::Plus,
+        "-" => BinaryOperator::Minus,
+        _ => return None,
+    })
+}
