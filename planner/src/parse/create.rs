@@ -12,16 +12,7 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("create")?;
     let or_replace = cursor.accept("or replace");
     let temporary = cursor.accept_one(&["temporary", "temp", "unlogged"]).is_some_and(|word| word != "unlogged");
-    let kinds = [
-        "materialized view",
-        "view",
-        "table",
-        "source",
-        "sink",
-        "schema",
-        "unique index",
-        "index",
-    ];
+    let kinds = ["materialized view", "view", "table", "source", "sink", "schema", "unique index", "index"];
     let position = cursor.position();
     let Some(kind) = cursor.accept_one(&kinds) else {
         return match cursor.peek_word() {

@@ -64,10 +64,7 @@ fn step(levels: &mut Vec<Level>, token: &Token) -> bool {
         Kind::Operator => (level.operators, level.prefixes) = (level.operators + 1, level.prefixes + 1),
         Kind::Operand => level.prefixes = 0,
     }
-    depth <= NESTING
-        && level.operators <= CHAIN
-        && level.set_operations <= SET_OPERATIONS
-        && level.prefixes <= PREFIXES
+    depth <= NESTING && level.operators <= CHAIN && level.set_operations <= SET_OPERATIONS && level.prefixes <= PREFIXES
 }
 
 fn close(levels: &mut Vec<Level>) {

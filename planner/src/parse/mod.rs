@@ -126,3 +126,8 @@ fn modification(cursor: &mut Cursor) -> Parsed<Statement> {
 fn first_words(text: &str) -> String {
     text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
+
+/// `54001`: nested too deep.
+pub(crate) fn limits_error() -> millrace_types::SqlError {
+    limits::too_deep()
+}

@@ -88,7 +88,8 @@ fn set(cursor: &mut Cursor) -> Parsed<Statement> {
     ];
     let is_assigned = |cursor: &Cursor, words: &str| {
         let after = words.split(' ').count();
-        cursor.parser.peek_nth_token_ref(after).token == Token::Eq || cursor.peek_word_at(after).is_some_and(|w| w == "to")
+        cursor.parser.peek_nth_token_ref(after).token == Token::Eq
+            || cursor.peek_word_at(after).is_some_and(|w| w == "to")
     };
     let found = special.into_iter().find(|(words, _)| cursor.peeks(words) && !is_assigned(cursor, words));
     let name = match found {

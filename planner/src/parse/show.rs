@@ -54,7 +54,12 @@ pub fn show(cursor: &mut Cursor) -> Parsed<Statement> {
 /// The name of a setting, in lowercase: `search_path`, `my.setting`.
 pub fn setting(cursor: &mut Cursor) -> Parsed<String> {
     let name = cursor.name()?;
-    Ok(name.0.iter().map(|part| part.as_ident().map_or(String::new(), |i| i.value.to_lowercase())).collect::<Vec<_>>().join("."))
+    Ok(name
+        .0
+        .iter()
+        .map(|part| part.as_ident().map_or(String::new(), |i| i.value.to_lowercase()))
+        .collect::<Vec<_>>()
+        .join("."))
 }
 
 /// A statement that starts with EXPLAIN.

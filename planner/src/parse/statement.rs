@@ -19,18 +19,32 @@ pub enum Statement {
     CreateView(CreateView),
     CreateMaterializedView(CreateMaterializedView),
     CreateSink(CreateSink),
-    CreateSchema { name: ObjectName, if_not_exists: bool },
-    DropSchema { names: Vec<ObjectName>, if_exists: bool, cascade: bool },
+    CreateSchema {
+        name: ObjectName,
+        if_not_exists: bool,
+    },
+    DropSchema {
+        names: Vec<ObjectName>,
+        if_exists: bool,
+        cascade: bool,
+    },
     CreateIndex(CreateIndex),
     Drop(Drop),
     Comment(Comment),
     Alter(Alter),
     /// `REFRESH MATERIALIZED VIEW [CONCURRENTLY] name`
-    Refresh { name: ObjectName, concurrently: bool },
+    Refresh {
+        name: ObjectName,
+        concurrently: bool,
+    },
     /// BEGIN or START TRANSACTION.
     Begin(TransactionModes),
-    Commit { chain: bool },
-    Rollback { chain: bool },
+    Commit {
+        chain: bool,
+    },
+    Rollback {
+        chain: bool,
+    },
     Savepoint(Ident),
     Release(Ident),
     RollbackTo(Ident),
@@ -45,11 +59,17 @@ pub enum Statement {
     Show(String),
     ShowObjects(ShowObjects),
     /// `SHOW CREATE kind name`; no kind: whatever has the name.
-    ShowCreate { kind: Option<ObjectKind>, name: ObjectName },
+    ShowCreate {
+        kind: Option<ObjectKind>,
+        name: ObjectName,
+    },
     /// `SHOW COLUMNS FROM name`
     ShowColumns(ObjectName),
     Prepare(Prepare),
-    Execute { name: Ident, parameters: Vec<ast::Expr> },
+    Execute {
+        name: Ident,
+        parameters: Vec<ast::Expr>,
+    },
     /// `DEALLOCATE name`; `None` for ALL.
     Deallocate(Option<Ident>),
     Declare(Declare),
@@ -59,7 +79,10 @@ pub enum Statement {
     Discard(Discard),
     Subscribe(Subscribe),
     Listen(Ident),
-    Notify { channel: Ident, payload: Option<String> },
+    Notify {
+        channel: Ident,
+        payload: Option<String>,
+    },
     /// `UNLISTEN channel`; `None` for `*`.
     Unlisten(Option<Ident>),
     /// Reads are always strict, so that there is nothing to wait for.
@@ -108,7 +131,10 @@ pub struct Copy {
 #[derive(Clone, Debug, PartialEq)]
 pub enum CopyTarget {
     /// A relation and some of its columns; no columns: all.
-    Table { name: ObjectName, columns: Vec<Ident> },
+    Table {
+        name: ObjectName,
+        columns: Vec<Ident>,
+    },
     Query(Box<Query>),
     Subscribe(Subscribe),
 }
@@ -306,7 +332,10 @@ pub struct Alter {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AlterAction {
     RenameTo(Ident),
-    RenameColumn { from: Ident, to: Ident },
+    RenameColumn {
+        from: Ident,
+        to: Ident,
+    },
     AddPrimaryKey(Vec<Ident>),
     /// Accepted and without effect: there is one owner.
     OwnerTo(Ident),

@@ -88,7 +88,9 @@ fn refuse(cursor: &Cursor, verb: &str) -> Parsed<Statement> {
     let word = cursor.peek_word().unwrap_or_default();
     match OBJECTS.iter().find(|(words, _)| *words == word) {
         Some((_, "STREAM")) => Err(SqlError::unsupported(format!("{verb} STREAM"))
-            .with_hint("Use CREATE SOURCE for a stream that is read and CREATE MATERIALIZED VIEW for one that is computed.")
+            .with_hint(
+                "Use CREATE SOURCE for a stream that is read and CREATE MATERIALIZED VIEW for one that is computed.",
+            )
             .at(cursor.position() + 1)
             .into()),
         Some((_, name)) => cursor.unsupported(format!("{verb} {name}")),

@@ -1,0 +1,21 @@
+//! Names and types: a syntax tree into a logical plan that means what Postgres means.
+//!
+//! DataFusion's SQL planner resolves names and functions. Around it: output columns get Postgres's names ([`names`]),
+//! constants Postgres's types ([`literals`]), parameters the types of what they meet ([`parameters`]), and results the
+//! Arrow types that [`millrace_types::SqlType`] lists ([`output`]).
+
+mod literals;
+mod names;
+mod output;
+mod parameters;
+mod provider;
+mod query;
+mod refuse;
+mod source;
+mod view;
+
+pub use query::{Bound, bind_query};
+pub use source::{RelationSource, executable};
+pub use view::bind_view;
+
+pub(crate) use names::plain_name;

@@ -1,0 +1,151 @@
+//! The names of output columns.
+//!
+//! Postgres names `count(*)` `count` and `a + 1` `?column?`; DataFusion names columns after the whole expression. So
+//! each unnamed expression of a select list is given Postgres's name as an alias before planning. DataFusion wants the
+//! columns of a select list to have different names, Postgres does not: equal names are kept apart by a mark behind
+//! them, which [`plain_name`] takes off again.
+
+use crate::parse::fold;
+use sqlparser::ast::{
+    AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, Value, VisitMut, VisitorMut,
+};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+/// Stands between a name and the number that keeps it apart. No identifier of a user holds it: it cannot be typed.
+const MARK: char = '\u{1}';
+
+/// A column's name without the mark that keeps it apart from others of the same name.
+pub fn plain_name(name: &str) -> &str {
+    name.split(MARK).next().unwrap_or(name)
+}
+
+/// How the columns of a select list with a wildcard are named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wildcards {
+    /// Columns beside a wildcard are taken to be others than those that it stands for.
+    Distinct,
+    /// Columns beside a wildcard may repeat its columns: all are marked.
+    Repeated,
+}
+
+/// Gives every unnamed expression in the select lists of a query, also of its subqueries, Postgres's name.
+pub fn name_columns(query: &mut Query, wildcards: Wildcards) {
+    let _: ControlFlow<()> = query.visit(&mut Namer(wildcards));
+}
+
+struct Namer(Wildcards);
+
+impl VisitorMut for Namer {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        let wildcard = select
+            .projection
+            .iter()
+            .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+        let mark_all = wildcard && self.0 == Wildcards::Repeated;
+        for item in &mut select.projection {
+            name_item(item, &mut seen, mark_all);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn name_item(item: &mut SelectItem, seen: &mut HashMap<String, usize>, mark_all: bool) {
+    let (name, written) = match &*item {
+        SelectItem::UnnamedExpr(expr) => (expression_name(expr), is_column(expr)),
+        SelectItem::ExprWithAlias { alias, .. } => (fold(alias), true),
+        _ => return,
+    };
+    let count = seen.entry(name.clone()).or_insert(0);
+    *count += 1;
+    let repeated = *count > 1 || mark_all;
+    if written && !repeated {
+        return;
+    }
+    let alias = if repeated { format!("{name}{MARK}{count}") } else { name };
+    let expr = match std::mem::replace(item, SelectItem::Wildcard(Default::default())) {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
+        other => {
+            *item = other;
+            return;
+        }
+    };
+    *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', alias) };
+}
+
+/// A column alone: DataFusion names it as Postgres does.
+fn is_column(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+}
+
+fn expression_name(expr: &Expr) -> String {
+    strong_name(expr).or_else(|| weak_name(expr)).unwrap_or_else(|| "?column?".to_owned())
+}
+
+/// The name of a column or function, which a cast or CASE around it keeps.
+fn strong_name(expr: &Expr) -> Option<String> {
+    let fixed = match expr {
+        Expr::Identifier(ident) => return Some(fold(ident)),
+        Expr::CompoundIdentifier(idents) => return idents.last().map(fold),
+        Expr::Function(function) => return function.name.0.last().and_then(|part| part.as_ident()).map(fold),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => return strong_name(inner),
+        Expr::Cast { expr: inner, .. } => return strong_name(inner),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                AccessExpr::Dot(field) => strong_name(field),
+                AccessExpr::Subscript(_) => None,
+            });
+            return field.or_else(|| strong_name(root));
+        }
+        Expr::Case { else_result: Some(result), .. } => return strong_name(result),
+        Expr::Subquery(query) => return subquery_name(query),
+        Expr::Exists { .. } => "exists",
+        Expr::Array(_) => "array",
+        Expr::Extract { .. } => "extract",
+        Expr::Substring { .. } => "substring",
+        Expr::Position { .. } => "position",
+        Expr::Overlay { .. } => "overlay",
+        Expr::Ceil { .. } => "ceil",
+        Expr::Floor { .. } => "floor",
+        Expr::AtTimeZone { .. } => "timezone",
+        Expr::Tuple(_) => "row",
+        Expr::Trim { trim_where, .. } => match trim_where {
+            Some(TrimWhereField::Leading) => "ltrim",
+            Some(TrimWhereField::Trailing) => "rtrim",
+            _ => "btrim",
+        },
+        _ => return None,
+    };
+    Some(fixed.to_owned())
+}
+
+/// The name of what has none inside: a type that is cast to, or `case`.
+fn weak_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Cast { data_type, .. } => type_name(data_type),
+        Expr::TypedString(typed) => type_name(&typed.data_type),
+        Expr::Interval(_) => Some("interval".to_owned()),
+        Expr::Case { .. } => Some("case".to_owned()),
+        Expr::Nested(inner) => weak_name(inner),
+        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool".to_owned()),
+        _ => None,
+    }
+}
+
+fn type_name(data_type: &sqlparser::ast::DataType) -> Option<String> {
+    crate::parse::sql_type(data_type).ok().map(|sql_type| sql_type.name())
+}
+
+fn subquery_name(query: &Query) -> Option<String> {
+    match query.body.as_ref() {
+        SetExpr::Select(select) => match select.projection.first()? {
+            SelectItem::UnnamedExpr(expr) => Some(expression_name(expr)),
+            SelectItem::ExprWithAlias { alias, .. } => Some(plain_name(&fold(alias)).to_owned()),
+            _ => None,
+        },
+        _ => None,
+    }
+}

@@ -1,0 +1,63 @@
+//! Output columns: one Arrow type for each type of Postgres, and Postgres's names.
+
+use super::names::plain_name;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Column, Result};
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use millrace_types::{SqlType, TYPE_KEY, field_of};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The type that a column of a result has instead of one that no column of ours has.
+fn canonical_type(data_type: &DataType) -> SqlType {
+    match data_type {
+        DataType::Null => SqlType::Text,
+        // What counts rows is bigint in Postgres.
+        DataType::UInt64 => SqlType::Int8,
+        other => SqlType::from_arrow(other),
+    }
+}
+
+/// The plan with a projection on top that casts the columns of types that no column of ours has, if there are any.
+pub fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let is_canonical = |field: &Field| {
+        let canonical = canonical_type(field.data_type()).arrow();
+        canonical.equals_datatype(field.data_type())
+            || matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..))
+    };
+    if plan.schema().fields().iter().all(|field| is_canonical(field)) {
+        return Ok(plan);
+    }
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            match is_canonical(field) {
+                true => column,
+                false => {
+                    let target = field_of("", &canonical_type(field.data_type()), true);
+                    let cast = Expr::Cast(Cast::new_from_field(Box::new(column), Arc::new(target)));
+                    cast.alias_qualified(qualifier.cloned(), field.name())
+                }
+            }
+        })
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// The output columns of a plan as Postgres names them. Of a field's metadata only the type's mark is kept.
+pub fn schema(plan: &LogicalPlan) -> SchemaRef {
+    let fields: Vec<Field> = plan
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| {
+            let mark = field.metadata().get(TYPE_KEY).map(|mark| (TYPE_KEY.to_owned(), mark.clone()));
+            Field::new(plain_name(field.name()), field.data_type().clone(), field.is_nullable())
+                .with_metadata(HashMap::from_iter(mark))
+        })
+        .collect();
+    Arc::new(Schema::new(fields))
+}

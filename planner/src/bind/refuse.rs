@@ -1,0 +1,80 @@
+//! What queries may not hold, told from their syntax.
+
+use crate::parse::name_parts;
+use millrace_types::{Result, SqlError, SqlState};
+use sqlparser::ast::{Query, TableFactor, Value, ValueWithSpan, Visit, Visitor};
+use std::ops::ControlFlow;
+
+/// Refuses constructs that DataFusion's planner would misread or word unlike Postgres.
+///
+/// # Errors
+/// `0A000` naming the construct.
+pub fn query(query: &Query) -> Result<()> {
+    struct Refuser;
+    impl Visitor for Refuser {
+        type Break = SqlError;
+
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
+            match query.locks.first() {
+                Some(_) => ControlFlow::Break(
+                    SqlError::unsupported("FOR UPDATE")
+                        .with_hint("Leave it out: transactions are strict serializable."),
+                ),
+                None => ControlFlow::Continue(()),
+            }
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<SqlError> {
+            match table_factor(factor) {
+                Some(what) => ControlFlow::Break(SqlError::unsupported(what)),
+                None => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match query.visit(&mut Refuser) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+fn table_factor(factor: &TableFactor) -> Option<String> {
+    match factor {
+        TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+            let function = name_parts(name).pop()?;
+            let windows = ["tumble", "hop", "cumulate", "session"];
+            windows.contains(&function.as_str()).then(|| format!("the window function {}", function.to_uppercase()))
+        }
+        TableFactor::Table { sample: Some(_), .. } => Some("TABLESAMPLE".to_owned()),
+        TableFactor::MatchRecognize { .. } => Some("MATCH_RECOGNIZE".to_owned()),
+        TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => Some("PIVOT".to_owned()),
+        TableFactor::TableFunction { .. } => Some("TABLE(...) in FROM".to_owned()),
+        TableFactor::JsonTable { .. } => Some("JSON_TABLE".to_owned()),
+        TableFactor::XmlTable { .. } => Some("XMLTABLE".to_owned()),
+        _ => None,
+    }
+}
+
+/// Refuses `$1` where there is nobody to give it a value.
+///
+/// # Errors
+/// `42P02`
+pub fn parameters(tree: &impl Visit) -> Result<()> {
+    struct Finder;
+    impl Visitor for Finder {
+        type Break = SqlError;
+
+        fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<SqlError> {
+            match &value.value {
+                Value::Placeholder(name) => {
+                    let error = SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {name}"));
+                    ControlFlow::Break(error.at(value.span.start.column as usize))
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match tree.visit(&mut Finder) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}

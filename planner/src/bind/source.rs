@@ -1,0 +1,63 @@
+//! Relations in logical plans.
+
+use crate::catalog::{Relation, RelationKind};
+use crate::error::sql_error;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::Transformed;
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
+use millrace_types::Result;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A relation as the leaf of a logical plan: lowering finds the relation again behind it.
+#[derive(Debug)]
+pub struct RelationSource {
+    relation: Arc<Relation>,
+    /// The plan of a plain view.
+    view: Option<LogicalPlan>,
+}
+
+impl RelationSource {
+    pub(super) fn new(relation: Arc<Relation>, view: Option<LogicalPlan>) -> RelationSource {
+        RelationSource { relation, view }
+    }
+
+    /// The relation that is read.
+    pub fn relation(&self) -> &Arc<Relation> {
+        &self.relation
+    }
+}
+
+impl TableSource for RelationSource {
+    fn schema(&self) -> SchemaRef {
+        self.relation.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        if self.relation.kind == RelationKind::View { TableType::View } else { TableType::Base }
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        self.view.as_ref().map(Cow::Borrowed)
+    }
+}
+
+/// The plan with each relation read by its provider: what DataFusion runs ad hoc.
+///
+/// # Errors
+/// Those of rebuilding a plan, which a bound plan does not meet.
+pub fn executable(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_down_with_subqueries(|plan| match plan {
+        LogicalPlan::TableScan(mut scan) => match scan.source.downcast_ref::<RelationSource>() {
+            Some(source) => {
+                scan.source = provider_as_source(source.relation.provider.clone());
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        },
+        other => Ok(Transformed::no(other)),
+    })
+    .map(|transformed| transformed.data)
+    .map_err(sql_error)
+}

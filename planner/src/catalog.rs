@@ -1,0 +1,66 @@
+//! What the planner must know of relations: look-ups only, given by whoever owns the definitions.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::TableProvider;
+use millrace_types::{RelationId, Result};
+use std::sync::Arc;
+
+/// Relations by name, as one session sees them.
+pub trait Catalog: Send + Sync {
+    /// The relation with a name of one to three parts (`database.schema.relation`), each folded to lowercase unless it
+    /// was quoted. A bare name is looked for along the session's search path.
+    ///
+    /// # Errors
+    /// `0A000` for another database; whatever the owner of the definitions meets.
+    fn relation(&self, name: &[String]) -> Result<Option<Arc<Relation>>>;
+}
+
+/// What a relation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    Source,
+    /// A plain view: its query stands for it.
+    View,
+    MaterializedView,
+    Sink,
+    /// A relation of the system catalogs: read ad hoc only.
+    System,
+}
+
+impl RelationKind {
+    /// The kind as messages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RelationKind::Table => "table",
+            RelationKind::Source => "source",
+            RelationKind::View => "view",
+            RelationKind::MaterializedView => "materialized view",
+            RelationKind::Sink => "sink",
+            RelationKind::System => "system relation",
+        }
+    }
+}
+
+/// A relation.
+#[derive(Debug)]
+pub struct Relation {
+    pub id: RelationId,
+    pub schema_name: String,
+    pub name: String,
+    pub kind: RelationKind,
+    /// Its columns, made by [`millrace_types::field_of`]; a column is NOT NULL when its field is not nullable.
+    pub schema: SchemaRef,
+    /// Whether its rows never change nor go.
+    pub append_only: bool,
+    /// Columns of which no two rows agree, if such are known.
+    pub unique_key: Option<Vec<usize>>,
+    /// The text of a plain view's query.
+    pub view_query: Option<String>,
+    /// Reads the rows ad hoc. Not called for plain views.
+    pub provider: Arc<dyn TableProvider>,
+    /// For each column the text of its DEFAULT, if it has one. May be empty when no column has.
+    pub defaults: Vec<Option<String>>,
+    /// The name and the text of each CHECK constraint.
+    pub checks: Vec<(String, String)>,
+}

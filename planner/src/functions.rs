@@ -1,0 +1,63 @@
+//! The functions, operators and types that SQL may use.
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast;
+use millrace_types::field_of;
+use std::sync::{Arc, LazyLock};
+
+/// The functions and expression planners of a DataFusion session state, for any number of queries.
+#[derive(Clone, Debug)]
+pub struct FunctionSource {
+    state: Arc<SessionState>,
+}
+
+impl FunctionSource {
+    /// The functions registered in `state`. Its tables and settings are not used.
+    pub fn new(state: SessionState) -> FunctionSource {
+        FunctionSource { state: Arc::new(state) }
+    }
+
+    /// DataFusion's own functions.
+    pub fn datafusion_defaults() -> FunctionSource {
+        FunctionSource::new(SessionStateBuilder::new().with_default_features().build())
+    }
+
+    /// The session state given.
+    pub fn state(&self) -> &SessionState {
+        &self.state
+    }
+}
+
+/// How text becomes a logical plan: as in Postgres, NULLs sort last, constants with a point are numeric, and places in
+/// the text are kept for errors.
+pub(crate) fn options() -> &'static ConfigOptions {
+    static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(|| {
+        let mut options = ConfigOptions::new();
+        options.sql_parser.parse_float_as_decimal = true;
+        options.sql_parser.collect_spans = true;
+        options.sql_parser.map_string_types_to_utf8view = true;
+        options.sql_parser.default_null_ordering = "nulls_max".to_owned();
+        options.sql_parser.enable_subquery_sort_elimination = true;
+        options
+    });
+    &OPTIONS
+}
+
+/// Type names in expressions mean the same types as in column definitions.
+#[derive(Debug)]
+pub(crate) struct PostgresTypes;
+
+impl TypePlanner for PostgresTypes {
+    fn plan_type(&self, sql_type: &ast::DataType) -> Result<Option<DataType>> {
+        Ok(self.plan_type_field(sql_type)?.map(|field| field.data_type().clone()))
+    }
+
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        let sql_type = crate::parse::sql_type(sql_type).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(Some(Arc::new(field_of("", &sql_type, true))))
+    }
+}

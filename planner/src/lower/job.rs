@@ -1,0 +1,37 @@
+//! Jobs: a plan under the name of the relation that it maintains.
+
+use super::{lower, node};
+use crate::bind::Bound;
+use crate::rewrite;
+use millrace_ir::{Job, Node, Output};
+use millrace_types::{RelationId, Result};
+
+/// The job that keeps a relation up to date in a read model. Its key is what identifies a row, if that is known.
+pub fn job(id: RelationId, name: impl Into<String>, node: Node) -> Job {
+    let key = node.unique_key.clone().unwrap_or_default();
+    let plan = meeting(node, &key);
+    Job { id, name: name.into(), plan, output: Output::ReadModel { key } }
+}
+
+/// The plan with every row on the worker where its retraction will be: that of its key, or of some columns.
+fn meeting(plan: Node, key: &[usize]) -> Node {
+    if !key.is_empty() {
+        return node::partitioned_exactly(plan, key);
+    }
+    if plan.append_only || plan.partitioned_by.is_some() {
+        return plan;
+    }
+    let all: Vec<usize> = (0..plan.schema.fields().len()).collect();
+    node::partitioned_exactly(plan, &all)
+}
+
+/// How a query is kept up to date, as EXPLAIN shows it: the rewritten logical plan and the dataflow plan.
+///
+/// # Errors
+/// As [`lower`].
+pub fn explain(bound: &Bound) -> Result<String> {
+    let logical = rewrite::rewrite(bound.plan.clone())?;
+    let dataflow = lower(bound)?;
+    let dataflow = meeting(dataflow.clone(), dataflow.unique_key.as_deref().unwrap_or_default());
+    Ok(format!("Logical plan\n{}\n\nDataflow plan\n{dataflow}", logical.display_indent()))
+}

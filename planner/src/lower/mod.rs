@@ -1,0 +1,79 @@
+//! Logical plans into dataflow plans.
+//!
+//! Each logical node becomes one or a few nodes of [`millrace_ir`], with what is known of its output: whether rows are
+//! ever taken back, which columns identify a row, which columns decide the worker. An exchange stands only where the
+//! rows that an operator must see together would not already be on one worker.
+
+mod aggregate;
+mod expression;
+mod job;
+mod join;
+mod node;
+mod project;
+mod refuse;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use expression::checked;
+pub use job::{explain, job};
+
+use crate::bind::{Bound, RelationSource};
+use crate::rewrite;
+use datafusion::logical_expr::{Distinct, LogicalPlan, TableScan};
+use expression::Lowering;
+use millrace_ir::{Node, Plan};
+use millrace_types::{Result, SqlError};
+use std::sync::Arc;
+
+/// The dataflow plan of a bound query, with the columns of its schema.
+///
+/// # Errors
+/// `0A000` naming a construct that cannot be kept up to date, and the errors of [`rewrite::rewrite`].
+pub fn lower(bound: &Bound) -> Result<Node> {
+    let plan = rewrite::rewrite(bound.plan.clone())?;
+    let node = Lowering::new().plan(&plan)?;
+    Ok(node::with_schema(node, bound.schema.clone()))
+}
+
+impl Lowering {
+    /// The node of a rewritten logical plan; its schema is that of the plan.
+    fn plan(&self, plan: &LogicalPlan) -> Result<Node> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.scan(scan),
+            LogicalPlan::SubqueryAlias(alias) => self.plan(&alias.input),
+            LogicalPlan::Projection(projection) => self.projection(projection),
+            LogicalPlan::Filter(filter) => self.filter(filter),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(Distinct::All(input)) => Ok(node::distinct(self.plan(input)?)),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::EmptyRelation(empty) => values::empty(empty),
+            // A relation has no order: as in Postgres, that of a view's query does not matter to who reads it.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),
+            other => Err(refuse::node(other)),
+        }
+    }
+
+    fn scan(&self, scan: &TableScan) -> Result<Node> {
+        let Some(source) = scan.source.downcast_ref::<RelationSource>() else {
+            return Err(refuse::in_view(format!("the table function {}", scan.table_name.table())));
+        };
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(SqlError::internal("a maintained scan was given filters or a limit"));
+        }
+        let relation = source.relation();
+        refuse::relation(relation)?;
+        let columns = scan.projection.clone().unwrap_or_else(|| (0..relation.schema.fields().len()).collect());
+        let place = |column: &usize| columns.iter().position(|read| read == column);
+        let unique_key = relation.unique_key.as_ref().and_then(|key| key.iter().map(place).collect());
+        Ok(Node {
+            plan: Plan::Input { relation: relation.id, name: relation.name.clone(), columns },
+            schema: Arc::new(scan.projected_schema.as_arrow().clone()),
+            append_only: relation.append_only,
+            partitioned_by: None,
+            unique_key,
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Projections, filters and unions.
+
+use super::expression::Lowering;
+use super::node::{self, moved};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr as LogicalExpr, Filter, Projection, Union};
+use datafusion::physical_expr::expressions::Column;
+use millrace_ir::{Expr, Node, Plan};
+use millrace_types::Result;
+use std::sync::Arc;
+
+impl Lowering {
+    pub fn projection(&self, projection: &Projection) -> Result<Node> {
+        let input = self.plan(&projection.input)?;
+        let schema = Arc::new(projection.schema.as_arrow().clone());
+        self.project(input, projection.input.schema(), &projection.expr, schema)
+    }
+
+    /// Expressions over a node whose columns `input_schema` names.
+    pub fn project(
+        &self,
+        input: Node,
+        input_schema: &DFSchema,
+        exprs: &[LogicalExpr],
+        schema: SchemaRef,
+    ) -> Result<Node> {
+        let exprs = exprs.iter().map(|expr| self.expression(expr, input_schema)).collect::<Result<Vec<_>>>()?;
+        Ok(projected(input, exprs, schema))
+    }
+
+    pub fn filter(&self, filter: &Filter) -> Result<Node> {
+        let input = self.plan(&filter.input)?;
+        let predicate = self.expression(&filter.predicate, filter.input.schema())?;
+        Ok(filtered(input, predicate))
+    }
+
+    pub fn union(&self, union: &Union) -> Result<Node> {
+        let schema: SchemaRef = Arc::new(union.schema.as_arrow().clone());
+        let inputs = union.inputs.iter().map(|input| Ok(node::with_schema(self.plan(input)?, schema.clone())));
+        let inputs = inputs.collect::<Result<Vec<Node>>>()?;
+        let partitioned_by = match inputs.split_first() {
+            Some((first, rest)) if rest.iter().all(|input| input.partitioned_by == first.partitioned_by) => {
+                first.partitioned_by.clone()
+            }
+            _ => None,
+        };
+        Ok(Node {
+            append_only: inputs.iter().all(|input| input.append_only),
+            schema,
+            partitioned_by,
+            unique_key: None,
+            plan: Plan::Union { inputs },
+        })
+    }
+}
+
+/// The rows of a node for which a predicate is true.
+pub fn filtered(input: Node, predicate: Expr) -> Node {
+    Node {
+        schema: input.schema.clone(),
+        append_only: input.append_only,
+        partitioned_by: input.partitioned_by.clone(),
+        unique_key: input.unique_key.clone(),
+        plan: Plan::Filter { input: Box::new(input), predicate },
+    }
+}
+
+/// Expressions over a node's columns; the node itself when they are its columns in order.
+pub fn projected(input: Node, exprs: Vec<Expr>, schema: SchemaRef) -> Node {
+    let columns: Vec<Option<usize>> =
+        exprs.iter().map(|expr| expr.downcast_ref::<Column>().map(|column| column.index())).collect();
+    let identity = columns.len() == input.schema.fields().len()
+        && columns.iter().enumerate().all(|(index, column)| *column == Some(index));
+    if identity && input.schema == schema {
+        return input;
+    }
+    let place = |column| columns.iter().position(|from| *from == Some(column));
+    Node {
+        append_only: input.append_only,
+        partitioned_by: moved(&input.partitioned_by, place),
+        unique_key: moved(&input.unique_key, place),
+        schema,
+        plan: Plan::Project { input: Box::new(input), exprs },
+    }
+}

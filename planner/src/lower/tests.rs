@@ -1,0 +1,24 @@
+//! Queries into dataflow plans, by golden file.
+
+use super::{job, lower};
+use crate::bind::bind_view;
+use crate::parse::parse_query;
+use crate::testing::{catalog, functions, golden, show};
+use millrace_types::RelationId;
+
+#[test]
+fn queries_become_dataflow_plans() {
+    let catalog = catalog();
+    golden("lower.txt", |sql| {
+        let planned =
+            parse_query(sql).and_then(|query| bind_view(&query, &[], &catalog, functions())).and_then(|bound| {
+                let node = lower(&bound)?;
+                assert_eq!(node.schema, bound.schema);
+                Ok(job(RelationId(1), "v", node))
+            });
+        match planned {
+            Ok(job) => job.plan.to_string(),
+            Err(error) => show(&error),
+        }
+    });
+}

@@ -1,0 +1,75 @@
+//! Equivalent plans that are cheaper to keep up to date.
+//!
+//! Each rule maps a relational expression to an equal one over multisets, so that it holds for changes as well: the
+//! changes of equal expressions are equal. Rules that only help a one-time run (limits, sorting, statistics) are left
+//! out, and so are those whose result [`lower`](crate::lower) would have to take apart again.
+
+mod checked_arithmetic;
+
+pub use checked_arithmetic::CheckedArithmetic;
+
+use crate::error::sql_error;
+use datafusion::common::config::ConfigOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use millrace_types::Result;
+use std::sync::Arc;
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// The rules, in the order in which they run.
+pub fn rules() -> Vec<Rule> {
+    use datafusion::optimizer::{
+        common_subexpr_eliminate::CommonSubexprEliminate, decorrelate_lateral_join::DecorrelateLateralJoin,
+        decorrelate_predicate_subquery::DecorrelatePredicateSubquery, eliminate_cross_join::EliminateCrossJoin,
+        eliminate_duplicated_expr::EliminateDuplicatedExpr, eliminate_filter::EliminateFilter,
+        eliminate_group_by_constant::EliminateGroupByConstant, eliminate_outer_join::EliminateOuterJoin,
+        extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
+        optimize_unions::OptimizeUnions, propagate_empty_relation::PropagateEmptyRelation,
+        push_down_filter::PushDownFilter, rewrite_set_comparison::RewriteSetComparison,
+        scalar_subquery_to_join::ScalarSubqueryToJoin, simplify_expressions::SimplifyExpressions,
+        single_distinct_to_groupby::SingleDistinctToGroupBy,
+    };
+    vec![
+        Arc::new(RewriteSetComparison::new()),
+        Arc::new(OptimizeUnions::new()),
+        // Before constants are folded: folding wraps around where Postgres says "out of range".
+        Arc::new(CheckedArithmetic),
+        Arc::new(SimplifyExpressions::new()),
+        // Subqueries in expressions become joins; what is left of them is refused by lowering.
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
+        // `FROM a, b WHERE a.k = b.k` becomes an equi-join, which is the kind that lowering takes.
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateFilter::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(PropagateEmptyRelation::new()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        // `count(DISTINCT x)` alone becomes two aggregates, both of which take rows back.
+        Arc::new(SingleDistinctToGroupBy::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(EliminateGroupByConstant::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+        // Last: what the others left over decides which columns are read.
+        Arc::new(OptimizeProjections::new()),
+    ]
+}
+
+/// The plan with types coerced and [`rules`] applied.
+///
+/// # Errors
+/// Those of type coercion (`42883`, `42804`) and of constants that cannot be computed (`22003`).
+pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut options = ConfigOptions::clone(crate::functions::options());
+    // A rule that fails says why, instead of being left out silently.
+    options.optimizer.skip_failed_rules = false;
+    let options = Arc::new(options);
+    let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {}).map_err(sql_error)?;
+    // Without a start time `now()` stays a call, which lowering refuses.
+    let context = OptimizerContext::new_with_config_options(options).without_query_execution_start_time();
+    Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {}).map_err(sql_error)
+}
