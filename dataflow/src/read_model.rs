@@ -129,6 +129,14 @@ impl ReadModel {
         ReadModel { parts, ..self.clone() }
     }
 
+    /// This version with changes on top: what a transaction sees of a table that it has changed itself.
+    pub fn with_changes(&self, changes: &[Delta]) -> Result<ReadModel> {
+        let added = Run::of(&self.schema, &self.order, changes)?.map(Arc::new);
+        let runs = self.runs().cloned().chain(added).collect();
+        // A row and its retraction may be on different workers' parts, so that only all runs together are net.
+        Ok(self.with_parts(vec![Part { runs, errors: self.errors().into() }]))
+    }
+
     /// The columns of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
