@@ -1,0 +1,1 @@
+//! COPY text and CSV.
