@@ -5,6 +5,7 @@ use crate::coordinator::Coordinator;
 use crate::reading::query_memory;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
+use millrace_planner::FunctionSource;
 use millrace_types::{Result, SqlError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ pub struct Database {
     pub coordinator: Coordinator,
     /// DataFusion with our functions: what each statement's planning starts from.
     pub state: SessionState,
+    /// The functions of `state`, for planning.
+    pub functions: FunctionSource,
     /// The threads that run queries, apart from those that serve connections.
     pub queries: Runtime,
     pub started: SystemTime,
@@ -50,7 +53,8 @@ impl Database {
             .build()?;
         let coordinator = Coordinator::open(&config, &state)?;
         let started = SystemTime::now();
-        Ok(Arc::new(Database { config, coordinator, state, queries, started, sessions: Mutex::default() }))
+        let functions = FunctionSource::new(state.clone());
+        Ok(Arc::new(Database { config, coordinator, state, functions, queries, started, sessions: Mutex::default() }))
     }
 
     /// Ends the clock and closes the folder.

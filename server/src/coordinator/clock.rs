@@ -21,7 +21,7 @@ use super::source_status::SourceStatus;
 use super::subscriptions::{Subscriptions, Subscription};
 use super::writes::{Accepted, Writes};
 use arc_swap::ArcSwap;
-use millrace_connectors::source::Source;
+use millrace_connectors::Source;
 use millrace_dataflow::engine::{Engine, OperatorInfo, RelationInput, TickInput, TickResult};
 use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;

@@ -7,9 +7,9 @@ use super::clock::{Clock, DefinedSource, Waiting};
 use super::ingest::{Bounds, Reading};
 use super::sinks::SinkStatus;
 use super::source_status::SourceStatus;
-use millrace_catalog::{Change, Key, Relation, RelationKind};
-use millrace_connectors::sink::Sink;
-use millrace_connectors::source::Source;
+use millrace_catalog::{Catalog, Change, Key, Relation, RelationKind};
+use millrace_connectors::Sink;
+use millrace_connectors::Source;
 use millrace_ir::{Job, Node, Output, Plan};
 use millrace_types::{RelationId, Result, SqlError, SqlState, Tick, field_of};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -75,7 +75,7 @@ impl Clock {
         let Change::Create(relation) = &change else { return Err(SqlError::internal("a creation is a creation")) };
         self.check_inputs(&parts)?;
         self.state.catalog = Arc::new(next.clone());
-        let started = self.start(relation, parts).and_then(|()| self.journal.change(self.state.tick, &change, &next));
+        let started = self.start(relation, parts).and_then(|()| self.record(&change, &next));
         if let Err(error) = started {
             self.end(id);
             self.forget(id)?;
@@ -84,6 +84,19 @@ impl Clock {
         }
         self.show();
         Ok(Built { tick: self.state.tick, relation: id })
+    }
+
+    /// Writes a change down, unless it concerns what ends with its session.
+    fn record(&self, change: &Change, next: &Catalog) -> Result<()> {
+        let concerned = match change {
+            Change::Create(relation) => Some(relation),
+            Change::Drop(id) => self.state.catalog.get(*id).map(Arc::as_ref),
+            _ => None,
+        };
+        if concerned.is_some_and(is_temporary) {
+            return Ok(());
+        }
+        self.journal.change(self.state.tick, change, next)
     }
 
     /// A relation that a plan reads may have been dropped since the session planned it.
@@ -198,7 +211,7 @@ impl Clock {
             steps.push((change, next.clone()));
         }
         for (change, catalog) in steps {
-            self.journal.change(self.state.tick, &change, &catalog)?;
+            self.record(&change, &catalog)?;
         }
         relations.iter().for_each(|id| self.end(*id));
         self.state.catalog = Arc::new(next);
@@ -237,7 +250,7 @@ impl Clock {
 
     fn alter(&mut self, change: Change) -> Result<Built> {
         let next = self.state.catalog.apply(&change)?;
-        self.journal.change(self.state.tick, &change, &next)?;
+        self.record(&change, &next)?;
         self.state.catalog = Arc::new(next);
         self.show();
         let relation = match change {
@@ -246,6 +259,16 @@ impl Clock {
         };
         Ok(Built { tick: self.state.tick, relation })
     }
+}
+
+/// The options of a view that ends with the session that made it.
+pub fn temporary() -> Vec<(String, String)> {
+    vec![("temporary".to_owned(), "true".to_owned())]
+}
+
+/// Whether a relation ends with the session that made it, so that it is never written down.
+pub fn is_temporary(relation: &Relation) -> bool {
+    relation.kind.options() == temporary()
 }
 
 /// The Arrow schema of a relation's rows.

@@ -12,7 +12,7 @@
 
 use super::clock::Waker;
 use super::source_status::{SourceStatus, SplitState};
-use millrace_connectors::source::{Chunk, Poll, Source, Split, SplitReader};
+use millrace_connectors::{Chunk, Poll, Source, Split, SplitReader};
 use millrace_types::{Delta, Offset, RelationId, Result, SqlError};
 use std::collections::BTreeMap;
 use std::sync::Arc;

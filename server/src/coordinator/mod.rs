@@ -23,10 +23,10 @@ mod subscriptions;
 mod writes;
 
 pub use clock::{DefinedSource, now};
-pub use define::{Built, Definition, Parts, schema_of};
+pub use define::{Built, Definition, Parts, schema_of, temporary};
 pub use published::Published;
 pub use sinks::SinkStatus;
-pub use source_status::SplitState;
+pub use source_status::{SplitState, SplitStatus};
 pub use subscriptions::{Subscription, Update};
 pub use writes::{Writes, conflict, duplicate_key, value_text};
 

@@ -1,7 +1,7 @@
 //! Sinks on the way out: each has a thread of its own, so that one that is slow to take a tick delays others only once
 //! its bounded queue is full.
 
-use millrace_connectors::sink::Sink;
+use millrace_connectors::Sink;
 use millrace_types::{Delta, RelationId, SqlError, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! What is known of a source while it is read: what `millrace.sources`, `millrace.splits` and `millrace.bad_records`
 //! show.
 
-use millrace_connectors::source::{BadRecord, Chunk, Split};
+use millrace_connectors::{BadRecord, Chunk, Split};
 use millrace_types::{Offset, SqlError};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};

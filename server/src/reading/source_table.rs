@@ -13,7 +13,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
-use millrace_connectors::source::{Poll, Split};
+use millrace_connectors::{Poll, Split};
 use millrace_types::{Offset, SqlError, SqlState};
 use std::fmt;
 use std::sync::Arc;

@@ -1,0 +1,169 @@
+//! Sessions: one client's settings, transaction, prepared statements and cursors.
+//!
+//! A statement's way: its text is split and parsed, `statements` describes and runs it, and here stands what that needs
+//! to know of the client. `connection` is the side that the protocol layer sees.
+
+mod connection;
+pub use connection::Door;
+mod cursor;
+mod settings;
+mod transaction;
+
+pub use cursor::Cursor;
+pub use settings::Settings;
+pub use transaction::Transaction;
+
+use crate::coordinator::{Definition, Published, Writes};
+use crate::database::Database;
+use crate::reading::Snapshot;
+use crate::statements::Prepared;
+use millrace_types::{RelationId, Result, SqlState};
+use millrace_wire::{CancelToken, Deallocation, Notice};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How often a statement is run again because others changed what it read.
+const ATTEMPTS: usize = 100;
+
+/// One client's conversation.
+pub struct Session {
+    pub database: Arc<Database>,
+    pub user: String,
+    pub database_name: String,
+    pub process_id: i32,
+    pub cancel: CancelToken,
+    pub settings: Settings,
+    pub transaction: Transaction,
+    /// Statements by the names that PREPARE or the protocol gave them.
+    pub prepared: HashMap<String, Arc<Prepared>>,
+    pub cursors: HashMap<String, Cursor>,
+    /// Whether the open batch may hold more than one statement, so that its changes are committed at its end.
+    several: bool,
+    notices: Vec<Notice>,
+    deallocations: Vec<Deallocation>,
+    timer: Option<tokio::task::AbortHandle>,
+}
+
+impl Session {
+    /// What the next statement sees.
+    pub fn snapshot(&mut self) -> Arc<Snapshot> {
+        let published = match (self.transaction.explicit && self.transaction.read_only, &self.transaction.snapshot) {
+            (true, Some(held)) => held.clone(),
+            (true, None) => self.transaction.snapshot.insert(self.database.coordinator.published()).clone(),
+            (false, _) => self.database.coordinator.published(),
+        };
+        Arc::new(Snapshot { published, writes: Arc::new(self.transaction.writes.clone()) })
+    }
+
+    /// The definitions and models that are published now.
+    pub fn published(&self) -> Arc<Published> {
+        self.database.coordinator.published()
+    }
+
+    /// Tells the client something that is no error.
+    pub fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// Makes the protocol layer forget statements or portals.
+    pub fn deallocate(&mut self, what: Deallocation) {
+        self.deallocations.push(what);
+    }
+
+    /// Runs a statement that changes rows: `compute` reads and says what changes. In a transaction the changes wait
+    /// for its end. Alone they are committed here, and computed again when others were faster.
+    pub async fn write<T>(&mut self, mut compute: impl AsyncFnMut(&mut Session) -> Result<(Writes, T)>) -> Result<T> {
+        let mut attempt = 0;
+        loop {
+            let (writes, answer) = compute(self).await?;
+            if self.transaction.explicit || self.several {
+                self.transaction.writes.append(writes);
+                return Ok(answer);
+            }
+            attempt += 1;
+            if writes.is_empty() {
+                return Ok(answer);
+            }
+            match self.database.coordinator.commit(writes, self.settings.synchronous_commit()).await {
+                Ok(_) => return Ok(answer),
+                Err(error) if error.state() == SqlState::SERIALIZATION_FAILURE && attempt < ATTEMPTS => {
+                    self.cancel.check()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends the transaction with what it wrote.
+    pub async fn commit(&mut self) -> Result<()> {
+        let transaction = std::mem::take(&mut self.transaction);
+        self.end_cursors();
+        let durable = self.settings.synchronous_commit();
+        let committed = match transaction.writes.is_empty() {
+            true => Ok(()),
+            false => self.database.coordinator.commit(transaction.writes, durable).await.map(|_| ()),
+        };
+        let committed = match (committed, transaction.dropping.is_empty()) {
+            (Ok(()), false) => self.drop_now(transaction.dropping).await,
+            (Err(error), _) => {
+                self.drop_now(transaction.created).await?;
+                Err(error)
+            }
+            (Ok(()), true) => Ok(()),
+        };
+        self.settings.end(committed.is_ok())?;
+        committed
+    }
+
+    /// Ends the transaction as if it had never been.
+    pub async fn roll_back(&mut self) -> Result<()> {
+        let transaction = std::mem::take(&mut self.transaction);
+        self.end_cursors();
+        self.settings.end(false)?;
+        self.drop_now(transaction.created).await
+    }
+
+    /// Cursors without hold end with their transaction.
+    fn end_cursors(&mut self) {
+        self.cursors.retain(|_, cursor| cursor.hold);
+    }
+
+    /// Drops relations, the youngest first.
+    pub async fn drop_now(&mut self, mut relations: Vec<RelationId>) -> Result<()> {
+        if relations.is_empty() {
+            return Ok(());
+        }
+        relations.reverse();
+        let catalog = self.published().catalog.clone();
+        relations.retain(|id| catalog.get(*id).is_some());
+        let relations = catalog.plan_drop(&relations, millrace_catalog::DropBehavior::Cascade)?;
+        self.database.coordinator.define(Definition::Drop { relations, schema: None }).await?;
+        Ok(())
+    }
+
+    /// Trips the session's token when `statement_timeout` has passed.
+    fn start_timer(&mut self) {
+        self.stop_timer();
+        let Some(limit) = self.settings.timeout("statement_timeout") else { return };
+        let cancel = self.cancel.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            let message = "canceling statement due to statement timeout";
+            cancel.cancel(millrace_types::SqlError::new(SqlState::QUERY_CANCELED, message));
+        });
+        self.timer = Some(timer.abort_handle());
+    }
+
+    fn stop_timer(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.stop_timer();
+        self.database.sessions.lock().remove(&self.process_id);
+    }
+}

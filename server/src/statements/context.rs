@@ -1,0 +1,171 @@
+//! What a statement is planned with: relations as the session sees them, and functions.
+
+use crate::coordinator::{Published, schema_of};
+use crate::database::Database;
+use crate::reading::{ModelTable, SourceTable};
+use crate::session::Session;
+use crate::system;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::empty::EmptyTable;
+use millrace_catalog::{self as catalog, DropBehavior, RelationKind};
+use millrace_planner::{self as planner, FunctionSource};
+use millrace_types::{RelationId, Result, SqlError, SqlState};
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Relations by name for one statement: the published definitions, the session's search path, the system relations.
+pub struct Context {
+    pub published: Arc<Published>,
+    pub search_path: Vec<String>,
+    pub functions: FunctionSource,
+    database: Arc<Database>,
+    /// What system relations show; only for statements that may concern them, since it is not free.
+    facts: Option<Arc<catalog::system::Snapshot>>,
+    /// The relations that names have been resolved to: what a definition depends on.
+    used: Mutex<BTreeSet<RelationId>>,
+}
+
+impl Context {
+    /// The context of a session's statement with this text.
+    pub fn new(session: &Session, published: Arc<Published>, text: &str) -> Context {
+        let facts = concerns_system(text).then(|| Arc::new(system::facts(session, &published)));
+        let (search_path, database) = (session.settings.search_path(), session.database.clone());
+        let functions = match &facts {
+            Some(facts) => system::functions(&database.state, facts),
+            None => database.functions.clone(),
+        };
+        Context { published, search_path, functions, database, facts, used: Mutex::default() }
+    }
+
+    /// Whether the statement may read the system's state, so that its plan is good for one run only.
+    pub fn is_system(&self) -> bool {
+        self.facts.is_some()
+    }
+
+    /// The relations that binding has met so far.
+    pub fn used(&self) -> Vec<RelationId> {
+        self.used.lock().iter().copied().collect()
+    }
+
+    /// The relation with a name, which must exist.
+    pub fn resolve(&self, name: &[String]) -> Result<&Arc<catalog::Relation>> {
+        let (schema, name) = schema_and_name(name)?;
+        self.published.catalog.resolve(schema, name, &self.search_path)
+    }
+
+    /// The schema and the name that a new relation gets.
+    pub fn new_name(&self, name: &[String]) -> Result<(String, String)> {
+        let (schema, name) = schema_and_name(name)?;
+        let schema = match schema {
+            Some(schema) => schema,
+            None => self.published.catalog.creation_schema(&self.search_path)?,
+        };
+        Ok((schema.to_owned(), name.to_owned()))
+    }
+
+    /// The relations that dropping some takes with it, dependents first.
+    pub fn plan_drop(&self, targets: &[RelationId], cascade: bool) -> Result<Vec<RelationId>> {
+        let behavior = if cascade { DropBehavior::Cascade } else { DropBehavior::Restrict };
+        self.published.catalog.plan_drop(targets, behavior)
+    }
+
+    fn relation_of(&self, relation: &catalog::Relation) -> planner::Relation {
+        let schema = schema_of(relation);
+        let key = relation.keys().next().map(|key| key.columns.clone());
+        let (kind, unique_key): (_, Option<Vec<usize>>) = match &relation.kind {
+            RelationKind::Table(table) if !table.options.is_empty() => (planner::RelationKind::Sink, None),
+            RelationKind::Table(_) => (planner::RelationKind::Table, key),
+            RelationKind::Source { .. } => (planner::RelationKind::Source, None),
+            RelationKind::View { .. } => (planner::RelationKind::View, None),
+            RelationKind::MaterializedView { .. } => {
+                let key = self.published.models.get(&relation.id).map(|model| model.key().to_vec());
+                (planner::RelationKind::MaterializedView, key.filter(|key| !key.is_empty()))
+            }
+            RelationKind::Sink { .. } | RelationKind::Job { .. } => (planner::RelationKind::Sink, None),
+        };
+        let provider: Arc<dyn TableProvider> = match kind {
+            planner::RelationKind::Table | planner::RelationKind::MaterializedView => {
+                Arc::new(ModelTable::new(relation.id, schema.clone(), unique_key.clone().unwrap_or_default()))
+            }
+            planner::RelationKind::Source => {
+                let source = self.database.coordinator.source(relation.id);
+                Arc::new(SourceTable::new(relation.name.clone(), schema.clone(), source))
+            }
+            _ => Arc::new(EmptyTable::new(schema.clone())),
+        };
+        planner::Relation {
+            id: relation.id,
+            schema_name: relation.schema.clone(),
+            name: relation.name.clone(),
+            kind,
+            append_only: relation.append_only,
+            unique_key,
+            view_query: match &relation.kind {
+                RelationKind::View { query } => Some(query.clone()),
+                _ => None,
+            },
+            provider,
+            defaults: relation.columns.iter().map(|column| column.default.clone()).collect(),
+            checks: relation.checks().iter().map(|check| (check.name.clone(), check.sql.clone())).collect(),
+            schema,
+        }
+    }
+
+    fn system_relation(&self, schema: Option<&str>, name: &str) -> Option<planner::Relation> {
+        let (schema, provider) = system::relation(&self.database, &self.published, self.facts.as_ref()?, schema, name)?;
+        Some(planner::Relation {
+            id: RelationId(0),
+            schema_name: schema,
+            name: name.to_owned(),
+            kind: planner::RelationKind::System,
+            schema: provider.schema(),
+            append_only: false,
+            unique_key: None,
+            view_query: None,
+            provider,
+            defaults: vec![],
+            checks: vec![],
+        })
+    }
+}
+
+impl planner::Catalog for Context {
+    fn relation(&self, name: &[String]) -> Result<Option<Arc<planner::Relation>>> {
+        let (schema, name) = schema_and_name(name)?;
+        if let Some(relation) = self.system_relation(schema, name) {
+            return Ok(Some(Arc::new(relation)));
+        }
+        match self.published.catalog.resolve(schema, name, &self.search_path) {
+            Ok(relation) => {
+                self.used.lock().insert(relation.id);
+                Ok(Some(Arc::new(self.relation_of(relation))))
+            }
+            Err(error) if error.state() == SqlState::UNDEFINED_TABLE => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn schema_and_name(parts: &[String]) -> Result<(Option<&str>, &str)> {
+    match parts {
+        [name] => Ok((None, name)),
+        [schema, name] | [_, schema, name] => Ok((Some(schema), name)),
+        _ => {
+            let message = format!("improper relation name (too many dotted names): {}", parts.join("."));
+            Err(SqlError::new(SqlState::SYNTAX_ERROR, message))
+        }
+    }
+}
+
+/// Whether a text may concern system relations or functions. Saying yes too often costs time only.
+pub fn concerns_system(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "pg_", "information_schema", "current_", "session_user", "version", "setting", "set_config", "has_",
+        "_description", "format_type", "quote_", "to_reg", "regclass", "regtype", "regproc", "regnamespace",
+        "millrace", "inet_", "txid", "array_upper", "array_lower", "generate_subscripts",
+    ];
+    let text = text.to_ascii_lowercase();
+    WORDS.iter().any(|word| text.contains(word))
+}
+

@@ -1,0 +1,134 @@
+//! Transaction control, and what is accepted without effect.
+
+use super::answer::done;
+use crate::session::{Session, Transaction};
+use millrace_planner::parse::{Statement, TransactionModes};
+use millrace_types::{Result, SqlError, SqlState};
+use millrace_wire::{Notice, Response};
+use sqlparser::ast::Ident;
+
+/// Whether a failed block lets the statement pass.
+pub fn ends_a_block(statement: &Statement) -> bool {
+    matches!(statement, Statement::Commit { .. } | Statement::Rollback { .. } | Statement::RollbackTo(_))
+}
+
+/// The command's name when a read-only transaction must refuse it.
+pub fn changes_something(statement: &Statement) -> Option<&'static str> {
+    use Statement::*;
+    Some(match statement {
+        Insert(_) => "INSERT",
+        Update(_) => "UPDATE",
+        Delete(_) => "DELETE",
+        Truncate(_) => "TRUNCATE TABLE",
+        CreateTable(_) => "CREATE TABLE",
+        CreateTableAs(_) => "CREATE TABLE AS",
+        CreateSource(_) => "CREATE SOURCE",
+        CreateView(_) => "CREATE VIEW",
+        CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
+        CreateSink(_) => "CREATE SINK",
+        CreateSchema { .. } => "CREATE SCHEMA",
+        DropSchema { .. } => "DROP SCHEMA",
+        Drop(_) => "DROP",
+        Comment(_) => "COMMENT",
+        Alter(_) => "ALTER",
+        Copy(copy) if copy.direction == millrace_planner::parse::CopyDirection::FromStdin => "COPY FROM",
+        _ => return None,
+    })
+}
+
+/// The tag of commands that are accepted without effect.
+pub fn tag(statement: &Statement) -> &'static str {
+    match statement {
+        Statement::Flush => "FLUSH",
+        Statement::Wait => "WAIT",
+        Statement::Analyze => "ANALYZE",
+        _ => "VACUUM",
+    }
+}
+
+/// LISTEN and UNLISTEN are accepted, since clients reset connections with them; nothing would ever be heard.
+pub fn notifications(statement: &Statement) -> Result<Response> {
+    match statement {
+        Statement::Unlisten(_) => done("UNLISTEN"),
+        Statement::Listen(_) => Err(SqlError::unsupported("LISTEN").with_hint("SUBSCRIBE follows a relation's changes.")),
+        _ => Err(SqlError::unsupported("NOTIFY").with_hint("SUBSCRIBE follows a relation's changes.")),
+    }
+}
+
+pub fn begin(session: &mut Session, modes: &TransactionModes) -> Result<Response> {
+    if session.transaction.explicit {
+        let message = "there is already a transaction in progress";
+        session.notice(Notice::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        return done("BEGIN");
+    }
+    let read_only = modes.read_only.unwrap_or_else(|| session.settings.is_on("default_transaction_read_only"));
+    let begun = std::mem::replace(&mut session.transaction, Transaction::explicit(read_only));
+    // What the same batch of messages wrote before BEGIN belongs to the block, as in Postgres.
+    session.transaction.writes = begun.writes;
+    session.transaction.created = begun.created;
+    session.transaction.dropping = begun.dropping;
+    session.settings.begin();
+    session.settings.set_local("transaction_read_only", if read_only { "on" } else { "off" })?;
+    done("BEGIN")
+}
+
+fn chained(session: &mut Session, chain: bool, read_only: bool) -> Result<()> {
+    if chain {
+        begin(session, &TransactionModes { read_only: Some(read_only), ..TransactionModes::default() })?;
+    }
+    Ok(())
+}
+
+pub async fn commit(session: &mut Session, chain: bool) -> Result<Response> {
+    let (explicit, read_only) = (session.transaction.explicit, session.transaction.read_only);
+    if !explicit {
+        session.notice(Notice::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"));
+    }
+    if session.transaction.failed {
+        session.roll_back().await?;
+        chained(session, chain && explicit, read_only)?;
+        return done("ROLLBACK");
+    }
+    session.commit().await?;
+    chained(session, chain && explicit, read_only)?;
+    done("COMMIT")
+}
+
+pub async fn roll_back(session: &mut Session, chain: bool) -> Result<Response> {
+    let (explicit, read_only) = (session.transaction.explicit, session.transaction.read_only);
+    if !explicit {
+        session.notice(Notice::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"));
+    }
+    session.roll_back().await?;
+    chained(session, chain && explicit, read_only)?;
+    done("ROLLBACK")
+}
+
+fn check_block(session: &Session, command: &str) -> Result<()> {
+    match session.transaction.explicit {
+        true => Ok(()),
+        false => {
+            let message = format!("{command} can only be used in transaction blocks");
+            Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message))
+        }
+    }
+}
+
+pub fn savepoint(session: &mut Session, name: &Ident) -> Result<Response> {
+    check_block(session, "SAVEPOINT")?;
+    session.transaction.save(&millrace_planner::parse::fold(name));
+    done("SAVEPOINT")
+}
+
+pub fn release(session: &mut Session, name: &Ident) -> Result<Response> {
+    check_block(session, "RELEASE SAVEPOINT")?;
+    session.transaction.release(&millrace_planner::parse::fold(name))?;
+    done("RELEASE")
+}
+
+pub async fn roll_back_to(session: &mut Session, name: &Ident) -> Result<Response> {
+    check_block(session, "ROLLBACK TO SAVEPOINT")?;
+    let made_since = session.transaction.roll_back_to(&millrace_planner::parse::fold(name))?;
+    session.drop_now(made_since).await?;
+    done("ROLLBACK")
+}

@@ -1,0 +1,82 @@
+//! CREATE SOURCE.
+
+use super::answer::done;
+use super::context::Context;
+use super::create_view::{already_there, define};
+use crate::coordinator::{Parts, now};
+use crate::session::Session;
+use arrow::datatypes::{Schema, SchemaRef};
+use millrace_catalog::{Column, Relation, RelationKind};
+use millrace_connectors::CONNECTORS;
+use millrace_planner::parse::{ColumnDefinition, CreateSource, fold, name_parts};
+use millrace_types::{Result, SqlError, SqlState, field_of, sql_type_of};
+use millrace_wire::Response;
+use std::sync::Arc;
+
+pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -> Result<Response> {
+    let context = Context::new(session, session.published(), text);
+    let taken = context.new_name(&name_parts(&create.name))?;
+    if create.if_not_exists {
+        if let Some(response) = already_there(session, &context, &taken, "CREATE SOURCE") {
+            return Ok(response);
+        }
+    }
+    if !create.primary_key.is_empty() {
+        return Err(SqlError::unsupported("a PRIMARY KEY of a source").with_hint("Rows of a source are only ever added."));
+    }
+    context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    let options = with_start_time(create.options.clone());
+    let (schema, source) = millrace_connectors::create_source(&options, &declared(&create.columns))?;
+    let not_null = |name: &str| create.columns.iter().any(|column| fold(&column.name) == name && column.not_null);
+    let columns = schema.fields().iter().map(|field| Column {
+        not_null: not_null(field.name()),
+        ..Column::new(field.name(), sql_type_of(field))
+    });
+    let relation = Relation {
+        id: session.database.coordinator.allocate(1),
+        schema: taken.0,
+        name: taken.1,
+        kind: RelationKind::Source { options },
+        columns: columns.collect(),
+        sql: text.trim().trim_end_matches(';').to_owned(),
+        depends_on: vec![],
+        owner: session.user.clone(),
+        comment: None,
+        append_only: true,
+        created_at: now().0,
+    };
+    define(session, relation, Parts { source: Some(source), ..Parts::default() }, false).await?;
+    done("CREATE SOURCE")
+}
+
+/// The columns that a statement declares, as a schema.
+pub fn declared(columns: &[ColumnDefinition]) -> SchemaRef {
+    let fields = columns.iter().map(|column| field_of(fold(&column.name), &column.sql_type, !column.not_null));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Refuses columns of the same name.
+pub fn check_names(columns: &[ColumnDefinition]) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    match columns.iter().map(|column| fold(&column.name)).find(|name| !seen.insert(name.clone())) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("column \"{name}\" specified more than once");
+            Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message))
+        }
+    }
+}
+
+/// A generator that is paced by the clock goes on after a restart where it would be by now: its start is written down.
+fn with_start_time(mut options: Vec<(String, String)>) -> Vec<(String, String)> {
+    let value = |name: &str| options.iter().find(|(option, _)| option == name).map(|(_, value)| value.as_str());
+    let paced = CONNECTORS.iter().any(|connector| {
+        Some(connector.name) == value("connector") && connector.source_options().iter().any(|o| o.name == "start.time")
+    });
+    if paced && value("start.time").is_none() {
+        if let Some(at) = chrono::DateTime::from_timestamp_micros(now().0) {
+            options.push(("start.time".to_owned(), at.naive_utc().to_string()));
+        }
+    }
+    options
+}

@@ -1,0 +1,155 @@
+//! CREATE VIEW and CREATE MATERIALIZED VIEW.
+
+use super::answer::done;
+use super::context::Context;
+use super::select;
+use crate::coordinator::{Definition, Parts, now};
+use crate::session::Session;
+use arrow::datatypes::SchemaRef;
+use millrace_catalog::{Column, Relation, RelationKind};
+use millrace_ir::Job;
+use millrace_planner::bind::Bound;
+use millrace_planner::lower::{job, lower};
+use millrace_planner::parse::{CreateMaterializedView, CreateView, fold, name_parts};
+use millrace_types::{RelationId, Result, SqlError, SqlState, sql_type_of};
+use millrace_wire::{Notice, Response};
+use sqlparser::ast::{self, Ident};
+
+/// A query planned to be kept up to date.
+pub struct PlannedJob {
+    pub job: Job,
+    /// Its columns, with Postgres's names.
+    pub schema: SchemaRef,
+    pub depends_on: Vec<RelationId>,
+}
+
+/// Plans the job that keeps a query's rows under an id and name.
+pub fn plan_job(context: &Context, query: &ast::Query, id: RelationId, name: &str) -> Result<PlannedJob> {
+    let bound = maintainable(context, query)?;
+    let node = lower(&bound)?;
+    Ok(PlannedJob { job: job(id, name, node), schema: bound.schema, depends_on: context.used() })
+}
+
+/// Binds a query that is to be kept up to date: it takes no parameters.
+pub fn maintainable(context: &Context, query: &ast::Query) -> Result<Bound> {
+    let bound = select::bind(context, query, &[])?;
+    match bound.parameters.is_empty() {
+        true => Ok(bound),
+        false => Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1")),
+    }
+}
+
+/// The columns of a view: those of its query, the first ones renamed.
+pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> {
+    if names.len() > schema.fields().len() {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "too many column names were specified"));
+    }
+    let mut columns: Vec<Column> = vec![];
+    for (index, field) in schema.fields().iter().enumerate() {
+        let name = names.get(index).map_or_else(|| field.name().clone(), fold);
+        if columns.iter().any(|column| column.name == name) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        columns.push(Column::new(name, sql_type_of(field)));
+    }
+    match columns.is_empty() {
+        true => Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, "view must have at least one column")),
+        false => Ok(columns),
+    }
+}
+
+/// What CREATE ... IF NOT EXISTS answers when the name is taken.
+pub fn already_there(session: &mut Session, context: &Context, name: &(String, String), tag: &str) -> Option<Response> {
+    context.published.catalog.find(&name.0, &name.1)?;
+    let message = format!("relation \"{}\" already exists, skipping", name.1);
+    session.notice(Notice::notice(message));
+    Some(Response::Complete(tag.to_owned()))
+}
+
+pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &str) -> Result<Response> {
+    let context = Context::new(session, session.published(), text);
+    let (schema, name) = context.new_name(&name_parts(&create.name))?;
+    if create.or_replace && context.published.catalog.find(&schema, &name).is_some() {
+        return Err(SqlError::unsupported("replacing a view").with_hint("Drop it and create it again."));
+    }
+    let taken = (schema, name);
+    if create.if_not_exists {
+        if let Some(response) = already_there(session, &context, &taken, "CREATE VIEW") {
+            return Ok(response);
+        }
+    }
+    context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    let bound = maintainable(&context, &create.ast)?;
+    let relation = Relation {
+        id: session.database.coordinator.allocate(1),
+        schema: taken.0,
+        name: taken.1,
+        kind: RelationKind::View { query: create.query.clone() },
+        columns: view_columns(&bound.schema, &create.columns)?,
+        sql: text.trim().trim_end_matches(';').to_owned(),
+        depends_on: context.used(),
+        owner: session.user.clone(),
+        comment: None,
+        append_only: false,
+        created_at: now().0,
+    };
+    define(session, relation, Parts::default(), false).await?;
+    done("CREATE VIEW")
+}
+
+pub async fn execute_materialized(session: &mut Session, create: &CreateMaterializedView, text: &str) -> Result<Response> {
+    let context = Context::new(session, session.published(), text);
+    let taken = context.new_name(&name_parts(&create.name))?;
+    if create.or_replace && context.published.catalog.find(&taken.0, &taken.1).is_some() {
+        return Err(SqlError::unsupported("replacing a materialized view").with_hint("Drop it and create it again."));
+    }
+    if create.if_not_exists {
+        if let Some(response) = already_there(session, &context, &taken, "CREATE MATERIALIZED VIEW") {
+            return Ok(response);
+        }
+    }
+    if let Some((option, _)) = create.options.first() {
+        return Err(SqlError::unsupported(format!("the option \"{option}\" of a materialized view")));
+    }
+    context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    let id = session.database.coordinator.allocate(1);
+    let planned = plan_job(&context, &create.ast, id, &taken.1)?;
+    let relation = Relation {
+        id,
+        schema: taken.0,
+        name: taken.1,
+        kind: RelationKind::MaterializedView { query: create.query.clone(), options: vec![] },
+        columns: view_columns(&planned.schema, &create.columns)?,
+        sql: text.trim().trim_end_matches(';').to_owned(),
+        depends_on: planned.depends_on,
+        owner: session.user.clone(),
+        comment: None,
+        append_only: planned.job.plan.append_only,
+        created_at: now().0,
+    };
+    let wait = !session.settings.is_on("background_ddl");
+    define(session, relation, Parts { job: Some(planned.job), ..Parts::default() }, wait).await?;
+    done("CREATE MATERIALIZED VIEW")
+}
+
+/// Makes a relation, and remembers that the transaction made it. A statement that is cancelled while it waits for the
+/// history of its sources takes the relation back.
+pub async fn define(session: &mut Session, relation: Relation, parts: Parts, wait: bool) -> Result<()> {
+    let (id, cancel) = (relation.id, session.cancel.clone());
+    let database = session.database.clone();
+    let made = tokio::select! {
+        made = database.coordinator.define(Definition::Create { relation, parts, wait }) => made.map(|_| ()),
+        reason = cancel.cancelled() => Err(reason),
+    };
+    match made {
+        Ok(()) => {
+            session.transaction.created.push(id);
+            Ok(())
+        }
+        Err(error) => {
+            session.drop_now(vec![id]).await?;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! EXPLAIN: of a query how it runs ad hoc, of a view how it is kept up to date.
+
+use super::answer::{rows, text_columns, text_rows};
+use super::context::Context;
+use super::create_view::maintainable;
+use super::prepared::Prepared;
+use super::running::Runnable;
+use super::select;
+use crate::session::Session;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::displayable;
+use millrace_catalog::RelationKind;
+use millrace_planner::parse::{Explain, ExplainTarget, Statement, name_parts, parse_query};
+use millrace_planner::lower;
+use millrace_types::{Result, SqlError, SqlState};
+use millrace_wire::{Response, Tag};
+use sqlparser::ast::Query;
+
+/// The one column of every EXPLAIN.
+pub fn columns() -> SchemaRef {
+    text_columns(&["QUERY PLAN"])
+}
+
+pub async fn execute(session: &mut Session, explain: &Explain, prepared: &Prepared) -> Result<Response> {
+    let text = match &explain.target {
+        ExplainTarget::Statement(statement) => statement_plan(session, explain, statement, &prepared.text).await?,
+        ExplainTarget::Relation(name) => {
+            let context = Context::new(session, session.published(), "");
+            let relation = context.resolve(&name_parts(name))?.clone();
+            let query = relation.kind.query().filter(|_| !matches!(relation.kind, RelationKind::View { .. }));
+            let query = query.ok_or_else(|| {
+                let message = format!("\"{}\" is a {}, which nothing keeps up to date", relation.name, relation.kind.noun());
+                SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+            })?;
+            maintained(&context, &*parse_query(query)?)?
+        }
+    };
+    let lines: Vec<_> = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
+    Ok(rows(text_rows(&columns(), &lines)?, Tag::plain("EXPLAIN")))
+}
+
+async fn statement_plan(session: &mut Session, explain: &Explain, statement: &Statement, text: &str) -> Result<String> {
+    let snapshot = session.snapshot();
+    let context = Context::new(session, snapshot.published.clone(), text);
+    match statement {
+        Statement::Query(query) => ad_hoc(session, &context, explain, query, snapshot).await,
+        Statement::CreateMaterializedView(create) => maintained(&context, &create.ast),
+        Statement::CreateSink(create) => match &create.from {
+            millrace_planner::parse::SinkInput::Query { ast, .. } => maintained(&context, ast),
+            millrace_planner::parse::SinkInput::Relation(name) => {
+                maintained(&context, &*parse_query(&format!("SELECT * FROM {name}"))?)
+            }
+        },
+        _ => Err(SqlError::unsupported("EXPLAIN of this statement")
+            .with_hint("EXPLAIN takes a query, CREATE MATERIALIZED VIEW, CREATE SINK, or MATERIALIZED VIEW name.")),
+    }
+}
+
+/// The logical plan, and the dataflow with its fragments.
+fn maintained(context: &Context, query: &Query) -> Result<String> {
+    let bound = maintainable(context, query)?;
+    let plans = lower::explain(&bound)?;
+    let job = lower::job(millrace_types::RelationId(0), "explained", lower::lower(&bound)?);
+    Ok(format!("{plans}\n\nFragments\n{}", millrace_dataflow::render::describe(&job)))
+}
+
+async fn ad_hoc(
+    session: &mut Session,
+    context: &Context,
+    explain: &Explain,
+    query: &Query,
+    snapshot: std::sync::Arc<crate::reading::Snapshot>,
+) -> Result<String> {
+    let bound = select::bind(context, query, &[])?;
+    let logical = bound.plan.display_indent().to_string();
+    let runnable = Runnable::new(session, context, bound.plan, snapshot).await?;
+    let plan = runnable.plan().clone();
+    if !explain.analyze {
+        let physical = displayable(plan.as_ref()).indent(explain.verbose).to_string();
+        return Ok(format!("Logical plan\n{logical}\n\nPhysical plan\n{physical}"));
+    }
+    let started = std::time::Instant::now();
+    let batches = runnable.collect(session).await?;
+    let rows: usize = batches.iter().map(|rows| rows.num_rows()).sum();
+    let metrics = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(plan.as_ref());
+    let elapsed = started.elapsed().as_secs_f64() * 1e3;
+    Ok(format!("{}\nRows: {rows}\nExecution Time: {elapsed:.3} ms", metrics.indent(explain.verbose)))
+}

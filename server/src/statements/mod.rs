@@ -1,0 +1,103 @@
+//! Statements: one file each. [`prepare`] parses and describes, [`execute`] runs.
+
+mod alter;
+mod answer;
+mod context;
+mod control;
+mod copy;
+mod create_schema;
+mod create_sink;
+mod create_source;
+mod create_table;
+mod create_table_as;
+mod create_view;
+mod cursors;
+mod delete;
+mod drop;
+mod explain;
+mod insert;
+mod lookup;
+mod prepared;
+mod returning;
+mod running;
+mod select;
+mod set;
+mod show;
+mod subscribe;
+mod truncate;
+mod update;
+
+pub use context::Context;
+pub use copy::copy_in;
+pub use prepared::{Prepared, prepare};
+
+use crate::session::Session;
+use arrow::array::ArrayRef;
+use millrace_planner::parse::Statement;
+use millrace_types::{Result, SqlError};
+use millrace_wire::Response;
+use std::sync::Arc;
+
+/// Runs a prepared statement with one value for each parameter.
+pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters: Vec<ArrayRef>) -> Result<Response> {
+    let Some(statement) = &prepared.statement else { return Ok(Response::Empty) };
+    if !control::ends_a_block(statement) {
+        session.transaction.check_usable()?;
+    }
+    if let Some(command) = control::changes_something(statement) {
+        session.transaction.check_writable(command)?;
+    }
+    use Statement::*;
+    match statement {
+        Query(_) => select::execute(session, prepared, parameters).await,
+        Insert(insert) => insert::execute(session, prepared, insert, parameters).await,
+        Update(_) => update::execute(session, prepared, parameters).await,
+        Delete(_) => delete::execute(session, prepared, parameters).await,
+        Truncate(truncate) => truncate::execute(session, truncate).await,
+        Copy(copy) => copy::execute(session, copy, &prepared.text).await,
+        Explain(explain) => explain::execute(session, explain, prepared).await,
+        CreateTable(create) => create_table::execute(session, create, &prepared.text).await,
+        CreateTableAs(create) => create_table_as::execute(session, create, &prepared.text).await,
+        CreateSource(create) => create_source::execute(session, create, &prepared.text).await,
+        CreateView(create) => create_view::execute_plain(session, create, &prepared.text).await,
+        CreateMaterializedView(create) => create_view::execute_materialized(session, create, &prepared.text).await,
+        CreateSink(create) => create_sink::execute(session, create, &prepared.text).await,
+        CreateSchema { name, if_not_exists } => create_schema::create(session, name, *if_not_exists).await,
+        DropSchema { names, if_exists, cascade } => create_schema::drop(session, names, *if_exists, *cascade).await,
+        Drop(drop) => drop::execute(session, drop).await,
+        Comment(comment) => alter::comment(session, comment).await,
+        Alter(alter) => alter::execute(session, alter).await,
+        Begin(modes) => control::begin(session, modes),
+        Commit { chain } => control::commit(session, *chain).await,
+        Rollback { chain } => control::roll_back(session, *chain).await,
+        Savepoint(name) => control::savepoint(session, name),
+        Release(name) => control::release(session, name),
+        RollbackTo(name) => control::roll_back_to(session, name).await,
+        Set(set) => set::execute(session, set),
+        SetTransaction(modes) => set::transaction(session, modes),
+        SetSessionCharacteristics(modes) => set::characteristics(session, modes),
+        Reset(name) => set::reset(session, name),
+        ResetAll => set::reset_all(session),
+        Show(name) => show::setting(session, prepared, name),
+        ShowObjects(objects) => show::objects(session, prepared, objects).await,
+        ShowCreate { kind: _, name } => show::definition(session, prepared, name),
+        ShowColumns(name) => show::columns(session, prepared, name),
+        Prepare(prepare) => prepared::declare(session, prepare).await,
+        Execute { name, parameters } => prepared::execute(session, name, parameters).await,
+        Deallocate(name) => prepared::deallocate(session, name.as_ref()),
+        Declare(declare) => cursors::declare(session, declare).await,
+        Fetch(fetch) => cursors::fetch(session, fetch).await,
+        Close(name) => cursors::close(session, name.as_ref()),
+        Discard(what) => set::discard(session, *what),
+        Subscribe(subscribe) => subscribe::execute(session, subscribe, &prepared.text).await,
+        Listen(_) | Unlisten(_) | Notify { .. } => control::notifications(statement),
+        Flush | Wait => Ok(Response::Complete(control::tag(statement).to_owned())),
+        Analyze | Vacuum => Ok(Response::Complete(control::tag(statement).to_owned())),
+        CancelJob(id) => drop::cancel_job(session, *id).await,
+        Refresh { .. } => Err(SqlError::unsupported("REFRESH MATERIALIZED VIEW")
+            .with_hint("A materialized view is always up to date; there is nothing to refresh.")),
+        CreateIndex(_) => Err(SqlError::unsupported("CREATE INDEX").with_hint("PRIMARY KEY and UNIQUE make indexes.")),
+        Checkpoint => Err(SqlError::unsupported("CHECKPOINT")
+            .with_hint("Every acknowledged commit is on disk already.")),
+    }
+}

@@ -1,0 +1,92 @@
+//! Plans that DataFusion runs: on the query threads, under their memory limit, streamed to whoever asked.
+
+use super::context::Context;
+use crate::reading::Snapshot;
+use crate::session::Session;
+use arrow::array::RecordBatch;
+use datafusion::execution::context::SessionState;
+use datafusion::execution::{SessionStateBuilder, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use millrace_planner::{bind::executable, sql_error};
+use millrace_types::{Result, SqlError};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Batches that a query computes ahead of its reader.
+const READ_AHEAD: usize = 2;
+
+/// Rows as they are computed.
+pub type Rows = BoxStream<'static, Result<RecordBatch>>;
+
+/// A plan ready to run on one snapshot.
+pub struct Runnable {
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+}
+
+impl Runnable {
+    /// Plans the physical side of a bound plan for a snapshot. The functions are those that the plan was bound with.
+    pub async fn new(session: &Session, context: &Context, plan: LogicalPlan, snapshot: Arc<Snapshot>) -> Result<Runnable> {
+        let state = session_state(session, context.functions.state(), snapshot);
+        let plan = executable(plan)?;
+        let plan = state.create_physical_plan(&plan).await.map_err(sql_error)?;
+        Ok(Runnable { plan, context: state.task_ctx() })
+    }
+
+    /// The physical plan.
+    pub fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
+    }
+
+    /// Runs it; rows come as the reader takes them. Dropping the stream ends the query.
+    pub fn stream(self, session: &Session) -> Rows {
+        let (sender, rows) = mpsc::channel(READ_AHEAD);
+        session.database.queries.spawn(async move {
+            let mut stream = match execute_stream(self.plan, self.context) {
+                Ok(stream) => stream,
+                Err(error) => return drop(sender.send(Err(sql_error(error))).await),
+            };
+            loop {
+                let next = tokio::select! {
+                    next = stream.next() => next,
+                    () = sender.closed() => return,
+                };
+                let Some(rows) = next else { return };
+                if sender.send(rows.map_err(sql_error)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        receiver_stream(rows)
+    }
+
+    /// Runs it to its end, or until the session's statement is cancelled.
+    pub async fn collect(self, session: &Session) -> Result<Vec<RecordBatch>> {
+        let cancel = session.cancel.clone();
+        let rows = self.stream(session).try_collect();
+        tokio::select! {
+            rows = rows => rows,
+            reason = cancel.cancelled() => Err(reason),
+        }
+    }
+}
+
+/// DataFusion's state for one statement: the shared one with the statement's snapshot and the session's time zone.
+fn session_state(session: &Session, base: &SessionState, snapshot: Arc<Snapshot>) -> SessionState {
+    let mut config = base.config().clone().with_extension(snapshot);
+    config.options_mut().execution.time_zone = session.settings.get("TimeZone").ok().map(str::to_owned);
+    SessionStateBuilder::new_from_existing(base.clone()).with_config(config).build()
+}
+
+/// A channel's receiving end as a stream.
+pub fn receiver_stream(receiver: mpsc::Receiver<Result<RecordBatch>>) -> Rows {
+    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|rows| (rows, receiver)) }).boxed()
+}
+
+/// A single batch as a stream.
+pub fn once(rows: RecordBatch) -> Rows {
+    futures::stream::once(async move { Ok::<_, SqlError>(rows) }).boxed()
+}

@@ -1,0 +1,43 @@
+//! TRUNCATE: every row of some tables goes, in one transaction.
+
+use super::answer::done;
+use super::context::Context;
+use crate::coordinator::Writes;
+use crate::session::Session;
+use millrace_catalog::{Relation, RelationKind};
+use millrace_planner::parse::{Truncate, name_parts};
+use millrace_types::{Result, SqlError, SqlState};
+use millrace_wire::Response;
+
+pub async fn execute(session: &mut Session, truncate: &Truncate) -> Result<Response> {
+    session
+        .write(async |session| {
+            let snapshot = session.snapshot();
+            let context = Context::new(session, snapshot.published.clone(), "");
+            let mut writes = Writes::default();
+            for name in &truncate.tables {
+                let relation = context.resolve(&name_parts(name))?;
+                check_stored(relation)?;
+                for delta in snapshot.model(relation.id)?.deltas() {
+                    writes.add(relation.id, delta?.negated());
+                }
+            }
+            Ok((writes, ()))
+        })
+        .await?;
+    done("TRUNCATE TABLE")
+}
+
+/// Refuses DML on what is not a stored table.
+pub fn check_stored(relation: &Relation) -> Result<()> {
+    let name = &relation.name;
+    let wrong = |message: String| Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+    match &relation.kind {
+        RelationKind::Table(table) if table.options.is_empty() => Ok(()),
+        RelationKind::Table(_) | RelationKind::Sink { .. } => wrong(format!("cannot change sink \"{name}\"")),
+        RelationKind::View { .. } => wrong(format!("cannot change view \"{name}\"")),
+        RelationKind::MaterializedView { .. } => wrong(format!("cannot change materialized view \"{name}\"")),
+        RelationKind::Source { .. } => wrong(format!("cannot change source \"{name}\"")),
+        RelationKind::Job { .. } => wrong(format!("\"{name}\" is not a table")),
+    }
+}
