@@ -94,7 +94,7 @@ AS (
     )
  AS ti
     WHERE
-        ti.oid = any('{2211,16398}'::oid[])
+        ti.oid = any('{2211,23}'::oid[])
 
     UNION ALL
 
@@ -402,6 +402,3 @@ ORDER BY
 ;
 
 SELECT pg_advisory_unlock_all();
-CLOSE ALL;
-UNLISTEN *;
-RESET ALL;

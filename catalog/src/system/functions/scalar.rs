@@ -4,13 +4,14 @@ use super::Function;
 use crate::system::cell::{Cell, from_array, to_array};
 use crate::system::shape::named_type;
 use crate::system::snapshot::Snapshot;
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{exec_err, internal_err, plan_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use datafusion::scalar::ScalarValue;
 use millrace_types::{SqlError, SqlType, field_of};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -130,9 +131,11 @@ impl ScalarUDFImpl for Bound {
         if array.len() != rows {
             return exec_err!("{} gave {} values for {rows} rows", self.function.name, array.len());
         }
-        match constant {
-            true => Ok(ColumnarValue::Scalar(datafusion::scalar::ScalarValue::try_from_array(&array, 0)?)),
-            false => Ok(ColumnarValue::Array(array)),
-        }
+        Ok(match (constant, array.as_list_opt::<i32>()) {
+            (false, _) => ColumnarValue::Array(array),
+            // Made from the array as it is, which keeps what the field of its elements says.
+            (true, Some(list)) => ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone()))),
+            (true, None) => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
+        })
     }
 }

@@ -10,6 +10,7 @@ pub const FUNCTIONS: &[Function] = &[
     Function::new("quote_literal", &["text"], "text", quote_literal),
     Function::new("quote_nullable", &["text"], "text", quote_nullable).lenient(),
     Function::new("parse_ident", &["text", "bool"], "_text", parse_ident).optional(1),
+    Function::new("like_escape", &["text", "text"], "text", like_escape),
     Function::new("array_lower", &["any", "int4"], "int4", array_lower),
     Function::new("array_upper", &["any", "int4"], "int4", array_upper),
     Function::new("generate_subscripts", &["any", "int4", "bool"], "_int4", generate_subscripts).optional(2),
@@ -46,6 +47,31 @@ fn parse_ident(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
     Ok(parts.into())
 }
 
+/// A pattern with another escape character as one with the backslash; the empty escape is none.
+fn like_escape(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    let (pattern, escape) = (arguments[0].text().unwrap_or_default(), arguments[1].text().unwrap_or_default());
+    let mut escapes = escape.chars();
+    let escape = escapes.next();
+    if escapes.next().is_some() {
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "invalid escape string")
+            .with_hint("Escape string must be empty or one character."));
+    }
+    let mut written = String::with_capacity(pattern.len());
+    let mut characters = pattern.chars();
+    while let Some(character) = characters.next() {
+        if Some(character) == escape {
+            written.push('\\');
+            written.extend(characters.next());
+        } else {
+            if character == '\\' {
+                written.push('\\');
+            }
+            written.push(character);
+        }
+    }
+    Ok(written.into())
+}
+
 /// The number of elements of the first dimension; arrays here have no other.
 fn length(arguments: &[Cell]) -> Option<i64> {
     match &arguments[..2] {
@@ -75,4 +101,27 @@ fn generate_subscripts(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
 fn option(arguments: &[Cell]) -> Option<(&str, &str)> {
     let text = arguments[0].text()?;
     Some(text.split_once('=').unwrap_or((text, "")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::sample::snapshot;
+
+    fn text(call: super::super::Call, arguments: &[&str]) -> Cell {
+        call(&snapshot(), &arguments.iter().map(|argument| Cell::from(*argument)).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn literals_are_quoted_as_postgres_quotes_them() {
+        assert_eq!(text(quote_literal, &["it's"]), Cell::from("'it''s'"));
+        assert_eq!(text(quote_literal, &["a\\b"]), Cell::from("E'a\\\\b'"));
+    }
+
+    #[test]
+    fn patterns_get_the_backslash_as_their_escape() {
+        assert_eq!(text(like_escape, &["pg/_%", "/"]), Cell::from("pg\\_%"));
+        assert_eq!(text(like_escape, &["a\\b//", "/"]), Cell::from("a\\\\b\\/"));
+        assert_eq!(text(like_escape, &["a\\b", ""]), Cell::from("a\\\\b"));
+    }
 }

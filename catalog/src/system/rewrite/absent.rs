@@ -6,6 +6,7 @@
 
 use super::columns::is_empty;
 use super::expressions::*;
+use super::subqueries::aggregates;
 use datafusion::sql::sqlparser::ast::*;
 
 /// The rule.
@@ -17,6 +18,17 @@ pub fn leave_out(query: &mut Query) {
                     arm.result = cast(null(), DataType::IntUnsigned(None));
                 }
             }
+        }
+    });
+    // A subquery that finds no row is NULL, unless it counts that.
+    each_expression(query, |expr| {
+        if let Expr::Subquery(subquery) = expr
+            && let SetExpr::Select(select) = subquery.body.as_ref()
+            && let [SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }] = &*select.projection
+            && !aggregates(item)
+            && is_empty(&select.from)
+        {
+            *expr = cast(null(), DataType::Text);
         }
     });
     each_select(query, |select| {

@@ -1,6 +1,7 @@
 //! Array literals, and arrays made of a subquery's rows.
 
 use super::super::shape::SHAPES;
+use super::columns::{factors, system_relation};
 use super::expressions::*;
 use datafusion::sql::sqlparser::ast::*;
 use millrace_types::SqlType;
@@ -24,12 +25,32 @@ pub fn read_literals(query: &mut Query) {
         }
         _ => {}
     });
+    each_select(query, read_defaults);
+}
+
+/// `coalesce(a, '{}')` becomes `coalesce(a, ARRAY[])` beside system relations, which have no other text of that form.
+fn read_defaults(select: &mut Select) {
+    if !factors(&select.from).into_iter().any(|(factor, _)| system_relation(factor).is_some()) {
+        return;
+    }
+    for expr in select.projection.iter_mut().filter_map(item_expression) {
+        if called(expr).as_deref() == Some("coalesce")
+            && let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = expr
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(default))) = list.args.last_mut()
+            && literal(default) == Some("{}")
+        {
+            *default = array(Vec::new());
+        }
+    }
 }
 
 /// The element type of a column that by its name is an array of some system relation.
 fn array_column(expr: &Expr) -> Option<SqlType> {
-    let Expr::CompoundIdentifier(names) = expr else { return None };
-    let column = names.last()?;
+    let column = match inside(expr) {
+        Expr::Identifier(column) => column,
+        Expr::CompoundIdentifier(names) => names.last()?,
+        _ => return None,
+    };
     SHAPES.iter().flat_map(|shape| &shape.columns).find_map(|(name, sql_type)| match sql_type {
         SqlType::Array(element) if *name == column.value => Some(SqlType::clone(element)),
         _ => None,

@@ -2,7 +2,7 @@
 
 use super::super::relations::FILLERS;
 use super::super::shape::{Shape, shape};
-use super::expressions::parts;
+use super::expressions::{each_expression, each_select, parts};
 use datafusion::sql::sqlparser::ast::*;
 
 /// A system relation in FROM, under the name by which columns refer to it.
@@ -70,4 +70,24 @@ pub fn owner<'a>(joined: &'a [Joined], expr: &Expr) -> Option<(&'a Joined, Strin
         None => joined.iter().find(has),
     };
     found.map(|joined| (joined, column.value.clone()))
+}
+
+/// `c.tableoid` becomes the OID of the relation behind `c`: a hidden column of every relation in Postgres.
+pub fn know_table_oids(query: &mut Query) {
+    each_select(query, |select| {
+        let joined: Vec<_> =
+            factors(&select.from).into_iter().filter_map(|(factor, _)| system_relation(factor)).collect();
+        if joined.is_empty() {
+            return;
+        }
+        each_expression(select, |expr| {
+            if let Expr::CompoundIdentifier(names) = &*expr
+                && let [table, column] = names.as_slice()
+                && column.value == "tableoid"
+                && let Some(relation) = joined.iter().find(|joined| joined.name == table.value)
+            {
+                *expr = Expr::Value(Value::Number(relation.shape.oid.to_string(), false).with_empty_span());
+            }
+        });
+    });
 }

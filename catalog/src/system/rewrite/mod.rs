@@ -25,6 +25,7 @@ const RULES: &[Rule] = &[
     // Plain spellings first, so that the others see bare names and simple operators.
     operators::simplify,
     names::simplify,
+    columns::know_table_oids,
     casts::simplify,
     arrays::read_literals,
     // Before the rules for subqueries, which what is left out here could not pass.

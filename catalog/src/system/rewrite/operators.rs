@@ -1,6 +1,7 @@
-//! `OPERATOR(pg_catalog.~)` becomes `~`, and COLLATE with a collation that changes nothing goes.
+//! `OPERATOR(pg_catalog.~)` becomes `~`, and COLLATE with a collation that changes nothing goes;
+//! a pattern with an escape of its own is turned into one with the backslash.
 
-use super::expressions::{each_expression, parts, take};
+use super::expressions::{call, each_expression, parts, take};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query};
 
 /// The rule.
@@ -18,6 +19,14 @@ pub fn simplify(query: &mut Query) {
             if matches!(parts(collation).last().copied(), Some("default" | "C" | "POSIX")) =>
         {
             *expr = take(inner);
+        }
+        // DataFusion knows no escape but the backslash.
+        Expr::Like { pattern, escape_char: escape @ Some(_), .. }
+        | Expr::ILike { pattern, escape_char: escape @ Some(_), .. } => {
+            if let Some(escape) = escape.take() {
+                let written = take(pattern);
+                **pattern = call("like_escape", vec![written, Expr::Value(escape)]);
+            }
         }
         _ => {}
     });

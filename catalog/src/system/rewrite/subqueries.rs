@@ -20,6 +20,7 @@ pub fn join(query: &mut Query) {
         if grouped || select.from.is_empty() {
             return;
         }
+        select.projection.iter_mut().filter_map(item_expression).for_each(|item| each_expression(item, count_rows));
         let mut joins = Vec::new();
         let items = select.projection.iter_mut().filter_map(item_expression);
         for expr in items.chain(&mut select.selection) {
@@ -41,8 +42,22 @@ pub fn join(query: &mut Query) {
     });
 }
 
+/// `EXISTS (SELECT ...)` in the select list, where DataFusion has no plan for it, becomes a count of the rows.
+fn count_rows(expr: &mut Expr) {
+    let Expr::Exists { subquery, negated } = expr else { return };
+    let SetExpr::Select(select) = subquery.body.as_mut() else { return };
+    if system_relations(&select.from).is_none() || subquery.limit_clause.is_some() {
+        return;
+    }
+    let number = |text: &str| Expr::Value(Value::Number(text.to_owned(), false).with_empty_span());
+    select.projection = vec![SelectItem::UnnamedExpr(call("count", vec![number("1")]))];
+    let op = if *negated { BinaryOperator::Eq } else { BinaryOperator::Gt };
+    let count = Expr::Subquery(subquery.clone());
+    *expr = Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(count), op, right: Box::new(number("0")) }));
+}
+
 /// Whether an expression aggregates outside its subqueries.
-fn aggregates(expr: &Expr) -> bool {
+pub fn aggregates(expr: &Expr) -> bool {
     called(expr).is_some_and(|name| AGGREGATES.contains(&name.as_str()))
 }
 
