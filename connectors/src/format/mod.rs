@@ -1,0 +1,27 @@
+//! Formats: bytes to rows. A format knows nothing of files; it is handed blocks of bytes and says how many of them it
+//! has used.
+//!
+//! ```text
+//!   bytes -- Block --> TextFormat::decode -- tokens --> Rows -- columns --> RecordBatch + bad records
+//! ```
+
+pub(crate) mod block;
+pub(crate) mod csv;
+pub(crate) mod csv_writer;
+pub mod json;
+pub(crate) mod json_writer;
+pub(crate) mod parquet;
+pub(crate) mod rows;
+
+pub(crate) use block::Block;
+pub(crate) use rows::Rows;
+
+use millrace_types::Result;
+
+/// A format of records that are text.
+pub(crate) trait TextFormat: Send {
+    /// Decodes records of `block` from byte `from` on until `rows` is full or there is no further whole record. Returns
+    /// where the first record begins that was not decoded. With `last`, nothing follows the block: a record that ends
+    /// with it is whole.
+    fn decode(&mut self, block: &Block, from: usize, last: bool, rows: &mut Rows) -> Result<usize>;
+}
