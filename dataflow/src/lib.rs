@@ -28,6 +28,7 @@ mod fragment;
 mod job_end;
 mod jobs;
 pub mod operator;
+pub mod operators;
 pub mod read_model;
 pub mod render;
 pub mod state;

@@ -33,6 +33,7 @@
 //! behind a [`HashIndex`] instead, and write the same kind of hash-ordered sections.
 
 mod arrangement;
+mod counts;
 mod gather;
 mod index;
 mod key;
@@ -44,6 +45,7 @@ mod scan;
 mod snapshot;
 
 pub use arrangement::Arrangement;
+pub use counts::{Counts, Place};
 pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
 pub use key::{comparable, hash_is_exact, rows_with_null, same_keys};

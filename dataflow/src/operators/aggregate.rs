@@ -1,0 +1,192 @@
+//! Aggregate: one row per group with what its aggregates come to.
+//!
+//! Stateful: a packed row of words per group (see `groups`), and for minima and maxima over input with retractions an
+//! ordered multiset of values (see `extreme`). A retraction subtracts. At the end of a tick each group that came to
+//! something else retracts its row and inserts the new one; a group without rows vanishes with its state; without keys
+//! there is exactly one row from the first tick on. A group whose aggregate cannot be given, as when a sum leaves its
+//! type, gives a row error instead of its row until it can.
+
+mod accumulator;
+mod extreme;
+mod fixed;
+mod groups;
+mod sections;
+mod total;
+
+use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
+use crate::state::batch_of;
+use accumulator::{Accumulator, Side};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Schema, SchemaRef};
+use groups::{BLOCK, Groups, Prepared, exists};
+use millrace_types::{Delta, KeyGroupRange, Result, Tick, Weights};
+
+/// What an [`Aggregate`] must know beside what it computes.
+#[derive(Clone, Debug)]
+pub struct AggregateOptions {
+    /// Whether the input never retracts.
+    pub append_only: bool,
+    /// The key columns by which the input is partitioned over the workers, as columns of the input and in the order of
+    /// the exchange; all of them are among the keys.
+    pub partitioned_by: Vec<usize>,
+    /// Whether this worker owns the one group of an aggregate without keys.
+    pub owns_empty_key: bool,
+}
+
+/// Keeps one output row per group up to date.
+pub struct Aggregate {
+    keys: Vec<usize>,
+    /// Which of the keys the input is partitioned by.
+    partition: Vec<usize>,
+    accumulators: Vec<Accumulator>,
+    groups: Groups,
+    schema: SchemaRef,
+    /// Whether the one row of an aggregate without keys has been given, or is not ours to give.
+    started: bool,
+    /// The groups of the block at hand.
+    found: Vec<u32>,
+}
+
+/// The most rows of an emitted batch, nearly.
+const EMITTED: usize = 32_768;
+
+impl Aggregate {
+    /// The aggregate over rows of `input` by its columns `keys`; `schema`: the keys, then the aggregates.
+    ///
+    /// # Errors
+    /// `0A000` for a minimum or maximum of a type without an order here.
+    pub fn new(
+        input: &Schema,
+        schema: SchemaRef,
+        keys: Vec<usize>,
+        aggregates: &[millrace_ir::Aggregate],
+        options: AggregateOptions,
+    ) -> Result<Aggregate> {
+        let types: Vec<_> = keys.iter().map(|&key| input.field(key).data_type().clone()).collect();
+        // The first word of the accumulators depends on the keys alone, the stride on both.
+        let mut next = Groups::new(types.clone(), 0)?.first_accumulator();
+        let first = next;
+        let mut accumulators = Vec::with_capacity(aggregates.len());
+        for aggregate in aggregates {
+            let accumulator = Accumulator::new(aggregate, input, options.append_only, next)?;
+            next = accumulator.words().end;
+            accumulators.push(accumulator);
+        }
+        let groups = Groups::new(types, next - first)?;
+        let place = |column: &usize| keys.iter().position(|key| key == column);
+        let partition = options.partitioned_by.iter().filter_map(place).collect();
+        let started = !(keys.is_empty() && options.owns_empty_key);
+        Ok(Aggregate { keys, partition, accumulators, groups, schema, started, found: Vec::new() })
+    }
+
+    /// Emits what became of the groups that changed.
+    fn emit(&mut self, out: &mut Output) -> Result<()> {
+        let Aggregate { accumulators, groups, .. } = self;
+        accumulators.iter_mut().for_each(|accumulator| accumulator.settle(groups));
+        let (keyed, started) = (!self.keys.is_empty(), self.started);
+        let can_fail = self.accumulators.iter().any(Accumulator::can_fail);
+        let mut rows = Emission::default();
+        for (slot, &group) in self.groups.dirty.iter().enumerate() {
+            let stride = self.groups.stride;
+            let (before, now) = (&self.groups.before[slot * stride..][..stride], self.groups.row(group));
+            let (was, is) = if keyed { (exists(before), exists(now)) } else { (started, true) };
+            if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, slot, group)) {
+                continue;
+            }
+            let sides = [(was, before, -1, Side::Before(slot)), (is, now, 1, Side::Now(group))];
+            for (_, row, weight, side) in sides.into_iter().filter(|(there, ..)| *there) {
+                match self.accumulators.iter().filter(|_| can_fail).find_map(|a| a.failure(row)) {
+                    Some(error) => out.row_error(error, weight),
+                    None => rows.push(row, group, weight, side),
+                }
+            }
+            if rows.groups.len() >= EMITTED {
+                out.push(self.delta_of(std::mem::take(&mut rows))?);
+            }
+        }
+        out.push(self.delta_of(rows)?);
+        Ok(())
+    }
+
+    fn delta_of(&self, rows: Emission) -> Result<Delta> {
+        let count = rows.groups.len();
+        let mut columns = self.groups.key_columns(&rows.words, &rows.groups)?;
+        for accumulator in &self.accumulators {
+            columns.push(accumulator.finish(&rows.words, self.groups.stride, &rows.sides)?);
+        }
+        Ok(Delta::new(batch_of(&self.schema, columns, count)?, Weights::Each(rows.weights.into())))
+    }
+
+    fn find(&mut self, keys: &Prepared, rows: std::ops::Range<usize>) {
+        self.groups.find(keys, rows, &mut self.found);
+    }
+}
+
+/// Rows of groups to be emitted, in order.
+#[derive(Default)]
+struct Emission {
+    words: Vec<u64>,
+    groups: Vec<u32>,
+    weights: Vec<i64>,
+    sides: Vec<Side>,
+}
+
+impl Emission {
+    fn push(&mut self, row: &[u64], group: u32, weight: i64, side: Side) {
+        self.words.extend_from_slice(row);
+        self.groups.push(group);
+        self.weights.push(weight);
+        self.sides.push(side);
+    }
+}
+
+impl Operator for Aggregate {
+    fn on_batch(&mut self, _port: usize, delta: Delta, _out: &mut Output) -> Result<()> {
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|&key| delta.rows().column(key).clone()).collect();
+        let keys = self.groups.prepare(&keys)?;
+        let counted = self.accumulators.iter().map(|accumulator| accumulator.counted(delta.rows()));
+        let counted = counted.collect::<Result<Vec<_>>>()?;
+        for start in (0..delta.len()).step_by(BLOCK) {
+            self.find(&keys, start..(start + BLOCK).min(delta.len()));
+            let Aggregate { groups, accumulators, found, .. } = self;
+            groups.touch(found, start, delta.weights());
+            for (accumulator, counted) in accumulators.iter_mut().zip(&counted) {
+                accumulator.note_before(&groups.dirty);
+                accumulator.update(groups, found, start, &delta, counted.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {
+        if !self.started && self.groups.dirty.is_empty() {
+            // The one row over no input: a change of nothing makes it dirty.
+            self.find(&Prepared::Columns(vec![]), 0..1);
+            self.groups.touch_one(0, 0);
+            let Aggregate { groups, accumulators, .. } = self;
+            accumulators.iter_mut().for_each(|accumulator| accumulator.note_before(&groups.dirty));
+        }
+        if self.groups.dirty.is_empty() {
+            return Ok(());
+        }
+        self.emit(out)?;
+        self.started = true;
+        let Aggregate { groups, accumulators, .. } = self;
+        groups.settle(|group| accumulators.iter_mut().for_each(|accumulator| accumulator.forget(group)));
+        accumulators.iter_mut().for_each(Accumulator::end_tick);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
+        self.write_sections(to)
+    }
+
+    fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
+        self.read_sections(from, &groups)
+    }
+
+    fn state_size(&self) -> StateSize {
+        let beside: usize = self.accumulators.iter().map(Accumulator::bytes_beside).sum();
+        StateSize { rows: self.groups.len(), bytes: self.groups.bytes() + beside }
+    }
+}

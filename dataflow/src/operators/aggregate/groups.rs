@@ -1,0 +1,331 @@
+//! The groups of an aggregate: one packed row of words each.
+//!
+//! ```text
+//!   word 0   rows of the group, net          a group with none vanishes after the tick
+//!   word 1   1 while it is dirty
+//!   then     the key: its columns as words and a word of NULL bits; or, for keys with text, the hash of their bytes
+//!   then     the words of each accumulator
+//! ```
+//!
+//! A row is one or two cache lines, so that a group costs one cache miss however many aggregates it has. On its first
+//! change in a tick a group is noted as dirty and its row as it was is kept, to be retracted.
+
+use super::fixed;
+use crate::state::{HashIndex, comparable};
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, Rows, SortField};
+use millrace_types::hash::{KEY_SEED, hash_rows, mix};
+use millrace_types::{Result, Weights};
+use std::ops::Range;
+
+const ROWS: usize = 0;
+const DIRTY: usize = 1;
+/// Words before the key.
+const HEAD: usize = 2;
+
+/// Rows that are worked on together: their groups stay in the second-level cache until all accumulators have seen them.
+pub const BLOCK: usize = 1_024;
+
+/// The groups.
+pub struct Groups {
+    index: HashIndex,
+    pub words: Vec<u64>,
+    pub stride: usize,
+    types: Vec<DataType>,
+    key: Key,
+    free: Vec<u32>,
+    /// The groups that changed in the open tick.
+    pub dirty: Vec<u32>,
+    /// Their rows as they were before it.
+    pub before: Vec<u64>,
+    hashes: Vec<u64>,
+    key_words: Vec<u64>,
+}
+
+/// How keys are kept.
+enum Key {
+    /// As this many words.
+    Words(usize),
+    /// As bytes, by group; their hash is in the group's row.
+    Bytes { converter: Box<RowConverter>, stored: Vec<Box<[u8]>> },
+}
+
+impl Groups {
+    /// No groups. `types`: those of the key columns; `accumulators`: how many words they take together.
+    pub fn new(types: Vec<DataType>, accumulators: usize) -> Result<Groups> {
+        let key = if types.iter().all(fixed::is_fixed) && types.len() <= 64 {
+            let values: usize = types.iter().map(fixed::words_of).sum();
+            Key::Words(if types.is_empty() { 0 } else { values + 1 })
+        } else {
+            let fields = types.iter().cloned().map(SortField::new).collect();
+            Key::Bytes { converter: Box::new(RowConverter::new(fields)?), stored: Vec::new() }
+        };
+        let mut groups = Groups {
+            index: HashIndex::default(),
+            words: Vec::new(),
+            stride: 0,
+            types,
+            key,
+            free: Vec::new(),
+            dirty: Vec::new(),
+            before: Vec::new(),
+            hashes: Vec::new(),
+            key_words: Vec::new(),
+        };
+        groups.stride = groups.first_accumulator() + accumulators;
+        Ok(groups)
+    }
+
+    fn key_words(&self) -> usize {
+        match &self.key {
+            Key::Words(words) => *words,
+            Key::Bytes { .. } => 1,
+        }
+    }
+
+    /// The word of a row at which the accumulators start.
+    pub fn first_accumulator(&self) -> usize {
+        HEAD + self.key_words()
+    }
+
+    /// How many groups there are.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// One more than the highest group number ever given.
+    pub fn capacity(&self) -> usize {
+        self.words.len() / self.stride
+    }
+
+    /// Bytes of memory, nearly.
+    pub fn bytes(&self) -> usize {
+        let keys = match &self.key {
+            Key::Words(_) => 0,
+            Key::Bytes { stored, .. } => stored.iter().map(|bytes| bytes.len() + size_of::<Box<[u8]>>()).sum(),
+        };
+        self.words.capacity() * size_of::<u64>() + self.index.bytes() + keys
+    }
+
+    /// The row of a group.
+    pub fn row(&self, group: u32) -> &[u64] {
+        &self.words[group as usize * self.stride..][..self.stride]
+    }
+
+    /// The numbers of all groups.
+    pub fn all(&self) -> Vec<u32> {
+        let mut free = vec![false; self.capacity()];
+        self.free.iter().for_each(|&group| free[group as usize] = true);
+        (0..free.len() as u32).filter(|&group| !free[group as usize]).collect()
+    }
+
+    /// The key columns of a batch, ready for [`find`](Groups::find).
+    pub fn prepare(&self, keys: &[ArrayRef]) -> Result<Prepared> {
+        let keys: Vec<ArrayRef> = keys.iter().map(comparable).collect();
+        match &self.key {
+            Key::Words(_) => Ok(Prepared::Columns(keys)),
+            Key::Bytes { converter, .. } => {
+                let hashes = hash_rows(&keys, keys[0].len(), KEY_SEED)?;
+                Ok(Prepared::Bytes { keys: converter.convert_columns(&keys)?, hashes })
+            }
+        }
+    }
+
+    /// The groups of `rows` (a block), new ones where there were none.
+    pub fn find(&mut self, keys: &Prepared, rows: Range<usize>, found: &mut Vec<u32>) {
+        match (keys, self.key_words()) {
+            (Prepared::Columns(columns), words) => {
+                self.encode(columns, rows, words);
+                match words {
+                    0 => self.find_only(found),
+                    2 => self.find_words(2, found),
+                    3 => self.find_words(3, found),
+                    words => self.find_words(words, found),
+                }
+            }
+            (Prepared::Bytes { keys, hashes }, _) => self.find_bytes(keys, hashes, rows, found),
+        }
+    }
+
+    fn encode(&mut self, columns: &[ArrayRef], rows: Range<usize>, words: usize) {
+        let start = rows.start;
+        self.hashes.clear();
+        self.hashes.resize(rows.len(), 0);
+        self.key_words.clear();
+        self.key_words.resize(rows.len() * words, 0);
+        let out = &mut self.key_words[..];
+        let mut word = 0;
+        for (at, column) in columns.iter().enumerate() {
+            let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+            match (fixed::words_of(column.data_type()), nulls) {
+                (1, None) => fixed::encode(column, rows.clone(), |row, v| out[(row - start) * words + word] = v as u64),
+                (width, nulls) => fixed::encode(column, rows.clone(), |row, v| {
+                    let row_words = &mut out[(row - start) * words..][..words];
+                    if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                        row_words[words - 1] |= 1 << at;
+                    } else {
+                        row_words[word] = v as u64;
+                        if width == 2 {
+                            row_words[word + 1] = (v >> 64) as u64;
+                        }
+                    }
+                }),
+            }
+            word += fixed::words_of(column.data_type());
+        }
+    }
+
+    /// The one group of an aggregate without keys.
+    fn find_only(&mut self, found: &mut Vec<u32>) {
+        if self.index.is_empty() {
+            self.insert(0, &[]);
+        }
+        found.clear();
+        found.resize(self.hashes.len(), 0);
+    }
+
+    /// Inlined with `words` constant, which makes the comparisons straight code.
+    #[inline(always)]
+    fn find_words(&mut self, words: usize, found: &mut Vec<u32>) {
+        let keys = std::mem::take(&mut self.key_words);
+        let mut hashes = std::mem::take(&mut self.hashes);
+        hashes.iter_mut().zip(keys.chunks_exact(words)).for_each(|(hash, key)| *hash = hash_of(key));
+        self.index.guess(&hashes, found);
+        for ((group, key), &hash) in found.iter_mut().zip(keys.chunks_exact(words)).zip(&hashes) {
+            let is = |group: u32| self.words[group as usize * self.stride + HEAD..][..words] == *key;
+            if *group == u32::MAX || !is(*group) {
+                *group = match self.index.find(hash, is) {
+                    Some(group) => group,
+                    None => self.insert(hash, key),
+                };
+            }
+        }
+        (self.key_words, self.hashes) = (keys, hashes);
+    }
+
+    fn find_bytes(&mut self, keys: &Rows, hashes: &[u64], rows: Range<usize>, found: &mut Vec<u32>) {
+        found.clear();
+        for row in rows {
+            let key = keys.row(row);
+            let (bytes, hash) = (key.data(), hashes[row]);
+            let Key::Bytes { stored, .. } = &self.key else { return };
+            let group = self.index.find(hash, |group| {
+                self.words[group as usize * self.stride + HEAD] == hash && *stored[group as usize] == *bytes
+            });
+            found.push(group.unwrap_or_else(|| {
+                let group = self.insert(hash, &[hash]);
+                if let Key::Bytes { stored, .. } = &mut self.key {
+                    stored.resize(stored.len().max(group as usize + 1), Box::default());
+                    stored[group as usize] = bytes.into();
+                }
+                group
+            }));
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, hash: u64, key: &[u64]) -> u32 {
+        let group = self.free.pop().unwrap_or_else(|| {
+            self.words.resize(self.words.len() + self.stride, 0);
+            (self.capacity() - 1) as u32
+        });
+        self.words[group as usize * self.stride + HEAD..][..key.len()].copy_from_slice(key);
+        self.index.insert(hash, group);
+        group
+    }
+
+    /// Counts the rows of a block into their groups and notes those that were clean.
+    pub fn touch(&mut self, found: &[u32], start: usize, weights: &Weights) {
+        match weights {
+            Weights::Ones => found.iter().for_each(|&group| self.touch_one(group, 1)),
+            Weights::Each(each) => found.iter().zip(&each[start..]).for_each(|(&group, &w)| self.touch_one(group, w)),
+        }
+    }
+
+    /// As [`touch`](Groups::touch), for one row.
+    #[inline(always)]
+    pub fn touch_one(&mut self, group: u32, weight: i64) {
+        let row = &mut self.words[group as usize * self.stride..][..self.stride];
+        if row[DIRTY] == 0 {
+            self.before.extend_from_slice(row);
+            self.dirty.push(group);
+            row[DIRTY] = 1;
+        }
+        row[ROWS] = row[ROWS].wrapping_add_signed(weight);
+    }
+
+    /// Ends the tick: all groups are clean, those without rows are gone. Calls `gone` with each of the latter.
+    pub fn settle(&mut self, mut gone: impl FnMut(u32)) {
+        let keyed = !self.types.is_empty();
+        for group in std::mem::take(&mut self.dirty) {
+            let row = &mut self.words[group as usize * self.stride..][..self.stride];
+            row[DIRTY] = 0;
+            if keyed && row[ROWS] == 0 {
+                let hash = match &mut self.key {
+                    Key::Words(words) => hash_of(&row[HEAD..][..*words]),
+                    Key::Bytes { stored, .. } => {
+                        stored[group as usize] = Box::default();
+                        row[HEAD]
+                    }
+                };
+                row.fill(0);
+                self.index.remove(hash, group);
+                self.free.push(group);
+                gone(group);
+            }
+        }
+        self.before.clear();
+    }
+
+    /// The key columns of rows of groups (`rows`, of [`stride`](Groups::stride) words each) whose numbers are `groups`.
+    pub fn key_columns(&self, rows: &[u64], groups: &[u32]) -> Result<Vec<ArrayRef>> {
+        match &self.key {
+            Key::Words(words) => Ok(self.decode(rows, *words)),
+            Key::Bytes { converter, stored } => {
+                let parser = converter.parser();
+                Ok(converter.convert_rows(groups.iter().map(|&group| parser.parse(&stored[group as usize])))?)
+            }
+        }
+    }
+
+    fn decode(&self, rows: &[u64], words: usize) -> Vec<ArrayRef> {
+        let mut word = HEAD;
+        let columns = self.types.iter().enumerate().map(|(at, data_type)| {
+            let (low, width) = (word, fixed::words_of(data_type));
+            word += width;
+            let values = rows.chunks_exact(self.stride).map(|row| {
+                let high = if width == 2 { u128::from(row[low + 1]) << 64 } else { 0 };
+                (row[HEAD + words - 1] >> at & 1 == 0).then(|| high | u128::from(row[low]))
+            });
+            fixed::decode(data_type, values)
+        });
+        columns.collect()
+    }
+}
+
+/// The key columns of a batch in the form that groups are found by.
+pub enum Prepared {
+    Columns(Vec<ArrayRef>),
+    Bytes { keys: Rows, hashes: Vec<u64> },
+}
+
+/// Whether a group with this row has rows.
+pub fn exists(row: &[u64]) -> bool {
+    row[ROWS] as i64 > 0
+}
+
+/// Sets the number of rows: only to restore it.
+pub fn set_rows(row: &mut [u64], rows: i64) {
+    row[ROWS] = rows as u64;
+}
+
+/// The number of rows.
+pub fn rows_of(row: &[u64]) -> i64 {
+    row[ROWS] as i64
+}
+
+#[inline(always)]
+fn hash_of(key: &[u64]) -> u64 {
+    key.iter().fold(0, |hash: u64, &word| mix(hash.rotate_left(5) ^ word))
+}

@@ -1,0 +1,125 @@
+//! The groups as sections of a snapshot.
+//!
+//! ```text
+//! groups      key_hash | the key columns | rows | the words of the accumulators, as bytes
+//! values/N    key_hash | the key columns | value | times      of aggregate N, where it keeps values beside its words
+//! ```
+
+use super::Aggregate;
+use super::groups::{rows_of, set_rows};
+use crate::operator::{StateReader, StateWriter};
+use crate::state::{corrupt, in_range, sorted_batch};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Int64Type};
+use millrace_types::hash::{KEY_SEED, hash_rows};
+use millrace_types::{KeyGroupRange, Result};
+use std::sync::Arc;
+
+/// How many groups a batch of a section has at most.
+const BATCH: usize = 16_384;
+
+impl Aggregate {
+    /// Writes all groups.
+    pub(super) fn write_sections(&self, to: &mut dyn StateWriter) -> Result<()> {
+        for groups in self.groups.all().chunks(BATCH) {
+            let stored: Vec<u64> = groups.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
+            let keys = self.groups.key_columns(&stored, groups)?;
+            let hashes = self.key_hashes(&keys, groups.len())?;
+            let rows = stored.chunks_exact(self.groups.stride);
+            let count: Int64Array = rows.clone().map(rows_of).collect();
+            let first = self.groups.first_accumulator();
+            let words = rows.map(|row| row[first..].iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>());
+            let words = BinaryArray::from_iter_values(words);
+            let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
+            to.write("groups", sorted_batch(hashes.clone(), named(&keys, tail, ["rows", "words"]))?)?;
+            self.write_values(groups, &keys, &hashes, to)?;
+        }
+        Ok(())
+    }
+
+    fn write_values(&self, groups: &[u32], keys: &[ArrayRef], hashes: &[u64], to: &mut dyn StateWriter) -> Result<()> {
+        for (number, accumulator) in self.accumulators.iter().enumerate().filter(|(_, a)| a.has_values()) {
+            for values in accumulator.values_of(groups).chunks(BATCH) {
+                let owners = UInt32Array::from_iter_values(values.iter().map(|value| value.0));
+                let keys = keys.iter().map(|key| take(key, &owners, None)).collect::<Result<Vec<_>, _>>()?;
+                let hashes = owners.values().iter().map(|&owner| hashes[owner as usize]).collect();
+                let value = BinaryArray::from_iter_values(values.iter().map(|value| &value.1));
+                let times = Int64Array::from_iter_values(values.iter().map(|value| value.2));
+                let tail: [ArrayRef; 2] = [Arc::new(value), Arc::new(times)];
+                let batch = sorted_batch(hashes, named(&keys, tail, ["value", "times"]))?;
+                to.write(&format!("values/{number}"), batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes by which the groups are owned by workers.
+    fn key_hashes(&self, keys: &[ArrayRef], groups: usize) -> Result<Vec<u64>> {
+        let owning: Vec<ArrayRef> = self.partition.iter().map(|&key| keys[key].clone()).collect();
+        hash_rows(&owning, groups, KEY_SEED)
+    }
+
+    /// Takes back the groups whose hash belongs to `owned`.
+    pub(super) fn read_sections(&mut self, from: &mut dyn StateReader, owned: &KeyGroupRange) -> Result<()> {
+        for batch in from.read("groups")? {
+            let batch = in_range(&batch, owned)?;
+            if batch.num_rows() > 0 {
+                self.read_groups(&batch)?;
+            }
+        }
+        for number in 0..self.accumulators.len() {
+            for batch in from.read(&format!("values/{number}"))? {
+                let batch = in_range(&batch, owned)?;
+                if batch.num_rows() > 0 {
+                    self.read_values(number, &batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of a section, checked: those after the keys. The groups of its keys are in `self.found` then.
+    fn open_section(&mut self, batch: &RecordBatch, tail: [DataType; 2]) -> Result<[ArrayRef; 2]> {
+        let keys = self.keys.len();
+        let types = batch.columns().iter().skip(1).map(|column| column.data_type());
+        let expected = self.schema.fields()[..keys].iter().map(|field| field.data_type()).chain(&tail);
+        if !types.eq(expected) {
+            return Err(corrupt("its columns are others"));
+        }
+        let prepared = self.groups.prepare(&batch.columns()[1..=keys])?;
+        self.find(&prepared, 0..batch.num_rows());
+        Ok([batch.column(keys + 1).clone(), batch.column(keys + 2).clone()])
+    }
+
+    fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {
+        let [rows, words] = self.open_section(batch, [DataType::Int64, DataType::Binary])?;
+        let (rows, words) = (rows.as_primitive::<Int64Type>(), words.as_binary::<i32>());
+        let (first, stride) = (self.groups.first_accumulator(), self.groups.stride);
+        for (at, &group) in self.found.iter().enumerate() {
+            let row = &mut self.groups.words[group as usize * stride..][..stride];
+            set_rows(row, rows.value(at));
+            let (bytes, rest) = words.value(at).as_chunks::<8>();
+            if bytes.len() != stride - first || !rest.is_empty() {
+                return Err(corrupt("its words are of another length"));
+            }
+            row[first..].iter_mut().zip(bytes).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+        }
+        self.started = true;
+        Ok(())
+    }
+
+    fn read_values(&mut self, number: usize, batch: &RecordBatch) -> Result<()> {
+        let [value, times] = self.open_section(batch, [DataType::Binary, DataType::Int64])?;
+        let (value, times) = (value.as_binary::<i32>(), times.as_primitive::<Int64Type>());
+        for (at, &group) in self.found.iter().enumerate() {
+            self.accumulators[number].restore_value(group, value.value(at), times.value(at));
+        }
+        Ok(())
+    }
+}
+
+/// The columns of a section: the keys, then `tail` under these names.
+fn named<'a>(keys: &[ArrayRef], tail: [ArrayRef; 2], names: [&'a str; 2]) -> Vec<(&'a str, ArrayRef)> {
+    keys.iter().map(|key| ("key", key.clone())).chain(names.into_iter().zip(tail)).collect()
+}
