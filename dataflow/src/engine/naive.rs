@@ -1,0 +1,117 @@
+//! Plans evaluated from scratch over whole relations, row by row: what the engine must agree with.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
+use datafusion::physical_expr::PhysicalExpr;
+use millrace_ir::{AggregateFunction, Expr, Join, JoinKind, Node, Plan};
+use millrace_types::{Delta, RelationId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Integers, NULL as `None`.
+pub type Row = Vec<Option<i128>>;
+/// Rows with how often each is there; never 0.
+pub type Rows = BTreeMap<Row, i64>;
+
+/// The net rows of deltas.
+pub fn rows_of(deltas: impl IntoIterator<Item = Delta>) -> Rows {
+    let mut rows = Rows::new();
+    for delta in deltas {
+        for at in 0..delta.len() {
+            *rows.entry(row(delta.rows(), at)).or_default() += delta.weight(at);
+        }
+    }
+    rows.retain(|_, count| *count != 0);
+    rows
+}
+
+fn row(rows: &RecordBatch, at: usize) -> Row {
+    let value = |column: &dyn Array| match column.data_type() {
+        DataType::Int64 => i128::from(column.as_primitive::<Int64Type>().value(at)),
+        DataType::Boolean => i128::from(column.as_boolean().value(at)),
+        _ => column.as_primitive::<Decimal128Type>().value(at),
+    };
+    rows.columns().iter().map(|column| column.is_valid(at).then(|| value(column))).collect()
+}
+
+/// The rows of a plan over the contents of relations.
+pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
+    let sum = |rows: Vec<(Row, i64)>| {
+        let mut total = Rows::new();
+        rows.into_iter().for_each(|(row, count)| *total.entry(row).or_default() += count);
+        total
+    };
+    match &node.plan {
+        Plan::Input { relation, columns, .. } => {
+            let rows = contents(*relation).into_iter();
+            sum(rows.map(|(row, count)| (columns.iter().map(|at| row[*at]).collect(), count)).collect())
+        }
+        Plan::Values { rows } => rows_of([Delta::inserts(rows.clone())]),
+        Plan::Filter { input, predicate } => {
+            let mut rows = evaluate(input, contents);
+            rows.retain(|row, _| value(predicate, row, input) == Some(1));
+            rows
+        }
+        Plan::Project { input, exprs } => {
+            let rows = evaluate(input, contents).into_iter();
+            let projected = |row: &Row| exprs.iter().map(|expr| value(expr, row, input)).collect();
+            sum(rows.map(|(row, count)| (projected(&row), count)).collect())
+        }
+        Plan::Exchange { input, .. } => evaluate(input, contents),
+        Plan::Aggregate { input, keys, aggregates } => {
+            let mut groups = BTreeMap::<Row, Vec<(Row, i64)>>::new();
+            if keys.is_empty() {
+                groups.insert(vec![], vec![]);
+            }
+            for (row, count) in evaluate(input, contents) {
+                groups.entry(keys.iter().map(|at| row[*at]).collect()).or_default().push((row, count));
+            }
+            let rows = groups.into_iter().map(|(mut key, rows)| {
+                key.extend(aggregates.iter().map(|a| aggregate(a.function, a.argument, &rows)));
+                (key, 1)
+            });
+            rows.collect()
+        }
+        Plan::Distinct { input } => evaluate(input, contents).into_keys().map(|row| (row, 1)).collect(),
+        Plan::Join(join) => sum(pairs(join, evaluate(&join.left, contents), evaluate(&join.right, contents))),
+        Plan::Union { inputs } => sum(inputs.iter().flat_map(|input| evaluate(input, contents)).collect()),
+    }
+}
+
+fn value(expr: &Expr, row: &Row, input: &Node) -> Option<i128> {
+    let columns = row.iter().zip(input.schema.fields()).map(|(value, field)| {
+        let text = arrow::array::Int64Array::from(vec![value.map(|value| i64::try_from(value).unwrap())]);
+        arrow::compute::cast(&text, field.data_type()).unwrap()
+    });
+    let rows = RecordBatch::try_new(input.schema.clone(), columns.collect()).unwrap();
+    let value = PhysicalExpr::evaluate(expr.as_ref(), &rows).unwrap().into_array(1).unwrap();
+    self::row(&RecordBatch::try_from_iter([("value", Arc::clone(&value))]).unwrap(), 0)[0]
+}
+
+fn aggregate(function: AggregateFunction, argument: Option<usize>, rows: &[(Row, i64)]) -> Option<i128> {
+    let values = || rows.iter().filter_map(|(row, count)| Some((row[argument?]?, i128::from(*count))));
+    match function {
+        AggregateFunction::Count if argument.is_none() => Some(rows.iter().map(|(_, count)| i128::from(*count)).sum()),
+        AggregateFunction::Sum => values().map(|(value, count)| value * count).reduce(|a, b| a + b),
+        AggregateFunction::Max => values().map(|(value, _)| value).max(),
+        other => panic!("the tests use no {other:?}"),
+    }
+}
+
+fn pairs(join: &Join, left: Rows, right: Rows) -> Vec<(Row, i64)> {
+    let mut found = vec![];
+    for (row, count) in left {
+        let key: Row = join.left_keys.iter().map(|at| row[*at]).collect();
+        let matches =
+            |other: &Row| join.right_keys.iter().zip(&key).all(|(at, value)| value.is_some() && other[*at] == *value);
+        let before = found.len();
+        for (other, others) in right.iter().filter(|(other, _)| matches(other)) {
+            found.push(([row.clone(), other.clone()].concat(), count * others));
+        }
+        if found.len() == before && join.kind == JoinKind::Left {
+            let nulls = vec![None; join.right.schema.fields().len()];
+            found.push(([row, nulls].concat(), count));
+        }
+    }
+    found
+}

@@ -1,0 +1,176 @@
+//! Which jobs there are, and which of them a tick reaches.
+
+use crate::engine::RelationInput;
+use crate::read_model::{Part, ReadModel};
+use crate::worker::{Reached, is_fed, partition_of};
+use millrace_ir::{Job, Output};
+use millrace_types::{RelationId, Result, SqlError, SqlState};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The jobs of an engine, and what joins them.
+#[derive(Default)]
+pub struct Jobs {
+    known: HashMap<RelationId, Known>,
+    /// The jobs that read a relation, in the order in which they were created.
+    readers: HashMap<RelationId, Vec<RelationId>>,
+    /// Jobs that ended by an error and were not dropped yet.
+    failed: HashMap<RelationId, SqlError>,
+    /// Relations whose changes are asked for.
+    pub subscribed: HashSet<RelationId>,
+    created: u64,
+}
+
+/// A job that runs.
+pub struct Known {
+    pub name: String,
+    reads: Vec<RelationId>,
+    /// Jobs created later never feed ones created earlier, so this orders jobs as changes flow.
+    number: u64,
+    /// Its relation's changes come from outside; it only keeps them.
+    fed: bool,
+    pub attached: bool,
+    pub stream: bool,
+    /// The version as of the last tick; `None` for a job that only emits.
+    pub model: Option<ReadModel>,
+    pub parts: Vec<Part>,
+}
+
+impl Jobs {
+    /// Checks that a job can be created.
+    ///
+    /// # Errors
+    /// `55000` when it reads a job that ended by an error; `XX000` when there is such a job already, or one that reads it.
+    pub fn check_new(&self, job: &Job) -> Result<()> {
+        if self.known.contains_key(&job.id) {
+            return Err(SqlError::internal(format!("there is a job {} already", job.id)));
+        }
+        if !is_fed(job) && self.readers.get(&job.id).is_some_and(|readers| !readers.is_empty()) {
+            return Err(SqlError::internal(format!("job {} is created after a job that reads it", job.id)));
+        }
+        match job.plan.relations().iter().find_map(|(relation, _)| self.failed.get(relation)) {
+            Some(error) => {
+                let message = "a relation that the view reads from cannot be computed any more";
+                let detail = format!("Its job ended: {error}.");
+                Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_detail(detail))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a job that sees nothing yet.
+    pub fn add(&mut self, job: &Job, workers: usize) {
+        let mut reads: Vec<_> = job.plan.relations().into_iter().map(|(relation, _)| relation).collect();
+        reads.sort_unstable();
+        reads.dedup();
+        reads.iter().for_each(|relation| self.readers.entry(*relation).or_default().push(job.id));
+        let parts = vec![Part::default(); workers];
+        let model = match &job.output {
+            Output::ReadModel { key } => {
+                Some(ReadModel::new(job.plan.schema.clone(), key.clone(), partition_of(job), parts.clone()))
+            }
+            Output::Stream => None,
+        };
+        let stream = job.output == Output::Stream;
+        let (name, number, fed) = (job.name.clone(), self.created, is_fed(job));
+        self.known.insert(job.id, Known { name, reads, number, fed, attached: false, stream, model, parts });
+        self.created += 1;
+    }
+
+    /// Forgets a job; whether there was one.
+    pub fn remove(&mut self, job: RelationId) -> bool {
+        self.failed.remove(&job);
+        self.subscribed.remove(&job);
+        let Some(known) = self.known.remove(&job) else { return false };
+        for relation in known.reads {
+            if let Some(readers) = self.readers.get_mut(&relation) {
+                readers.retain(|reader| *reader != job);
+                if readers.is_empty() {
+                    self.readers.remove(&relation);
+                }
+            }
+        }
+        true
+    }
+
+    /// A job by its relation.
+    pub fn get_mut(&mut self, job: RelationId) -> Option<&mut Known> {
+        self.known.get_mut(&job)
+    }
+
+    /// Whether a job runs.
+    pub fn contains(&self, job: RelationId) -> bool {
+        self.known.contains_key(&job)
+    }
+
+    /// Whether somebody besides its read model and the jobs that read it wants the changes of a job.
+    pub fn is_watched(&self, job: RelationId) -> bool {
+        self.subscribed.contains(&job) || self.known.get(&job).is_some_and(|known| known.stream)
+    }
+
+    /// The jobs that changes of `inputs` reach, directly or through other jobs, in levels: a job stands in a later level
+    /// than the jobs whose output it reads.
+    ///
+    /// # Errors
+    /// `XX000` when an input is for one job alone that was not hydrated yet: its changes would be lost.
+    pub fn reached(&self, inputs: &[RelationInput]) -> Result<Vec<Vec<Reached>>> {
+        let mut due = BTreeMap::new();
+        for input in inputs {
+            match input.only {
+                Some(job) => match self.known.get(&job) {
+                    Some(known) if known.attached => due.extend([(known.number, (job, 0))]),
+                    Some(_) => return Err(SqlError::internal(format!("job {job} is fed before it is hydrated"))),
+                    None => {}
+                },
+                None => due.extend(self.attached_readers(input.relation).map(|(id, job)| (job.number, (id, 0)))),
+            }
+        }
+        let mut levels: Vec<Vec<Reached>> = Vec::new();
+        while let Some((_, (job, level))) = due.pop_first() {
+            let readers: Vec<_> = self.output_readers(job).collect();
+            for (id, known) in &readers {
+                let place = due.entry(known.number).or_insert((*id, 0));
+                place.1 = place.1.max(level + 1);
+            }
+            if levels.len() <= level {
+                levels.resize_with(level + 1, Vec::new);
+            }
+            levels[level].push(Reached { job, tapped: !readers.is_empty() || self.is_watched(job) });
+        }
+        Ok(levels)
+    }
+
+    fn attached_readers(&self, relation: RelationId) -> impl Iterator<Item = (RelationId, &Known)> {
+        let readers = self.readers.get(&relation).into_iter().flatten();
+        readers.filter_map(|id| Some((*id, self.known.get(id)?))).filter(|(_, known)| known.attached)
+    }
+
+    /// The jobs that read the output of a job. Those that read a relation fed from outside read the same input as the
+    /// job that keeps it.
+    fn output_readers(&self, job: RelationId) -> impl Iterator<Item = (RelationId, &Known)> {
+        let fed = self.known.get(&job).is_none_or(|known| known.fed);
+        self.attached_readers(job).filter(move |_| !fed)
+    }
+
+    /// Makes jobs failed, and with them all that read their output: these have missed changes. Answers all of them.
+    pub fn fail(&mut self, mut failures: Vec<(RelationId, SqlError)>) -> Vec<(RelationId, SqlError)> {
+        let mut next = 0;
+        while let Some((job, error)) = failures.get(next).cloned() {
+            let name = self.known.get(&job).map_or("", |known| &known.name);
+            let detail = format!("The job of \"{name}\", which it reads from, ended with this error.");
+            let error = error.with_detail(detail);
+            let readers = self.readers.get(&job).into_iter().flatten().copied();
+            let readers: Vec<_> = readers.filter(|_| self.known.get(&job).is_some_and(|known| !known.fed)).collect();
+            for reader in readers {
+                if !failures.iter().any(|(known, _)| *known == reader) {
+                    failures.push((reader, error.clone()));
+                }
+            }
+            next += 1;
+        }
+        for (job, error) in &failures {
+            self.remove(*job);
+            self.failed.insert(*job, error.clone());
+        }
+        failures
+    }
+}

@@ -1,0 +1,295 @@
+//! From the plan to fragments: where operators are fused and where rows change workers.
+//!
+//! ```text
+//!   Materialize             |  stage 1, fed by stage 0
+//!     Aggregate             |
+//!       Exchange          ==+==
+//!         Filter            |  stage 0, fed by port 0
+//!           Input         port 0
+//! ```
+//!
+//! Everything between two exchanges becomes one fragment.
+//! With one worker an exchange does nothing and the whole plan is one fragment.
+
+use crate::exchange::owner_of_no_key;
+use crate::fragment::{Fragment, Target};
+use crate::operator::Operator;
+use crate::operators::{Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, Union};
+use crate::timely::Feeder;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
+use millrace_ir::{Job, Node, Output, Plan};
+use millrace_types::{Delta, RelationId, Result, SqlError};
+use std::fmt::Write;
+
+/// A job as it runs: fragments and what joins them.
+pub struct Graph {
+    /// Where changes enter.
+    pub ports: Vec<Port>,
+    /// The fragments; each stands after those that feed it, and the last ends the job.
+    pub stages: Vec<Stage>,
+}
+
+/// A leaf of the plan.
+#[derive(Clone, Debug)]
+pub struct Port {
+    pub leaf: Leaf,
+    /// The columns that the plan reads, by their numbers in the relation.
+    pub columns: Vec<usize>,
+    /// The columns as the plan knows them.
+    pub schema: SchemaRef,
+    /// The key of the exchange that stands right above the leaf, if one does.
+    pub exchanged_by: Option<Vec<usize>>,
+}
+
+/// Where a leaf's rows come from.
+#[derive(Clone, Debug)]
+pub enum Leaf {
+    /// From a relation, as it changes.
+    Relation(RelationId),
+    /// From the plan, once.
+    Values(Delta),
+}
+
+/// A fragment in its job.
+pub struct Stage {
+    pub name: String,
+    pub fragment: Fragment,
+    /// What feeds the inputs of the fragment.
+    pub feeds: Vec<Feed>,
+    /// The key of the exchange that the output goes through; `None` for the last stage.
+    pub exchanged_by: Option<Vec<usize>>,
+}
+
+/// What feeds an input of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feed {
+    Port(usize),
+    Stage(usize),
+}
+
+/// Makes the fragments of a job for `worker` of `workers`.
+///
+/// # Errors
+/// `0A000` when an operator cannot do what the plan asks for.
+pub fn render(job: &Job, worker: usize, workers: usize) -> Result<Graph> {
+    let mut rendering = Rendering { worker, workers, graph: Graph { ports: vec![], stages: vec![] } };
+    rendering.stage(&job.plan, None)?;
+    Ok(rendering.graph)
+}
+
+struct Rendering {
+    worker: usize,
+    workers: usize,
+    graph: Graph,
+}
+
+/// A fragment being made.
+#[derive(Default)]
+struct Making {
+    fragment: Fragment,
+    feeds: Vec<Feed>,
+}
+
+impl Making {
+    fn add_feed(&mut self, feed: Feed, target: Target) {
+        self.fragment.add_input(target);
+        self.feeds.push(feed);
+    }
+}
+
+impl Rendering {
+    /// Makes a stage of a subtree, and answers its number.
+    fn stage(&mut self, root: &Node, exchanged_by: Option<Vec<usize>>) -> Result<usize> {
+        let mut making = Making::default();
+        self.node(root, Target::Out, &mut making)?;
+        let Making { fragment, feeds } = making;
+        self.graph.stages.push(Stage { name: head(root), fragment, feeds, exchanged_by });
+        Ok(self.graph.stages.len() - 1)
+    }
+
+    /// Makes a node and all below it, down to exchanges and leaves.
+    fn node(&mut self, node: &Node, target: Target, making: &mut Making) -> Result<()> {
+        match &node.plan {
+            Plan::Input { .. } | Plan::Values { .. } => {
+                let port = self.port(node, None)?;
+                making.add_feed(port, target);
+                Ok(())
+            }
+            Plan::Exchange { input, .. } if self.workers == 1 => self.node(input, target, making),
+            Plan::Exchange { input, keys } => {
+                let feed = self.exchange(input, keys)?;
+                making.add_feed(feed, target);
+                Ok(())
+            }
+            _ => {
+                let operator = operator(node, self.worker, self.workers)?;
+                let at = making.fragment.add(head(node), operator, target);
+                let inputs = node.inputs().into_iter().enumerate();
+                inputs.into_iter().try_for_each(|(port, input)| self.node(input, Target::Operator { at, port }, making))
+            }
+        }
+    }
+
+    /// Makes what feeds an exchange: a leaf is fed to the right workers at once.
+    fn exchange(&mut self, input: &Node, keys: &[usize]) -> Result<Feed> {
+        match &input.plan {
+            Plan::Input { .. } | Plan::Values { .. } => self.port(input, Some(keys.to_vec())),
+            _ => self.stage(input, Some(keys.to_vec())).map(Feed::Stage),
+        }
+    }
+
+    fn port(&mut self, node: &Node, exchanged_by: Option<Vec<usize>>) -> Result<Feed> {
+        let (leaf, columns) = match &node.plan {
+            Plan::Input { relation, columns, .. } => (Leaf::Relation(*relation), columns.clone()),
+            Plan::Values { rows } => {
+                let columns: Vec<_> = (0..rows.num_columns()).collect();
+                let rows = placed(&Delta::inserts(rows.clone()), &columns, &node.schema)?;
+                (Leaf::Values(rows), columns)
+            }
+            _ => return Err(SqlError::internal(format!("not a leaf of a plan: {}", head(node)))),
+        };
+        self.graph.ports.push(Port { leaf, columns, schema: node.schema.clone(), exchanged_by });
+        Ok(Feed::Port(self.graph.ports.len() - 1))
+    }
+}
+
+impl Port {
+    /// Feeds changes that have all columns of the relation.
+    pub fn feed(&self, input: &mut Feeder, delta: &Delta) -> Result<()> {
+        self.feed_columns(input, delta, &self.columns)
+    }
+
+    /// Feeds changes of which the plan reads the columns at `positions`.
+    pub fn feed_columns(&self, input: &mut Feeder, delta: &Delta, positions: &[usize]) -> Result<()> {
+        input.send(placed(delta, positions, &self.schema)?)
+    }
+
+    /// Where the columns that the plan reads stand among `held`.
+    ///
+    /// # Errors
+    /// `XX000` when one is missing.
+    pub fn among(&self, held: &[usize]) -> Result<Vec<usize>> {
+        let missing = |column| SqlError::internal(format!("an input lacks column {column} of its relation"));
+        let position = |column: &usize| held.iter().position(|held| held == column).ok_or_else(|| missing(*column));
+        self.columns.iter().map(position).collect()
+    }
+}
+
+/// The columns of `delta` at `positions` under the names that the plan knows them by.
+fn placed(delta: &Delta, positions: &[usize], schema: &SchemaRef) -> Result<Delta> {
+    let missing = || SqlError::internal("a change has fewer columns than its relation");
+    let column = |position: &usize| delta.rows().columns().get(*position).cloned().ok_or_else(missing);
+    let columns = positions.iter().map(column).collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(delta.len()));
+    Ok(delta.with_rows(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?))
+}
+
+/// The line of a node in the plan's tree, without what is known of its output.
+fn head(node: &Node) -> String {
+    let tree = node.to_string();
+    let line = tree.lines().next().unwrap_or_default();
+    line.rfind(" [").map_or(line, |end| &line[..end]).to_owned()
+}
+
+/// The fragments of a job as EXPLAIN shows them, each with where its output goes. What feeds a fragment stands above
+/// it.
+pub fn describe(job: &Job) -> String {
+    let mut description = Description::default();
+    let to = match &job.output {
+        Output::ReadModel { key } if key.is_empty() => "read model".to_owned(),
+        Output::ReadModel { key } => format!("read model by {}", numbers(key)),
+        Output::Stream => "sink".to_owned(),
+    };
+    description.fragment(&job.plan, &to);
+    description.text
+}
+
+#[derive(Default)]
+struct Description {
+    text: String,
+    fragments: usize,
+}
+
+impl Description {
+    fn fragment(&mut self, root: &Node, to: &str) -> usize {
+        let mut lines = String::new();
+        self.node(root, 1, &mut lines);
+        self.fragments += 1;
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "Fragment {} to {to}", self.fragments);
+        self.text.push_str(&lines);
+        self.fragments
+    }
+
+    fn node(&mut self, node: &Node, depth: usize, lines: &mut String) {
+        let indent = "  ".repeat(depth);
+        let _ = match &node.plan {
+            Plan::Exchange { input, keys } => {
+                let by =
+                    if keys.is_empty() { "one worker".to_owned() } else { format!("workers by {}", numbers(keys)) };
+                let number = self.fragment(input, &by);
+                writeln!(lines, "{indent}Fragment {number}")
+            }
+            _ => {
+                let changes = if node.append_only { "append-only" } else { "retracting" };
+                let key = node.unique_key.as_deref().map_or(String::new(), |key| format!(", key {}", numbers(key)));
+                let state = state_of(node).map_or(String::new(), |state| format!(", keeps {state}"));
+                let written = writeln!(lines, "{indent}{} [{changes}{key}{state}]", head(node));
+                node.inputs().into_iter().for_each(|input| self.node(input, depth + 1, lines));
+                written
+            }
+        };
+    }
+}
+
+/// What an operator keeps, in words.
+fn state_of(node: &Node) -> Option<&'static str> {
+    match &node.plan {
+        Plan::Aggregate { .. } => Some("one row per group"),
+        Plan::Distinct { .. } => Some("one count per different row"),
+        Plan::Join(_) => Some("the rows of both inputs"),
+        _ => None,
+    }
+}
+
+fn numbers(columns: &[usize]) -> String {
+    let columns: Vec<_> = columns.iter().map(|column| format!("#{column}")).collect();
+    format!("({})", columns.join(", "))
+}
+
+/// The operator of a node, on `worker` of `workers`.
+fn operator(node: &Node, worker: usize, workers: usize) -> Result<Box<dyn Operator>> {
+    let schema = node.schema.clone();
+    Ok(match &node.plan {
+        Plan::Filter { predicate, .. } => Box::new(Filter::new(predicate.clone())),
+        Plan::Project { exprs, .. } => Box::new(Project::new(exprs.clone(), schema)),
+        Plan::Union { .. } => Box::new(Union::new(schema)),
+        Plan::Aggregate { input, keys, aggregates } => {
+            let options = AggregateOptions {
+                append_only: input.append_only,
+                partitioned_by: input.partitioned_by.clone().unwrap_or_else(|| keys.clone()),
+                owns_empty_key: owner_of_no_key(workers)? == worker,
+            };
+            Box::new(Aggregate::new(&input.schema, schema, keys.clone(), aggregates, options)?)
+        }
+        Plan::Distinct { input } => {
+            let all = || (0..schema.fields().len()).collect();
+            let partitioned_by = input.partitioned_by.clone().unwrap_or_else(all);
+            Box::new(Distinct::new(schema, partitioned_by))
+        }
+        Plan::Join(join) => Box::new(Join::new(JoinOptions {
+            kind: join.kind,
+            left: join.left.schema.clone(),
+            right: join.right.schema.clone(),
+            left_keys: join.left_keys.clone(),
+            right_keys: join.right_keys.clone(),
+            nulls_match: join.nulls_match,
+            residual: join.residual.clone(),
+            schema,
+        })),
+        Plan::Input { .. } | Plan::Values { .. } | Plan::Exchange { .. } => {
+            return Err(SqlError::internal(format!("not an operator: {}", head(node))));
+        }
+    })
+}

@@ -1,0 +1,315 @@
+//! A worker: one thread that builds the jobs it is told to and runs the ticks it is told to.
+//!
+//! Every worker gets the same commands in the same order, so that all build the same dataflows in the same order, as
+//! the exchanges between them need. In one process a lock around sending sees to the order; several processes would
+//! pass the same commands through a dataflow of their own. Between commands a worker sleeps.
+
+use crate::engine::{OperatorInfo, RelationInput};
+use crate::fragment::catching;
+use crate::job_end::{JobEnd, Outcome};
+use crate::read_model::{MaintainedPart, Part, ReadModel};
+use crate::render::{Leaf, Port, render};
+use crate::timely::{Dataflow, Feeder, Substrate};
+use millrace_ir::{Job, Output};
+use millrace_types::{Delta, RelationId, Result, SqlError, Tick};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
+use std::time::Duration;
+
+/// What the engine asks of every worker.
+#[derive(Clone)]
+pub enum Command {
+    /// Build a job; it sees nothing yet.
+    Create(Arc<Job>),
+    /// Run a tick.
+    Run(Arc<Run>),
+    /// End a job.
+    Drop(RelationId),
+    /// Tell what the operators keep.
+    Operators,
+}
+
+/// A tick, as all workers run it.
+pub struct Run {
+    pub tick: Tick,
+    /// The jobs that the tick reaches; each stands in a later level than the jobs that it reads.
+    pub levels: Vec<Vec<Reached>>,
+    /// The changes from outside.
+    pub inputs: Vec<RelationInput>,
+    /// The one job reads what is there already of the relations that it reads, instead of their changes.
+    pub hydrate: bool,
+}
+
+/// A job that a tick reaches.
+pub struct Reached {
+    pub job: RelationId,
+    /// Whether someone besides its read model wants its changes.
+    pub tapped: bool,
+}
+
+/// What a worker answers to a command.
+pub enum Answer {
+    Done,
+    Outcomes(Vec<(RelationId, Outcome)>),
+    Operators(Vec<OperatorInfo>),
+}
+
+/// What all workers share.
+pub struct Crew {
+    /// Where answers go, with the number of the worker.
+    pub replies: Sender<(usize, Result<Answer>)>,
+    /// A worker panicked outside of an operator: nobody waits for it any more.
+    pub broken: AtomicBool,
+}
+
+/// Looks at the command queue before the thread goes to sleep: a few microseconds, in which a busy engine already has
+/// the next tick.
+const LOOKS: usize = 100;
+/// Steps without sleep while a tick runs: other workers' word usually takes less than waking up does.
+const EAGER_STEPS: usize = 50;
+/// How long a worker sleeps in a tick when nothing wakes it.
+const NAP: Duration = Duration::from_millis(1);
+/// An input delta of at least this many rows is shared among the workers.
+const SHARED_ROWS: usize = 4096;
+/// Pieces of a read model that are fed before the dataflow works on them.
+const PIECES: usize = 8;
+
+struct Worker<'thread, 'timely> {
+    substrate: &'thread mut Substrate<'timely>,
+    crew: &'thread Crew,
+    jobs: HashMap<RelationId, Running>,
+}
+
+/// A job on this worker.
+struct Running {
+    job: Arc<Job>,
+    ports: Vec<Port>,
+    dataflow: Dataflow,
+    end: Rc<RefCell<JobEnd>>,
+    /// The worker's part of the read model as of the last tick.
+    part: Part,
+}
+
+/// Does what `commands` say until they end.
+pub fn work(substrate: &mut Substrate, commands: Receiver<Command>, crew: &Crew) {
+    let mut worker = Worker { substrate, crew, jobs: HashMap::new() };
+    while let Some(command) = next(&commands) {
+        let mut sound = false;
+        let answer = catching(|| {
+            let answer = worker.execute(command);
+            sound = true;
+            answer
+        });
+        if !sound {
+            crew.broken.store(true, Ordering::Release);
+        }
+        if crew.replies.send((worker.substrate.worker(), answer)).is_err() || !sound {
+            return;
+        }
+    }
+    worker.jobs.clear();
+}
+
+/// The next command; none when there will be no more.
+fn next(commands: &Receiver<Command>) -> Option<Command> {
+    for _ in 0..LOOKS {
+        match commands.try_recv() {
+            Ok(command) => return Some(command),
+            Err(TryRecvError::Empty) => std::hint::spin_loop(),
+            Err(TryRecvError::Disconnected) => return None,
+        }
+    }
+    commands.recv().ok()
+}
+
+impl Worker<'_, '_> {
+    fn execute(&mut self, command: Command) -> Result<Answer> {
+        match command {
+            Command::Create(job) => self.create(job).map(|()| Answer::Done),
+            Command::Run(run) => self.run(&run).map(Answer::Outcomes),
+            Command::Drop(job) => {
+                if let Some(running) = self.jobs.remove(&job) {
+                    self.substrate.remove(running.dataflow);
+                }
+                Ok(Answer::Done)
+            }
+            Command::Operators => Ok(Answer::Operators(self.operators())),
+        }
+    }
+
+    fn create(&mut self, job: Arc<Job>) -> Result<()> {
+        let graph = render(&job, self.substrate.worker(), self.substrate.workers())?;
+        let ports = graph.ports.clone();
+        let model = match &job.output {
+            Output::ReadModel { .. } => Some(MaintainedPart::new(job.plan.schema.clone(), partition_of(&job))),
+            Output::Stream => None,
+        };
+        let end = Rc::new(RefCell::new(JobEnd::new(model)));
+        let dataflow = self.substrate.build(&job.name, graph, &end);
+        self.jobs.insert(job.id, Running { job, ports, dataflow, end, part: Part::default() });
+        Ok(())
+    }
+
+    fn run(&mut self, run: &Run) -> Result<Vec<(RelationId, Outcome)>> {
+        for level in &run.levels {
+            level.iter().try_for_each(|reached| self.begin(run, reached))?;
+            self.complete(run.tick, level)?;
+        }
+        let jobs = run.levels.iter().flatten();
+        Ok(jobs.filter_map(|reached| Some((reached.job, self.jobs.get_mut(&reached.job)?.finish()))).collect())
+    }
+
+    /// Feeds a job everything that it reads in this tick.
+    fn begin(&mut self, run: &Run, reached: &Reached) -> Result<()> {
+        // Taken out of the map so that the jobs that it reads can be looked at while it is fed.
+        let Some(mut running) = self.jobs.remove(&reached.job) else { return Ok(()) };
+        let first = running.end.borrow().first_tick().is_none();
+        running.end.borrow_mut().begin(run.tick, reached.tapped);
+        running.dataflow.inputs.iter_mut().for_each(|input| input.open(run.tick));
+        if let Err(error) = self.feed(run, &mut running, first) {
+            running.end.borrow_mut().fail(error);
+        }
+        running.dataflow.inputs.iter_mut().for_each(|input| input.close(run.tick));
+        self.jobs.insert(reached.job, running);
+        Ok(())
+    }
+
+    fn feed(&mut self, run: &Run, running: &mut Running, first: bool) -> Result<()> {
+        let id = running.job.id;
+        for (port, input) in running.ports.iter().zip(&mut running.dataflow.inputs) {
+            match &port.leaf {
+                Leaf::Values(rows) if first && self.substrate.worker() == 0 => input.send(rows.clone())?,
+                Leaf::Values(_) => {}
+                Leaf::Relation(relation) if run.hydrate => match self.jobs.get(relation) {
+                    Some(upstream) => {
+                        let pieces = upstream.model().deltas();
+                        self.feed_slowly(port, input, pieces)?;
+                    }
+                    None => {}
+                },
+                Leaf::Relation(relation) => match self.jobs.get(relation).filter(|upstream| !upstream.is_fed()) {
+                    Some(upstream) => {
+                        upstream.end.borrow().deltas().iter().try_for_each(|delta| port.feed(input, delta))?
+                    }
+                    None => self.feed_from_outside(run, id, *relation, port, input)?,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds the contents of a relation, letting the dataflow work in between.
+    fn feed_slowly(
+        &mut self,
+        port: &Port,
+        input: &mut Feeder,
+        pieces: impl Iterator<Item = Result<Delta>>,
+    ) -> Result<()> {
+        for (number, piece) in pieces.enumerate() {
+            port.feed(input, &piece?)?;
+            if number % PIECES == PIECES - 1 {
+                self.substrate.step(Duration::ZERO);
+            }
+        }
+        Ok(())
+    }
+
+    /// Feeds this worker's share of the changes from outside. Large deltas are shared among the workers by rows, small
+    /// ones go to one worker whole, in turns; where a row has to be is for exchanges to say.
+    fn feed_from_outside(
+        &self,
+        run: &Run,
+        job: RelationId,
+        relation: RelationId,
+        port: &Port,
+        input: &mut Feeder,
+    ) -> Result<()> {
+        let (worker, workers) = (self.substrate.worker(), self.substrate.workers());
+        let seen = |input: &&RelationInput| input.relation == relation && input.only.is_none_or(|only| only == job);
+        for changes in run.inputs.iter().filter(seen) {
+            let columns = port.among(&changes.columns)?;
+            for (number, delta) in changes.deltas.iter().enumerate() {
+                let (start, end) = (delta.len() * worker / workers, delta.len() * (worker + 1) / workers);
+                if delta.len() >= SHARED_ROWS {
+                    port.feed_columns(input, &delta.slice(start, end - start), &columns)?;
+                } else if (number as u64 + run.tick.0) % workers as u64 == worker as u64 {
+                    port.feed_columns(input, delta, &columns)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets timely work until the tick is through in all jobs of the level.
+    fn complete(&mut self, tick: Tick, level: &[Reached]) -> Result<()> {
+        let ends = level.iter().filter_map(|reached| Some(self.jobs.get(&reached.job)?.end.clone()));
+        let mut open: Vec<_> = ends.collect();
+        for step in 0.. {
+            open.retain(|end| !end.borrow().is_through(tick));
+            if open.is_empty() {
+                break;
+            }
+            if self.crew.broken.load(Ordering::Acquire) {
+                return Err(SqlError::internal("a worker has panicked"));
+            }
+            self.substrate.step(if step < EAGER_STEPS { Duration::ZERO } else { NAP });
+        }
+        Ok(())
+    }
+
+    fn operators(&self) -> Vec<OperatorInfo> {
+        let worker = self.substrate.worker();
+        let mut infos = vec![];
+        for (&job, running) in &self.jobs {
+            let mut add = |name: &str, size: crate::operator::StateSize| {
+                infos.push(OperatorInfo { job, worker, name: name.to_owned(), rows: size.rows, bytes: size.bytes });
+            };
+            for fragment in &running.dataflow.fragments {
+                fragment.borrow().sizes().for_each(|(name, size)| add(name, size));
+            }
+            if let Some(size) = running.end.borrow().model_size() {
+                add("ReadModel", size);
+            }
+        }
+        infos
+    }
+}
+
+impl Running {
+    /// Whether the relation's changes come from outside: its job only keeps them. Others read the same changes.
+    fn is_fed(&self) -> bool {
+        is_fed(&self.job)
+    }
+
+    /// The worker's part as a read model of its own.
+    fn model(&self) -> ReadModel {
+        let key = partition_of(&self.job);
+        ReadModel::new(self.job.plan.schema.clone(), key.clone(), key, vec![self.part.clone()])
+    }
+
+    fn finish(&mut self) -> Outcome {
+        let outcome = catching(|| Ok(self.end.borrow_mut().finish()));
+        let outcome = outcome.unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+        if let Some(part) = &outcome.part {
+            self.part = part.clone();
+        }
+        outcome
+    }
+}
+
+/// Whether a job's relation is fed from outside: it reads itself, as the job of a table does.
+pub fn is_fed(job: &Job) -> bool {
+    job.plan.relations().iter().any(|(relation, _)| *relation == job.id)
+}
+
+/// The columns that order the read model of a job: those of its key, or those that its rows are placed by.
+pub fn partition_of(job: &Job) -> Vec<usize> {
+    match &job.output {
+        Output::ReadModel { key } if !key.is_empty() => key.clone(),
+        _ => job.plan.partitioned_by.clone().unwrap_or_default(),
+    }
+}
