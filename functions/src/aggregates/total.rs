@@ -1,0 +1,448 @@
+//! `sum` and `avg`: a total and a count per group.
+//!
+//! | argument | total | sum | avg |
+//! |---|---|---|---|
+//! | int2, int4 | i128 | Int64 | Decimal128(38, 16) |
+//! | int8 | i128 | Decimal128(38, 0) | Decimal128(38, 16) |
+//! | numeric(_, s) | i128 | Decimal128(38, s) | Decimal128(38, max(s, 16)) |
+//! | float4 | f32 for sum, f64 for avg | Float32 | Float64 |
+//! | float8 | f64 | Float64 | Float64 |
+
+use super::distinct::Distinct;
+use crate::error::carried;
+use crate::operators::arithmetic::numeric_like;
+use crate::operators::decimal::{QUOTIENT_SCALE, overflow, quotient, within};
+use crate::operators::number::out_of_range;
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
+use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::datatypes::*;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::format_state_name;
+use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
+use millrace_types::{SqlError, SqlState, SqlType};
+use std::sync::Arc;
+
+/// `sum` or `avg`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Total {
+    mean: bool,
+    signature: Signature,
+}
+
+impl Total {
+    /// The sum of the arguments that are not NULL.
+    pub fn sum() -> Total {
+        Total { mean: false, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    /// Their mean.
+    pub fn avg() -> Total {
+        Total { mean: true, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    /// The type that totals are kept in.
+    fn state_type(&self, argument: &DataType) -> DataType {
+        match argument {
+            DataType::Float32 if !self.mean => DataType::Float32,
+            DataType::Float32 | DataType::Float64 => DataType::Float64,
+            other => DataType::Decimal128(38, scale_of(other)),
+        }
+    }
+}
+
+fn scale_of(data_type: &DataType) -> i8 {
+    crate::operators::decimal::scale_of(data_type)
+}
+
+impl AggregateUDFImpl for Total {
+    fn name(&self) -> &str {
+        if self.mean { "avg" } else { "sum" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        use DataType::*;
+        let one = match types {
+            [Int8 | Int16 | UInt8] => Int16,
+            [Int32 | UInt16] => Int32,
+            [Int64 | UInt32] => Int64,
+            [UInt64] => Decimal128(20, 0),
+            [Decimal32(p, s) | Decimal64(p, s) | Decimal128(p, s)] => Decimal128(*p, *s),
+            [Decimal256(_, s)] => Decimal128(38, *s),
+            [Float16 | Float32] => Float32,
+            [Float64] => Float64,
+            [Null] => Int64,
+            other => {
+                let names: Vec<_> = other.iter().map(|t| SqlType::from_arrow(t).to_string()).collect();
+                let message = format!("function {}({}) does not exist", self.name(), names.join(", "));
+                return Err(carried(SqlError::new(SqlState::UNDEFINED_FUNCTION, message)));
+            }
+        };
+        Ok(vec![one])
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let argument = &self.coerce_types(types)?[0];
+        Ok(match (argument, self.mean) {
+            (DataType::Float32, false) => DataType::Float32,
+            (DataType::Float32 | DataType::Float64, _) => DataType::Float64,
+            (DataType::Int16 | DataType::Int32, false) => DataType::Int64,
+            (other, false) => DataType::Decimal128(38, scale_of(other)),
+            (other, true) => DataType::Decimal128(38, scale_of(other).max(QUOTIENT_SCALE)),
+        })
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        let types: Vec<_> = fields.iter().map(|field| field.data_type().clone()).collect();
+        let result = Field::new(self.name(), self.return_type(&types)?, true);
+        Ok(Arc::new(numeric_like(fields, result)))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        let argument = self.coerce_types(&[args.input_fields[0].data_type().clone()])?.remove(0);
+        if args.is_distinct {
+            return Ok(vec![super::distinct::state_field(args.name, &argument)]);
+        }
+        let total = Field::new(format_state_name(args.name, "total"), self.state_type(&argument), true);
+        let count = Field::new(format_state_name(args.name, "count"), DataType::Int64, false);
+        Ok(vec![total.into(), count.into()])
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let argument = args.expr_fields[0].data_type().clone();
+        let total = Single::new(self.groups(&argument, args.return_type())?, argument.clone())?;
+        Ok(match args.is_distinct {
+            true => Box::new(Distinct::new(Box::new(total), argument)),
+            false => Box::new(total),
+        })
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        !args.is_distinct
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        Ok(self.groups(args.expr_fields[0].data_type(), args.return_type())?)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        self.accumulator(args)
+    }
+}
+
+impl Total {
+    fn groups(&self, argument: &DataType, result: &DataType) -> Result<Box<dyn Retract>> {
+        let (mean, result) = (self.mean, result.clone());
+        let scale = scale_of(argument);
+        Ok(match self.coerce_types(std::slice::from_ref(argument))?.remove(0) {
+            DataType::Int16 => Box::new(Totals::<Int16Type, Decimal128Type>::new(mean, result, scale)),
+            DataType::Int32 => Box::new(Totals::<Int32Type, Decimal128Type>::new(mean, result, scale)),
+            DataType::Int64 => Box::new(Totals::<Int64Type, Decimal128Type>::new(mean, result, scale)),
+            DataType::Float32 if mean => Box::new(Totals::<Float32Type, Float64Type>::new(mean, result, scale)),
+            DataType::Float32 => Box::new(Totals::<Float32Type, Float32Type>::new(mean, result, scale)),
+            DataType::Float64 => Box::new(Totals::<Float64Type, Float64Type>::new(mean, result, scale)),
+            _ => Box::new(Totals::<Decimal128Type, Decimal128Type>::new(mean, result, scale)),
+        })
+    }
+}
+
+/// A type of totals: how a value joins one, and what the finished column is.
+trait Sum<V>: ArrowPrimitiveType + Send {
+    /// The total and the value, wrapped; whether it overflowed.
+    fn join(total: &mut Self::Native, value: V) -> bool;
+    /// The total without the value.
+    fn leave(total: &mut Self::Native, value: V);
+}
+
+macro_rules! sums {
+    ($total:ty: $($value:ty),*) => {$(
+        impl Sum<$value> for $total {
+            #[inline(always)]
+            fn join(total: &mut Self::Native, value: $value) -> bool {
+                let (sum, over) = total.overflowing_add(value.into());
+                *total = sum;
+                over
+            }
+
+            fn leave(total: &mut Self::Native, value: $value) {
+                *total = total.wrapping_sub(value.into());
+            }
+        }
+    )*};
+}
+
+sums!(Decimal128Type: i16, i32, i64, i128);
+
+macro_rules! float_sums {
+    ($($total:ty: $value:ty),*) => {$(
+        impl Sum<$value> for $total {
+            #[inline(always)]
+            fn join(total: &mut Self::Native, value: $value) -> bool {
+                *total += Self::Native::from(value);
+                false
+            }
+
+            fn leave(total: &mut Self::Native, value: $value) {
+                *total -= Self::Native::from(value);
+            }
+        }
+    )*};
+}
+
+float_sums!(Float32Type: f32, Float64Type: f32, Float64Type: f64);
+
+/// Makes the result column of totals.
+trait Finish: ArrowPrimitiveType {
+    fn finish(totals: Vec<Self::Native>, counts: &[i64], mean: bool, scale: i8, result: &DataType) -> Result<ArrayRef>;
+}
+
+fn nulls_of(counts: &[i64]) -> Option<NullBuffer> {
+    Some(NullBuffer::from_iter(counts.iter().map(|count| *count > 0))).filter(|nulls| nulls.null_count() > 0)
+}
+
+impl Finish for Decimal128Type {
+    fn finish(totals: Vec<i128>, counts: &[i64], mean: bool, scale: i8, result: &DataType) -> Result<ArrayRef> {
+        let nulls = nulls_of(counts);
+        if result == &DataType::Int64 {
+            let narrow =
+                totals.into_iter().map(|total| i64::try_from(total).map_err(|_| carried(out_of_range("bigint"))));
+            let values = narrow.collect::<Result<Vec<_>>>()?;
+            return Ok(Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)));
+        }
+        let shift = (scale_of(result) - scale).max(0) as u32;
+        let one = |(total, count): (i128, &i64)| {
+            let value = match mean && *count > 0 {
+                true => quotient(total, (*count).into(), shift),
+                false => within(total),
+            };
+            value.ok_or_else(|| carried(overflow()))
+        };
+        let values = totals.into_iter().zip(counts).map(one).collect::<Result<Vec<_>>>()?;
+        let array = PrimitiveArray::<Decimal128Type>::new(ScalarBuffer::from(values), nulls);
+        Ok(Arc::new(array.with_data_type(result.clone())))
+    }
+}
+
+macro_rules! float_finish {
+    ($type:ty) => {
+        impl Finish for $type {
+            fn finish(totals: Vec<Self::Native>, counts: &[i64], mean: bool, _: i8, _: &DataType) -> Result<ArrayRef> {
+                let nulls = nulls_of(counts);
+                let values: Vec<_> = match mean {
+                    true => totals.iter().zip(counts).map(|(total, count)| total / *count as Self::Native).collect(),
+                    false => totals,
+                };
+                Ok(Arc::new(PrimitiveArray::<$type>::new(ScalarBuffer::from(values), nulls)))
+            }
+        }
+    };
+}
+
+float_finish!(Float32Type);
+float_finish!(Float64Type);
+
+/// The totals of all groups: one vector of totals, one of counts.
+struct Totals<V: ArrowPrimitiveType, T: ArrowPrimitiveType> {
+    totals: Vec<T::Native>,
+    counts: Vec<i64>,
+    mean: bool,
+    result: DataType,
+    scale: i8,
+    values: std::marker::PhantomData<fn(V)>,
+}
+
+impl<V, T> Totals<V, T>
+where
+    V: ArrowPrimitiveType,
+    T: Sum<V::Native> + Sum<<T as ArrowPrimitiveType>::Native> + Finish,
+{
+    fn new(mean: bool, result: DataType, scale: i8) -> Totals<V, T> {
+        Totals { totals: Vec::new(), counts: Vec::new(), mean, result, scale, values: std::marker::PhantomData }
+    }
+
+    fn grow(&mut self, groups: usize) {
+        self.totals.resize(groups, T::Native::default());
+        self.counts.resize(groups, 0);
+    }
+
+    fn take(&mut self, emit_to: EmitTo) -> (Vec<T::Native>, Vec<i64>) {
+        (emit_to.take_needed(&mut self.totals), emit_to.take_needed(&mut self.counts))
+    }
+
+    /// Without NULLs and filter, one pass over two slices.
+    fn dense(&mut self, values: &[V::Native], groups: &[usize]) -> bool {
+        let mut over = false;
+        for (value, group) in values.iter().zip(groups) {
+            over |= T::join(&mut self.totals[*group], *value);
+            self.counts[*group] += 1;
+        }
+        over
+    }
+
+    fn sparse(&mut self, values: &PrimitiveArray<V>, groups: &[usize], filter: Option<&BooleanArray>) -> bool {
+        let mut over = false;
+        for (row, group) in groups.iter().enumerate() {
+            let wanted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            if wanted && values.is_valid(row) {
+                over |= T::join(&mut self.totals[*group], values.value(row));
+                self.counts[*group] += 1;
+            }
+        }
+        over
+    }
+
+    fn retract(&mut self, values: &PrimitiveArray<V>) {
+        for value in values.iter().flatten() {
+            T::leave(&mut self.totals[0], value);
+            self.counts[0] -= 1;
+        }
+    }
+
+    fn typed(&self, totals: Vec<T::Native>) -> PrimitiveArray<T> {
+        let array = PrimitiveArray::<T>::new(ScalarBuffer::from(totals), None);
+        match T::DATA_TYPE {
+            DataType::Decimal128(..) => array.with_data_type(DataType::Decimal128(38, self.scale)),
+            _ => array,
+        }
+    }
+}
+
+/// What [`Single`] needs beyond a groups accumulator, so that windows can slide.
+trait Retract: GroupsAccumulator + Sync {
+    fn leave(&mut self, values: &ArrayRef);
+}
+
+impl<V, T> Retract for Totals<V, T>
+where
+    V: ArrowPrimitiveType,
+    T: Sum<V::Native> + Sum<<T as ArrowPrimitiveType>::Native> + Finish,
+{
+    fn leave(&mut self, values: &ArrayRef) {
+        self.retract(values.as_primitive::<V>());
+    }
+}
+
+impl<V, T> GroupsAccumulator for Totals<V, T>
+where
+    V: ArrowPrimitiveType,
+    T: Sum<V::Native> + Sum<<T as ArrowPrimitiveType>::Native> + Finish,
+{
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.grow(total);
+        let values = values[0].as_primitive::<V>();
+        let over = match (values.null_count(), filter) {
+            (0, None) => self.dense(values.values(), groups),
+            _ => self.sparse(values, groups, filter),
+        };
+        if over { Err(carried(overflow())) } else { Ok(()) }
+    }
+
+    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let (totals, counts) = self.take(emit_to);
+        T::finish(totals, &counts, self.mean, self.scale, &self.result)
+    }
+
+    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
+        let (totals, counts) = self.take(emit_to);
+        Ok(vec![Arc::new(self.typed(totals)), Arc::new(Int64Array::from(counts))])
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.grow(total);
+        let (totals, counts) = (states[0].as_primitive::<T>(), states[1].as_primitive::<Int64Type>());
+        let mut over = false;
+        for (row, group) in groups.iter().enumerate() {
+            if totals.is_valid(row) {
+                over |= <T as Sum<T::Native>>::join(&mut self.totals[*group], totals.value(row));
+                self.counts[*group] += counts.value(row);
+            }
+        }
+        if over { Err(carried(overflow())) } else { Ok(()) }
+    }
+
+    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
+        let values = values[0].as_primitive::<V>();
+        let (mut totals, mut counts) = (vec![T::Native::default(); values.len()], vec![0i64; values.len()]);
+        for row in 0..values.len() {
+            let wanted = filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+            if wanted && values.is_valid(row) {
+                T::join(&mut totals[row], values.value(row));
+                counts[row] = 1;
+            }
+        }
+        Ok(vec![Arc::new(self.typed(totals)), Arc::new(Int64Array::from(counts))])
+    }
+
+    fn size(&self) -> usize {
+        self.totals.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
+    }
+}
+
+/// The accumulator of one group: that of many with group 0 alone.
+struct Single {
+    groups: Box<dyn Retract>,
+    argument: DataType,
+}
+
+impl std::fmt::Debug for Single {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Single({})", self.argument)
+    }
+}
+
+impl Single {
+    /// Group 0 exists from the start, so that no row at all gives NULL.
+    fn new(mut groups: Box<dyn Retract>, argument: DataType) -> Result<Single> {
+        groups.update_batch(&[arrow::array::new_empty_array(&argument)], &[], None, 1)?;
+        Ok(Single { groups, argument })
+    }
+}
+
+impl Accumulator for Single {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.groups.update_batch(values, &vec![0; values[0].len()], None, 1)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        // Windows evaluate again and again: what is emitted is put back.
+        let state = self.groups.state(EmitTo::All)?;
+        self.groups.merge_batch(&state, &[0], 1)?;
+        let result = self.groups.evaluate(EmitTo::All)?;
+        self.groups.merge_batch(&state, &[0], 1)?;
+        ScalarValue::try_from_array(&result, 0)
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.groups.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        let state = self.groups.state(EmitTo::All)?;
+        self.groups.merge_batch(&state, &[0], 1)?;
+        state.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.groups.merge_batch(states, &vec![0; states[0].len()], 1)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.groups.leave(&values[0]);
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        // Floats do not come back to what they were: windows over them are computed anew.
+        !self.argument.is_floating()
+    }
+}

@@ -1,0 +1,192 @@
+//! The rules that make a plan's casts and literals Postgres's.
+
+use super::{CastTo, Purpose, cast};
+use crate::error::carried;
+use crate::time_zone::session_zone;
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::expr::{Cast, FieldMetadata};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
+use datafusion::optimizer::analyzer::AnalyzerRule;
+use millrace_types::{SqlType, sql_type_of};
+use std::sync::Arc;
+
+/// Puts [`CastTo`] where a cast differs from DataFusion's. Runs after type coercion, whose casts it covers, too.
+/// A cast of a literal is computed at once: its error belongs to the statement, not to a row.
+#[derive(Debug, Default)]
+pub struct LowerCasts;
+
+impl AnalyzerRule for LowerCasts {
+    fn name(&self) -> &str {
+        "lower_casts"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        let lowered = plan.transform_up_with_subqueries(|plan| {
+            let mut schema = merge_schema(&plan.inputs());
+            if let LogicalPlan::TableScan(scan) = &plan {
+                let source = scan.source.schema();
+                schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?);
+            }
+            let names = NamePreserver::new(&plan);
+            let lowered = plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let lowered = expr.transform_up(|expr| lower(expr, &schema, config))?;
+                Ok(lowered.update_data(|expr| name.restore(expr)))
+            })?;
+            if lowered.transformed { lowered.map_data(LogicalPlan::recompute_schema) } else { Ok(lowered) }
+        })?;
+        Ok(lowered.data)
+    }
+}
+
+fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions) -> Result<Transformed<Expr>> {
+    let Expr::Cast(Cast { expr: inner, field }) = expr else {
+        return Ok(Transformed::no(expr));
+    };
+    // A column of an outer query has no field here; what it is cast to by coercion, DataFusion's cast does.
+    let Ok((_, source)) = inner.to_field(schema) else {
+        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })));
+    };
+    if let Expr::Literal(value, metadata) = inner.as_ref() {
+        return literal(value, metadata, &source, &field, config).map(Transformed::yes);
+    }
+    if source.data_type() == field.data_type() && sql_type_of(&source) == sql_type_of(&field) {
+        return Ok(Transformed::yes(*inner));
+    }
+    if agrees(&source, &field) {
+        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })));
+    }
+    let function = Arc::new(ScalarUDF::from(CastTo::new(field, Purpose::Explicit)));
+    Ok(Transformed::yes(crate::operators::call(function, vec![*inner])))
+}
+
+fn literal(
+    value: &ScalarValue,
+    metadata: &Option<FieldMetadata>,
+    source: &Field,
+    field: &FieldRef,
+    config: &ConfigOptions,
+) -> Result<Expr> {
+    let one = value.to_array_of_size(1)?;
+    let source = match metadata {
+        Some(metadata) => metadata.add_to_field(source.clone()),
+        None => source.clone(),
+    };
+    let zone = session_zone(config).map_err(carried)?;
+    let converted = cast(&one, &source, field, Purpose::Explicit, &zone).map_err(carried)?;
+    let metadata = (!field.metadata().is_empty()).then(|| FieldMetadata::from(field.as_ref()));
+    Ok(Expr::Literal(ScalarValue::try_from_array(&converted, 0)?, metadata))
+}
+
+/// Whether DataFusion's cast gives the same for every value, without an error to word.
+fn agrees(source: &Field, target: &Field) -> bool {
+    use DataType::*;
+    if matches!(sql_type_of(target), SqlType::Numeric(None)) {
+        return false;
+    }
+    match (source.data_type(), target.data_type()) {
+        (Null, _) => true,
+        (Int8 | Int16 | UInt8 | UInt16, Int32 | Int64) | (Int32 | UInt32, Int64) | (Int8 | UInt8, Int16) => true,
+        (Int16 | Int32 | Int64, Float32 | Float64) | (Float32, Float64) => true,
+        (Int16 | Int32, Decimal128(precision, scale)) => i16::from(*precision) - i16::from(*scale) >= 10,
+        (Int64, Decimal128(precision, scale)) => i16::from(*precision) - i16::from(*scale) >= 19,
+        (Decimal128(p, s), Decimal128(q, t)) => {
+            t >= s && i16::from(*q) - i16::from(*t) >= i16::from(*p) - i16::from(*s)
+        }
+        (Date32, Timestamp(TimeUnit::Microsecond, None)) => false,
+        (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8) => true,
+        (Utf8 | LargeUtf8, Utf8View) => sql_type_of(target) == SqlType::Text,
+        (from, to) => from.is_nested() && !matches!(to, List(_)),
+    }
+}
+
+/// Gives integer literals Postgres's type: `integer` where it fits, else `bigint`, else `numeric`. Runs before type
+/// coercion. A literal with metadata stands for a parameter, whose type is settled.
+#[derive(Debug, Default)]
+pub struct IntegerLiterals;
+
+impl AnalyzerRule for IntegerLiterals {
+    fn name(&self) -> &str {
+        "integer_literals"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let narrowed = plan.transform_up_with_subqueries(|plan| {
+            if matches!(plan, LogicalPlan::Limit(_)) {
+                return Ok(Transformed::no(plan));
+            }
+            let names = NamePreserver::new(&plan);
+            let narrowed = plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let narrowed = expr.transform_up(narrow)?;
+                Ok(narrowed.update_data(|expr| name.restore(expr)))
+            })?;
+            if narrowed.transformed { narrowed.map_data(retyped) } else { Ok(narrowed) }
+        })?;
+        Ok(narrowed.data)
+    }
+}
+
+fn narrow(expr: Expr) -> Result<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), None) => match i32::try_from(value) {
+            Ok(small) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(small)), None)),
+            Err(_) => Transformed::no(expr),
+        },
+        Expr::Literal(ScalarValue::UInt64(Some(value)), None) => {
+            let numeric = ScalarValue::Decimal128(Some(value.into()), 20, 0);
+            Transformed::yes(Expr::Literal(numeric, None))
+        }
+        other => Transformed::no(other),
+    })
+}
+
+/// The plan with its schema computed again. `VALUES` carries its own, which the narrowed literals must follow.
+fn retyped(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Values(values) => values_retyped(values),
+        other => other.recompute_schema(),
+    }
+}
+
+/// A column of `VALUES` whose every value is a narrowed literal is narrow; a mixed one widens its literals again.
+fn values_retyped(values: datafusion::logical_expr::Values) -> Result<LogicalPlan> {
+    let mut rows = values.values;
+    let mut fields = Vec::new();
+    for (column, (qualifier, field)) in values.schema.iter().enumerate() {
+        let wide = field.data_type() == &DataType::Int64;
+        let small = |expr: &Expr| {
+            let kind = expr.get_type(&DFSchema::empty());
+            matches!(kind, Ok(DataType::Int32 | DataType::Null))
+        };
+        let field = if wide && rows.iter().all(|row| small(&row[column])) {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Int32))
+        } else {
+            for row in &mut rows {
+                widen(&mut row[column], field.data_type());
+            }
+            field.clone()
+        };
+        fields.push((qualifier.cloned(), field));
+    }
+    let schema = Arc::new(DFSchema::new_with_metadata(fields, values.schema.metadata().clone())?);
+    Ok(LogicalPlan::Values(datafusion::logical_expr::Values { schema, values: rows }))
+}
+
+fn widen(expr: &mut Expr, data_type: &DataType) {
+    match (&*expr, data_type) {
+        (Expr::Literal(ScalarValue::Int32(Some(value)), None), DataType::Int64) => {
+            *expr = Expr::Literal(ScalarValue::Int64(Some((*value).into())), None);
+        }
+        (Expr::Literal(value, None), _) if value.data_type() != *data_type && !value.is_null() => {
+            let inner = std::mem::take(expr);
+            *expr = Expr::Cast(Cast::new(Box::new(inner), data_type.clone()));
+        }
+        _ => {}
+    }
+}

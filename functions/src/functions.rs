@@ -1,0 +1,66 @@
+//! The list of scalar and window functions: DataFusion's where they agree with Postgres, ours where they do not.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::{ScalarUDF, WindowUDF};
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+/// A family of functions.
+type Family = fn() -> Vec<ScalarUDF>;
+
+/// Our functions. To add one: an entry in its family's list.
+pub const FUNCTIONS: &[Family] = &[
+    crate::math::functions,
+    crate::text::functions,
+    crate::regex::functions,
+    crate::datetime::functions,
+    crate::json_functions::functions,
+    crate::system::functions,
+];
+
+/// Functions of DataFusion whose result type is not Postgres's, with the type that it should be.
+const RETYPED: &[(&str, DataType)] = &[
+    ("array_length", DataType::Int32),
+    ("cardinality", DataType::Int32),
+    ("array_position", DataType::Int32),
+    ("array_ndims", DataType::Int32),
+];
+
+/// Every scalar function; of two with a name the later counts.
+pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    static ALL: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
+        let mut all = datafusion::functions::all_default_functions();
+        all.extend(datafusion::functions_nested::all_default_nested_functions());
+        let retyped = all.iter().filter_map(|function| {
+            let (_, result) = RETYPED.iter().find(|(name, _)| *name == function.name())?;
+            Some(Arc::new(ScalarUDF::from(crate::retyped::Retyped::new(function.clone(), result.clone()))))
+        });
+        let retyped: Vec<_> = retyped.collect();
+        all.extend(retyped);
+        all.extend(FUNCTIONS.iter().flat_map(|family| family()).map(Arc::new));
+        all
+    });
+    ALL.clone()
+}
+
+/// Every window function.
+pub fn window_functions() -> Vec<Arc<WindowUDF>> {
+    let all = datafusion::functions_window::all_default_window_functions();
+    all.into_iter().map(crate::retyped::ranked).collect()
+}
+
+/// The scalar function of a name that this crate is sure to have.
+pub fn named(name: &str) -> Arc<ScalarUDF> {
+    static BY_NAME: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
+        let mut by_name = HashMap::new();
+        for function in scalar_functions() {
+            for alias in function.aliases() {
+                by_name.insert(alias.clone(), function.clone());
+            }
+            by_name.insert(function.name().to_owned(), function.clone());
+        }
+        by_name
+    });
+    // The names come from this crate's own planners; each is covered by the expression tests.
+    BY_NAME[name].clone()
+}

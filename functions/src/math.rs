@@ -1,0 +1,312 @@
+//! Mathematical functions: of float8 with Postgres's errors, of numeric with its scales.
+
+use crate::function::{Call, Overload, immutable};
+use crate::operators::decimal::{self, overflow, power_of_ten, rescale, scale_of};
+use crate::operators::number::{division_by_zero, float_error, out_of_range};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type};
+use datafusion::logical_expr::ScalarUDF;
+use millrace_types::{Result, SqlError, SqlState, SqlType};
+
+const FLOAT: SqlType = SqlType::Float8;
+const NUMERIC: SqlType = SqlType::Numeric(None);
+const INT: SqlType = SqlType::Int4;
+const BIGINT: SqlType = SqlType::Int8;
+
+/// The functions of this family.
+pub fn functions() -> Vec<ScalarUDF> {
+    let mut all = vec![
+        immutable(
+            "abs",
+            &["@"],
+            vec![
+                Overload::new(&[SqlType::Int2], SqlType::Int2, |call| {
+                    call.values::<Int16Type>(|r| some(call.value::<Int16Type>(0, r).checked_abs(), "smallint"))
+                }),
+                Overload::new(&[INT], INT, |call| {
+                    call.values::<Int32Type>(|r| some(call.value::<Int32Type>(0, r).checked_abs(), "integer"))
+                }),
+                Overload::new(&[BIGINT], BIGINT, |call| {
+                    call.values::<Int64Type>(|r| some(call.value::<Int64Type>(0, r).checked_abs(), "bigint"))
+                }),
+                Overload::numeric(&[NUMERIC], same, |call| numeric(call, |value, _| Some(value.abs()))),
+                Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::abs)),
+            ],
+        ),
+        immutable("ceil", &["ceiling"], rounding(|value, scale| at_unit(value, scale, 1), f64::ceil)),
+        immutable("floor", &[], rounding(|value, scale| at_unit(value, scale, -1), f64::floor)),
+        immutable("sign", &["signum"], rounding(|value, _| Some(value.signum()), sign)),
+        immutable("round", &[], to_places(round_to, f64::round_ties_even, |value, scale| rescale(value, scale, 0))),
+        immutable("trunc", &[], to_places(trunc_to, f64::trunc, |value, scale| trunc_to(value, scale, 0))),
+        immutable("sqrt", &[], both(square_root)),
+        immutable("ln", &[], both(|x| logarithm(x).map(|_| x.ln()))),
+        immutable("log", &["log10"], logarithms()),
+        immutable("exp", &[], both(|x| finite(x, x.exp()))),
+        immutable("power", &["pow"], power()),
+        immutable("mod", &[], modulo()),
+        immutable("div", &[], vec![Overload::numeric(&[NUMERIC, NUMERIC], |_| (38, 0), whole_quotient)]),
+        immutable("width_bucket", &[], vec![Overload::new(&[FLOAT, FLOAT, FLOAT, INT], INT, width_bucket)]),
+        immutable("cbrt", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cbrt))]),
+        immutable("degrees", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_degrees))]),
+        immutable("radians", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_radians))]),
+    ];
+    all.push(immutable("-", &[], negation()));
+    all
+}
+
+fn some<T>(value: Option<T>, name: &str) -> Result<Option<T>> {
+    value.map(Some).ok_or_else(|| out_of_range(name))
+}
+
+/// The unary minus.
+fn negation() -> Vec<Overload> {
+    vec![
+        Overload::new(&[SqlType::Int2], SqlType::Int2, |call| {
+            call.values::<Int16Type>(|r| some(call.value::<Int16Type>(0, r).checked_neg(), "smallint"))
+        }),
+        Overload::new(&[INT], INT, |call| {
+            call.values::<Int32Type>(|r| some(call.value::<Int32Type>(0, r).checked_neg(), "integer"))
+        }),
+        Overload::new(&[BIGINT], BIGINT, |call| {
+            call.values::<Int64Type>(|r| some(call.value::<Int64Type>(0, r).checked_neg(), "bigint"))
+        }),
+    ]
+}
+
+fn same(types: &[DataType]) -> (u8, i8) {
+    crate::operators::arithmetic::precision_of(&types[0]).unwrap_or((38, 0))
+}
+
+fn whole(types: &[DataType]) -> (u8, i8) {
+    let (precision, scale) = same(types);
+    ((i16::from(precision) - i16::from(scale) + 1).clamp(1, 38) as u8, 0)
+}
+
+fn sixteen(types: &[DataType]) -> (u8, i8) {
+    (38, types.iter().map(scale_of).max().unwrap_or(0).max(decimal::QUOTIENT_SCALE))
+}
+
+fn float(call: &Call, f: impl Fn(f64) -> f64) -> Result<ArrayRef> {
+    call.values::<Float64Type>(|row| Ok(Some(f(call.value::<Float64Type>(0, row)))))
+}
+
+fn numeric(call: &Call, f: impl Fn(i128, i8) -> Option<i128>) -> Result<ArrayRef> {
+    let scale = scale_of(call.arrays[0].data_type());
+    call.values::<Decimal128Type>(|row| f(call.value::<Decimal128Type>(0, row), scale).map(Some).ok_or_else(overflow))
+}
+
+/// A numeric argument as a float.
+fn decimal_at(call: &Call, at: usize, row: usize) -> f64 {
+    let scale = scale_of(call.arrays[at].data_type());
+    crate::casts::decimal_to_float(call.value::<Decimal128Type>(at, row), scale)
+}
+
+/// Floats in a numeric column.
+fn numeric_of_float(call: &Call, f: impl Fn(usize) -> Result<f64>) -> Result<ArrayRef> {
+    let scale = scale_of(call.result.data_type());
+    call.values::<Decimal128Type>(|row| crate::casts::float_to_decimal(f(row)?, 17, 38, scale).map(Some))
+}
+
+fn finite(argument: f64, result: f64) -> Result<f64> {
+    match (argument.is_finite(), result.is_infinite(), result == 0.0) {
+        (true, true, _) => Err(float_error("overflow")),
+        (true, _, true) => Err(float_error("underflow")),
+        _ => Ok(result),
+    }
+}
+
+fn square_root(x: f64) -> Result<f64> {
+    if x < 0.0 {
+        let message = "cannot take square root of a negative number";
+        return Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, message));
+    }
+    Ok(x.sqrt())
+}
+
+fn logarithm(x: f64) -> Result<()> {
+    let what = match x {
+        0.0 => "zero",
+        _ if x < 0.0 => "a negative number",
+        _ => return Ok(()),
+    };
+    Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_LOGARITHM, format!("cannot take logarithm of {what}")))
+}
+
+fn sign(x: f64) -> f64 {
+    if x > 0.0 {
+        1.0
+    } else if x < 0.0 {
+        -1.0
+    } else {
+        x
+    }
+}
+
+/// A function of a float, which for numerics is computed in floats, too, and rounded.
+fn both(f: fn(f64) -> Result<f64>) -> Vec<Overload> {
+    vec![
+        Overload::numeric(&[NUMERIC], sixteen, move |call| numeric_of_float(call, |row| f(decimal_at(call, 0, row)))),
+        Overload::new(&[FLOAT], FLOAT, move |call| {
+            call.values::<Float64Type>(|row| f(call.value::<Float64Type>(0, row)).map(Some))
+        }),
+    ]
+}
+
+fn logarithms() -> Vec<Overload> {
+    let mut overloads = both(|x| logarithm(x).map(|_| x.log10()));
+    overloads.push(Overload::numeric(&[NUMERIC, NUMERIC], sixteen, |call| {
+        numeric_of_float(call, |row| {
+            let (base, x) = (decimal_at(call, 0, row), decimal_at(call, 1, row));
+            logarithm(base).and_then(|_| logarithm(x))?;
+            if base == 1.0 { Err(division_by_zero()) } else { Ok(x.ln() / base.ln()) }
+        })
+    }));
+    overloads
+}
+
+/// A numeric and a float function that give whole numbers.
+fn rounding(decimal: fn(i128, i8) -> Option<i128>, f: fn(f64) -> f64) -> Vec<Overload> {
+    vec![
+        Overload::numeric(&[NUMERIC], whole, move |call| numeric(call, decimal)),
+        Overload::new(&[FLOAT], FLOAT, move |call| float(call, f)),
+    ]
+}
+
+/// The value moved to a whole number: up with `step` 1, down with -1.
+fn at_unit(value: i128, scale: i8, step: i128) -> Option<i128> {
+    let unit = power_of_ten(scale.max(0) as u32);
+    let whole = value.div_euclid(unit);
+    Some(if step > 0 && value.rem_euclid(unit) != 0 { whole + 1 } else { whole })
+}
+
+/// A value at a scale, moved to a number of places, in units of the places.
+type Places = fn(i128, i8, i8) -> Option<i128>;
+
+fn round_to(value: i128, scale: i8, places: i8) -> Option<i128> {
+    rescale(value, scale, places)
+}
+
+fn trunc_to(value: i128, scale: i8, places: i8) -> Option<i128> {
+    match scale - places {
+        ..=0 => rescale(value, scale, places),
+        39.. => Some(0),
+        down => Some(value / power_of_ten(down as u32)),
+    }
+}
+
+/// `f(x)` and `f(x, places)`. The scale of a result with places is that of the argument: places may differ row by row.
+fn to_places(places: Places, f: fn(f64) -> f64, units: fn(i128, i8) -> Option<i128>) -> Vec<Overload> {
+    vec![
+        Overload::numeric(&[NUMERIC], whole, move |call| numeric(call, units)),
+        Overload::new(&[FLOAT], FLOAT, move |call| float(call, f)),
+        Overload::numeric(&[NUMERIC, INT], same, move |call| {
+            let scale = scale_of(call.arrays[0].data_type());
+            call.values::<Decimal128Type>(|row| {
+                let wanted = call.value::<Int32Type>(1, row).clamp(-38, i32::from(scale)) as i8;
+                let moved = places(call.value::<Decimal128Type>(0, row), scale, wanted);
+                moved.and_then(|units| rescale(units, wanted, scale)).map(Some).ok_or_else(overflow)
+            })
+        }),
+    ]
+}
+
+fn whole_quotient(call: &Call) -> Result<ArrayRef> {
+    let (s, t) = (scale_of(call.arrays[0].data_type()), scale_of(call.arrays[1].data_type()));
+    let scale = s.max(t);
+    call.values::<Decimal128Type>(|row| {
+        let (a, b) = (call.value::<Decimal128Type>(0, row), call.value::<Decimal128Type>(1, row));
+        match (rescale(a, s, scale), rescale(b, t, scale)) {
+            _ if b == 0 => Err(division_by_zero()),
+            (Some(a), Some(b)) => Ok(Some(a / b)),
+            _ => Err(overflow()),
+        }
+    })
+}
+
+fn power() -> Vec<Overload> {
+    vec![
+        Overload::numeric(&[NUMERIC, NUMERIC], sixteen, |call| {
+            let (s, result) = (scale_of(call.arrays[0].data_type()), scale_of(call.result.data_type()));
+            call.values::<Decimal128Type>(|row| {
+                let (base, exponent) = (decimal_at(call, 0, row), decimal_at(call, 1, row));
+                let exact = whole_power(call.value::<Decimal128Type>(0, row), s, exponent, result);
+                match exact {
+                    Some(value) => Ok(Some(value)),
+                    None => crate::casts::float_to_decimal(float_power(base, exponent)?, 17, 38, result).map(Some),
+                }
+            })
+        }),
+        Overload::new(&[FLOAT, FLOAT], FLOAT, |call| {
+            call.values::<Float64Type>(|row| {
+                float_power(call.value::<Float64Type>(0, row), call.value::<Float64Type>(1, row)).map(Some)
+            })
+        }),
+    ]
+}
+
+/// A numeric to a small whole power, exactly, where it fits.
+fn whole_power(base: i128, scale: i8, exponent: f64, result: i8) -> Option<i128> {
+    if exponent.fract() != 0.0 || !(0.0..=64.0).contains(&exponent) {
+        return None;
+    }
+    let (mut value, mut value_scale) = (1i128, 0i8);
+    for _ in 0..exponent as u32 {
+        value = value.checked_mul(base)?;
+        value_scale = value_scale.checked_add(scale)?;
+    }
+    rescale(value, value_scale, result)
+}
+
+fn float_power(base: f64, exponent: f64) -> Result<f64> {
+    let refused = |message| Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, message));
+    if base == 0.0 && exponent < 0.0 {
+        return refused("zero raised to a negative power is undefined");
+    }
+    if base < 0.0 && exponent.fract() != 0.0 {
+        return refused("a negative number raised to a non-integer power yields a complex result");
+    }
+    let result = base.powf(exponent);
+    match base.is_finite() && exponent.is_finite() {
+        true if result.is_infinite() => Err(float_error("overflow")),
+        true if result == 0.0 && base != 0.0 => Err(float_error("underflow")),
+        _ => Ok(result),
+    }
+}
+
+/// `mod(a, b)` is `a % b`.
+fn modulo() -> Vec<Overload> {
+    use crate::operators::{arithmetic::Operation::Modulo, number};
+    vec![
+        Overload::new(&[INT, INT], INT, |call| {
+            number::evaluate::<Int32Type>(Modulo, &call.arrays[0], &call.arrays[1], call.rows)
+        }),
+        Overload::new(&[BIGINT, BIGINT], BIGINT, |call| {
+            number::evaluate::<Int64Type>(Modulo, &call.arrays[0], &call.arrays[1], call.rows)
+        }),
+        Overload::numeric(
+            &[NUMERIC, NUMERIC],
+            |types| (38, types.iter().map(scale_of).max().unwrap_or(0)),
+            |call| decimal::evaluate(Modulo, &call.arrays[0], &call.arrays[1], call.rows, call.result.data_type()),
+        ),
+    ]
+}
+
+fn width_bucket(call: &Call) -> Result<ArrayRef> {
+    let invalid = |message| Err(SqlError::new(SqlState("2201G"), message));
+    call.values::<Int32Type>(|row| {
+        let at = |i| call.value::<Float64Type>(i, row);
+        let (x, low, high, count) = (at(0), at(1), at(2), call.value::<Int32Type>(3, row));
+        if count <= 0 {
+            return invalid("count must be greater than zero");
+        }
+        if low == high || !low.is_finite() || !high.is_finite() || x.is_nan() {
+            return invalid("lower bound cannot equal upper bound");
+        }
+        let share = (x - low) / (high - low);
+        Ok(Some(match share {
+            ..0.0 => 0,
+            1.0.. => count.checked_add(1).ok_or_else(|| out_of_range("integer"))?,
+            _ => (share * f64::from(count)).floor() as i32 + 1,
+        }))
+    })
+}

@@ -1,0 +1,195 @@
+//! Operators: which function computes each, over which types.
+//!
+//! An [`ExprPlanner`] turns an operator into its function while names are being resolved: literals of unknown type and
+//! parameters take the type of the other operand as in Postgres. Comparisons stay DataFusion's own, so that its
+//! optimizer sees join keys and filters.
+
+pub mod arithmetic;
+pub mod decimal;
+pub mod interval;
+pub mod number;
+mod other;
+
+use crate::error::carried;
+use arithmetic::{INTERVAL, Operation, no_such_operator};
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Cast, Placeholder, ScalarFunction};
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, ScalarUDF};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+use millrace_types::{SqlType, field_of, sql_type_of};
+use std::sync::Arc;
+
+/// Plans binary operators.
+#[derive(Debug)]
+pub struct Operators;
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = raw;
+        if let Some(operation) = operation_of(&op) {
+            let (left, right) = arithmetic_operands(operation, left, right, schema)?;
+            let call = call(operation.function(), vec![left, right]);
+            call.get_type(schema)?;
+            return Ok(PlannerResult::Planned(call));
+        }
+        if let Some(symbol) = comparison_symbol(&op) {
+            let (left, right) = compared(symbol, left, right, schema)?;
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
+        }
+        other::plan(RawBinaryExpr { op, left, right }, schema)
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(crate::functions::named("extract"), args)))
+    }
+
+    fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        // position(a in b): the grammar gives a first, strpos wants it last.
+        let swapped = args.into_iter().rev().collect();
+        Ok(PlannerResult::Planned(call(crate::functions::named("strpos"), swapped)))
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(crate::functions::named("substr"), args)))
+    }
+
+    fn plan_overlay(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(crate::functions::named("overlay"), args)))
+    }
+
+    fn plan_array_literal(&self, exprs: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(crate::functions::named("make_array"), exprs)))
+    }
+}
+
+/// A call of a function.
+pub fn call(function: Arc<ScalarUDF>, args: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(function, args))
+}
+
+fn operation_of(op: &BinaryOperator) -> Option<Operation> {
+    Some(match op {
+        BinaryOperator::Plus => Operation::Add,
+        BinaryOperator::Minus => Operation::Subtract,
+        BinaryOperator::Multiply => Operation::Multiply,
+        BinaryOperator::Divide => Operation::Divide,
+        BinaryOperator::Modulo => Operation::Modulo,
+        _ => return None,
+    })
+}
+
+fn comparison_symbol(op: &BinaryOperator) -> Option<&'static str> {
+    Some(match op {
+        BinaryOperator::Eq => "=",
+        BinaryOperator::NotEq => "<>",
+        BinaryOperator::Lt => "<",
+        BinaryOperator::LtEq => "<=",
+        BinaryOperator::Gt => ">",
+        BinaryOperator::GtEq => ">=",
+        _ => return None,
+    })
+}
+
+/// A string literal whose type is still open, or a parameter of unknown type.
+pub fn is_unknown(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(_)) | ScalarValue::Utf8View(Some(_)), None) => true,
+        Expr::Placeholder(Placeholder { field, .. }) => field.is_none(),
+        _ => false,
+    }
+}
+
+/// The expression with an open type settled.
+pub fn settled(expr: Expr, field: &FieldRef) -> Expr {
+    match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) => {
+            Expr::Placeholder(Placeholder::new_with_field(id, Some(field.clone())))
+        }
+        other => Expr::Cast(Cast::new_from_field(Box::new(other), field.clone())),
+    }
+}
+
+/// The field of an expression, as a cast target.
+pub fn field_like(expr: &Expr, schema: &DFSchema) -> Result<FieldRef> {
+    let field = expr.to_field(schema)?.1;
+    Ok(Arc::new(field.as_ref().clone().with_name("").with_nullable(true)))
+}
+
+/// A field of a type.
+pub fn target(sql_type: SqlType) -> FieldRef {
+    Arc::new(field_of("", &sql_type, true))
+}
+
+fn arithmetic_operands(operation: Operation, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    Ok(match (is_unknown(&left), is_unknown(&right)) {
+        (true, true) => {
+            let unclear = target(SqlType::Int4);
+            (settled(left, &unclear), settled(right, &unclear))
+        }
+        (false, true) => {
+            let field = open_operand(operation, &field_like(&left, schema)?);
+            (left, settled(right, &field))
+        }
+        (true, false) => {
+            let field = open_operand(operation, &field_like(&right, schema)?);
+            (settled(left, &field), right)
+        }
+        (false, false) => (left, right),
+    })
+}
+
+/// The type that an open operand takes beside one of a known type: the same, where such an operator exists.
+fn open_operand(operation: Operation, known: &FieldRef) -> FieldRef {
+    match (known.data_type(), operation) {
+        (DataType::Decimal128(..), _) => target(SqlType::Numeric(None)),
+        (DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_), Operation::Add) => target(SqlType::Interval),
+        (data_type, Operation::Multiply | Operation::Divide) if *data_type == INTERVAL => target(SqlType::Float8),
+        _ => known.clone(),
+    }
+}
+
+/// The operands of a comparison: open ones settled, blank-padded ones stripped, texts never compared with other types.
+fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
+        (true, true) => (left, right),
+        (false, true) => {
+            let field = open_compared(&field_like(&left, schema)?);
+            (left, settled(right, &field))
+        }
+        (true, false) => {
+            let field = open_compared(&field_like(&right, schema)?);
+            (settled(left, &field), right)
+        }
+        (false, false) => (left, right),
+    };
+    let (left_type, right_type) = match (left.to_field(schema), right.to_field(schema)) {
+        (Ok((_, left)), Ok((_, right))) => (sql_type_of(&left), sql_type_of(&right)),
+        _ => return Ok((left, right)),
+    };
+    let texts = [is_text(&left_type), is_text(&right_type)];
+    let null = left_type == SqlType::Unknown || right_type == SqlType::Unknown;
+    if texts[0] != texts[1] && !null {
+        return Err(carried(no_such_operator(symbol, &left_type, &right_type)));
+    }
+    let padded = |t: &SqlType| matches!(t, SqlType::Bpchar(_));
+    if padded(&left_type) || padded(&right_type) {
+        return Ok((other::unpadded(left), other::unpadded(right)));
+    }
+    Ok((left, right))
+}
+
+fn open_compared(known: &FieldRef) -> FieldRef {
+    match sql_type_of(known) {
+        SqlType::Numeric(_) => target(SqlType::Numeric(None)),
+        // No modifier: a literal too long for the column compares as it is.
+        SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char => target(SqlType::Text),
+        _ => known.clone(),
+    }
+}
+
+/// Whether values are held as text and compared as such.
+pub fn is_text(sql_type: &SqlType) -> bool {
+    matches!(sql_type.arrow(), DataType::Utf8View)
+}

@@ -1,0 +1,215 @@
+//! `to_char` of dates, times and intervals: the common patterns.
+
+use crate::casts;
+use crate::function::{Call, Overload};
+use crate::temporal::{self, DAY};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{IntervalMonthDayNanoType, TimestampMicrosecondType};
+use chrono::{Datelike, NaiveDate};
+use millrace_types::{Result, SqlType};
+use std::fmt::Write;
+
+/// `to_char` over timestamps and intervals. Numbers are not formatted yet.
+pub fn overloads() -> Vec<Overload> {
+    vec![
+        Overload::new(&[SqlType::Timestamp, SqlType::Text], SqlType::Text, |call| {
+            rendered(call, |row| Ok((call.value::<TimestampMicrosecondType>(0, row), None)))
+        }),
+        Overload::new(&[SqlType::Timestamptz, SqlType::Text], SqlType::Text, |call| {
+            rendered(call, |row| {
+                let micros = call.value::<TimestampMicrosecondType>(0, row);
+                let offset = temporal::offset_at(&call.zone, micros)?;
+                Ok((micros + i64::from(offset) * 1_000_000, Some(offset)))
+            })
+        }),
+        Overload::new(&[SqlType::Interval, SqlType::Text], SqlType::Text, |call| {
+            call.texts(|row| {
+                let interval = call.value::<IntervalMonthDayNanoType>(0, row);
+                let micros = interval.nanoseconds / 1000;
+                let parts = Parts {
+                    year: interval.months / 12,
+                    month: (interval.months % 12) as u32,
+                    day: interval.days as u32,
+                    hours: micros / 3_600_000_000,
+                    micros: micros % 3_600_000_000,
+                    date: None,
+                    offset: None,
+                };
+                Ok(Some(write(call.text(1).value(row), &parts)))
+            })
+        }),
+    ]
+}
+
+fn rendered(call: &Call, local: impl Fn(usize) -> Result<(i64, Option<i32>)>) -> Result<ArrayRef> {
+    call.texts(|row| {
+        let (micros, offset) = local(row)?;
+        let date = temporal::civil(micros)?.date();
+        let time = micros.rem_euclid(DAY);
+        let parts = Parts {
+            year: date.year(),
+            month: date.month(),
+            day: date.day(),
+            hours: time / 3_600_000_000,
+            micros: time % 3_600_000_000,
+            date: Some(date),
+            offset,
+        };
+        Ok(Some(write(call.text(1).value(row), &parts)))
+    })
+}
+
+struct Parts {
+    year: i32,
+    month: u32,
+    day: u32,
+    hours: i64,
+    /// Within the hour.
+    micros: i64,
+    /// Intervals have none.
+    date: Option<NaiveDate>,
+    offset: Option<i32>,
+}
+
+/// Patterns, each before those that it begins with.
+const PATTERNS: &[&str] = &[
+    "YYYY", "YYY", "YY", "Y,YYY", "Y", "IYYY", "MONTH", "Month", "month", "MON", "Mon", "mon", "MM", "MI", "MS", "DAY",
+    "Day", "day", "DY", "Dy", "dy", "DDD", "DD", "D", "ID", "HH24", "HH12", "HH", "SSSS", "SS", "US", "AM", "PM", "am",
+    "pm", "A.M.", "P.M.", "a.m.", "p.m.", "Q", "IW", "WW", "W", "CC", "J", "TZH", "TZM", "TZ", "tz", "OF", "BC", "AD",
+];
+
+fn write(template: &str, parts: &Parts) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(c) = rest.chars().next() {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let end = quoted.find('"').unwrap_or(quoted.len());
+            out.push_str(&quoted[..end]);
+            rest = quoted.get(end + 1..).unwrap_or("");
+            continue;
+        }
+        let fill = !rest.starts_with("FM");
+        let after = if fill { rest } else { &rest[2..] };
+        let exact = PATTERNS.iter().find(|pattern| after.starts_with(**pattern));
+        let any_case = || {
+            PATTERNS.iter().find(|pattern| {
+                let name = !pattern.contains(|c: char| c.is_lowercase());
+                name && after.get(..pattern.len()).is_some_and(|head| head.eq_ignore_ascii_case(pattern))
+            })
+        };
+        match exact.or_else(any_case) {
+            Some(pattern) => {
+                let value = value_of(pattern, parts, fill);
+                rest = &after[pattern.len()..];
+                let ordinal = rest.get(..2).filter(|suffix| suffix.eq_ignore_ascii_case("th"));
+                let numeric = value.ends_with(|c: char| c.is_ascii_digit());
+                out.push_str(&value);
+                if let (Some(suffix), true) = (ordinal, numeric) {
+                    let word = ordinal_suffix(&value);
+                    out.push_str(&if suffix == "TH" { word.to_uppercase() } else { word.to_owned() });
+                    rest = &rest[2..];
+                }
+            }
+            None => {
+                let skipped = if fill { c.len_utf8() } else { 2 };
+                if fill {
+                    out.push(c);
+                }
+                rest = &rest[skipped..];
+            }
+        }
+    }
+    out
+}
+
+fn ordinal_suffix(number: &str) -> &'static str {
+    let last: u32 = number[number.len().saturating_sub(2)..].trim().parse().unwrap_or(0);
+    match (last / 10, last % 10) {
+        (1, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    }
+}
+
+fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
+    let number = |value: i64, width: usize| if fill { format!("{value:0width$}") } else { value.to_string() };
+    let year = i64::from(if parts.year > 0 || parts.date.is_none() { parts.year } else { 1 - parts.year });
+    let hour12 = (parts.hours + 11).rem_euclid(12) + 1;
+    let afternoon = parts.hours.rem_euclid(24) >= 12;
+    let on = |f: fn(&NaiveDate) -> i64| parts.date.as_ref().map_or(0, f);
+    let half = |am: &str, pm: &str| if afternoon { pm.to_owned() } else { am.to_owned() };
+    match pattern {
+        "YYYY" => number(year, 4),
+        "YYY" => number(year % 1000, 3),
+        "YY" => number(year % 100, 2),
+        "Y" => number(year % 10, 1),
+        "Y,YYY" => format!("{},{:03}", year / 1000, year % 1000),
+        "IYYY" => number(on(|date| date.iso_week().year().into()), 4),
+        "MM" => number(parts.month.into(), 2),
+        "DD" => number(i64::from(parts.day as i32), 2),
+        "DDD" => number(on(|date| date.ordinal().into()), 3),
+        "D" => number(on(|date| date.weekday().number_from_sunday().into()), 1),
+        "ID" => number(on(|date| date.weekday().number_from_monday().into()), 1),
+        "HH24" => number(parts.hours, 2),
+        "HH12" | "HH" => number(hour12, 2),
+        "MI" => number(parts.micros / 60_000_000, 2),
+        "SS" => number(parts.micros / 1_000_000 % 60, 2),
+        "SSSS" => number(parts.hours * 3600 + parts.micros / 1_000_000, 1),
+        "MS" => number(parts.micros / 1000 % 1000, 3),
+        "US" => number(parts.micros % 1_000_000, 6),
+        "AM" | "PM" => half("AM", "PM"),
+        "am" | "pm" => half("am", "pm"),
+        "A.M." | "P.M." => half("A.M.", "P.M."),
+        "a.m." | "p.m." => half("a.m.", "p.m."),
+        "Q" => number((i64::from(parts.month) + 2) / 3, 1),
+        "IW" => number(on(|date| date.iso_week().week().into()), 2),
+        "WW" => number(on(|date| i64::from(date.ordinal0()) / 7 + 1), 2),
+        "W" => number((i64::from(parts.day) - 1) / 7 + 1, 1),
+        "CC" => number((year + 99) / 100, 2),
+        "J" => number(on(|date| i64::from(date.to_epoch_days()) + 2_440_588), 1),
+        "TZ" | "tz" => zone_name(parts.offset, pattern == "tz"),
+        "TZH" => format!("{:+03}", parts.offset.unwrap_or(0) / 3600),
+        "TZM" => format!("{:02}", (parts.offset.unwrap_or(0) / 60 % 60).abs()),
+        "OF" => offset(parts.offset.unwrap_or(0)),
+        "BC" | "AD" => (if parts.year > 0 { "AD" } else { "BC" }).to_owned(),
+        name => word(name, parts, fill),
+    }
+}
+
+fn zone_name(offset_seconds: Option<i32>, lower: bool) -> String {
+    match offset_seconds {
+        None => String::new(),
+        Some(0) if lower => "utc".to_owned(),
+        Some(0) => "UTC".to_owned(),
+        Some(seconds) => offset(seconds),
+    }
+}
+
+fn offset(seconds: i32) -> String {
+    let mut out = format!("{:+03}", seconds / 3600);
+    if seconds % 3600 != 0 {
+        // Writing to a String cannot fail.
+        let _ = write!(out, ":{:02}", (seconds / 60 % 60).abs());
+    }
+    out
+}
+
+/// The name of a month or a day in the case of the pattern; long names are filled to 9 characters.
+fn word(pattern: &str, parts: &Parts, fill: bool) -> String {
+    const DAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+    let lower = pattern.to_lowercase();
+    let full = match lower.starts_with("mon") {
+        true => casts::MONTHS.get((parts.month as usize).wrapping_sub(1)).copied().unwrap_or(""),
+        false => parts.date.map_or("", |date| DAYS[date.weekday().num_days_from_sunday() as usize]),
+    };
+    let short = matches!(lower.as_str(), "mon" | "dy");
+    let name = if short { full.get(..3).unwrap_or("") } else { full };
+    let cased = match pattern {
+        _ if pattern == lower => name.to_owned(),
+        _ if pattern[1..] == lower[1..] => name[..name.len().min(1)].to_uppercase() + name.get(1..).unwrap_or(""),
+        _ => name.to_uppercase(),
+    };
+    if fill && !short { format!("{cased:<9}") } else { cased }
+}
