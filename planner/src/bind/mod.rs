@@ -4,6 +4,11 @@
 //! constants Postgres's types ([`literals`]), parameters the types of what they meet ([`parameters`]), and results the
 //! Arrow types that [`millrace_types::SqlType`] lists ([`output`]).
 
+mod delete;
+mod dml;
+mod expression;
+mod insert;
+mod length;
 mod literals;
 mod names;
 mod output;
@@ -12,10 +17,17 @@ mod provider;
 mod query;
 mod refuse;
 mod source;
+#[cfg(test)]
+mod tests;
+mod update;
 mod view;
 
+pub use delete::{Delete, bind_delete};
+pub use expression::{RowExpressions, bind_check, bind_default, bind_row_expression};
+pub use insert::{Conflict, Insert, bind_insert};
 pub use query::{Bound, bind_query};
 pub use source::{RelationSource, executable};
+pub use update::{Update, bind_update};
 pub use view::bind_view;
 
 pub(crate) use names::plain_name;

@@ -19,13 +19,34 @@ fn canonical_type(data_type: &DataType) -> SqlType {
     }
 }
 
+/// Whether a column has the Arrow type that columns of its type have.
+fn is_canonical(field: &Field) -> bool {
+    let canonical = canonical_type(field.data_type()).arrow();
+    let is_composite = matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..));
+    is_composite || canonical.equals_datatype(field.data_type())
+}
+
+/// The field that a column of a result has.
+pub fn canonical_field(field: &Field) -> Field {
+    match is_canonical(field) {
+        true => field.clone(),
+        false => field_of(field.name(), &canonical_type(field.data_type()), true),
+    }
+}
+
+/// A value cast to the type that a column of a result has instead of `field`'s, if it is another.
+pub fn canonical_value(value: &Expr, field: &Field) -> Expr {
+    match is_canonical(field) {
+        true => value.clone(),
+        false => {
+            let target = field_of("", &canonical_type(field.data_type()), true);
+            Expr::Cast(Cast::new_from_field(Box::new(value.clone()), Arc::new(target)))
+        }
+    }
+}
+
 /// The plan with a projection on top that casts the columns of types that no column of ours has, if there are any.
 pub fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let is_canonical = |field: &Field| {
-        let canonical = canonical_type(field.data_type()).arrow();
-        canonical.equals_datatype(field.data_type())
-            || matches!(field.data_type(), DataType::Struct(_) | DataType::Map(..))
-    };
     if plan.schema().fields().iter().all(|field| is_canonical(field)) {
         return Ok(plan);
     }
@@ -36,11 +57,7 @@ pub fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
             let column = Expr::Column(Column::from((qualifier, field)));
             match is_canonical(field) {
                 true => column,
-                false => {
-                    let target = field_of("", &canonical_type(field.data_type()), true);
-                    let cast = Expr::Cast(Cast::new_from_field(Box::new(column), Arc::new(target)));
-                    cast.alias_qualified(qualifier.cloned(), field.name())
-                }
+                false => canonical_value(&column, field).alias_qualified(qualifier.cloned(), field.name()),
             }
         })
         .collect();

@@ -134,14 +134,16 @@ fn different_keys(join: &LogicalJoin, side: Side, marker: Option<&str>) -> Resul
     if join.filter.is_some() {
         return Err(in_view("EXISTS or IN (subquery) with a condition other than equalities"));
     }
-    let mut exprs: Vec<Expr> = side.keys.iter().map(|key| node::column(&side.node, *key)).collect();
+    let exprs: Vec<Expr> = side.keys.iter().map(|key| node::column(&side.node, *key)).collect();
     let mut fields: Vec<FieldRef> = side.keys.iter().map(|key| side.node.schema.fields()[*key].clone()).collect();
     let keys: Vec<usize> = (0..exprs.len()).collect();
+    let mut different = node::distinct(projected(side.node, exprs, Arc::new(Schema::new(fields.clone()))));
     if let Some(name) = marker {
-        exprs.push(lit(true));
+        let columns = keys.iter().map(|key| node::column(&different, *key));
+        let exprs = columns.chain([lit(true)]).collect();
         fields.push(Arc::new(Field::new(name, DataType::Boolean, false)));
+        different = projected(different, exprs, Arc::new(Schema::new(fields)));
     }
-    let different = node::distinct(projected(side.node, exprs, Arc::new(Schema::new(fields))));
     Ok(Side { width: different.schema.fields().len(), node: different, names: DFSchema::empty(), keys })
 }
 

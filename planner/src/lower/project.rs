@@ -72,15 +72,18 @@ pub fn projected(input: Node, exprs: Vec<Expr>, schema: SchemaRef) -> Node {
         exprs.iter().map(|expr| expr.downcast_ref::<Column>().map(|column| column.index())).collect();
     let identity = columns.len() == input.schema.fields().len()
         && columns.iter().enumerate().all(|(index, column)| *column == Some(index));
-    if identity && input.schema == schema {
-        return input;
+    if identity {
+        return node::with_schema(input, schema);
     }
     let place = |column| columns.iter().position(|from| *from == Some(column));
-    Node {
-        append_only: input.append_only,
-        partitioned_by: moved(&input.partitioned_by, place),
-        unique_key: moved(&input.unique_key, place),
-        schema,
-        plan: Plan::Project { input: Box::new(input), exprs },
-    }
+    let (partitioned_by, unique_key) = (moved(&input.partitioned_by, place), moved(&input.unique_key, place));
+    let append_only = input.append_only;
+    // Columns of a projection are some of its expressions: one projection instead of two.
+    let (input, exprs) = match (input.plan, columns.iter().copied().collect::<Option<Vec<usize>>>()) {
+        (Plan::Project { input, exprs: inner }, Some(columns)) => {
+            (input, columns.into_iter().map(|column| inner[column].clone()).collect())
+        }
+        (plan, _) => (Box::new(Node { plan, ..input }), exprs),
+    };
+    Node { append_only, partitioned_by, unique_key, schema, plan: Plan::Project { input, exprs } }
 }

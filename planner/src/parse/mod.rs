@@ -22,6 +22,7 @@ mod unsupported;
 
 pub use statement::*;
 pub use types::sql_type;
+pub(crate) use types::syntax_of_type;
 
 use cursor::Cursor;
 use failure::{Failure, Parsed};

@@ -10,6 +10,7 @@ pub use checked_arithmetic::CheckedArithmetic;
 
 use crate::error::sql_error;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
@@ -68,8 +69,20 @@ pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
     // A rule that fails says why, instead of being left out silently.
     options.optimizer.skip_failed_rules = false;
     let options = Arc::new(options);
+    let plan = unsorted(plan)?;
     let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {}).map_err(sql_error)?;
     // Without a start time `now()` stays a call, which lowering refuses.
     let context = OptimizerContext::new_with_config_options(options).without_query_execution_start_time();
     Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {}).map_err(sql_error)
+}
+
+/// The plan without its ORDER BYs: a maintained relation has no order. Done first, so that columns that only an order
+/// needs are not read. An order under a LIMIT matters, but LIMIT is refused.
+fn unsorted(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_down_with_subqueries(|plan| match plan {
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok(Transformed::yes(sort.input.as_ref().clone())),
+        other => Ok(Transformed::no(other)),
+    })
+    .map(|transformed| transformed.data)
+    .map_err(sql_error)
 }
