@@ -240,7 +240,11 @@ impl State {
             return Err(broken());
         }
         for worker in &self.commands {
-            worker.send(command.clone()).map_err(|_| broken())?;
+            if worker.send(command.clone()).is_err() {
+                // The others would wait for a worker that is gone.
+                self.crew.broken.store(true, Ordering::Release);
+                return Err(broken());
+            }
         }
         // All answers are taken, also after an error: none may be left for the next command.
         let answers = self.commands.iter().map(|_| self.replies.recv().map_err(|_| broken()));

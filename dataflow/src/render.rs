@@ -293,3 +293,60 @@ fn operator(node: &Node, worker: usize, workers: usize) -> Result<Box<dyn Operat
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use std::sync::Arc;
+
+    fn node(plan: Plan, schema: &SchemaRef) -> Node {
+        Node { plan, schema: schema.clone(), append_only: true, partitioned_by: None, unique_key: None }
+    }
+
+    /// `SELECT DISTINCT n FROM a UNION ALL VALUES (7)`, exchanged twice on the way.
+    fn job() -> Job {
+        let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
+        let schema = rows.schema();
+        let exchange = |input: Node| node(Plan::Exchange { input: Box::new(input), keys: vec![0] }, &schema);
+        let input = Plan::Input { relation: RelationId(1), name: "a".into(), columns: vec![4] };
+        let distinct = node(Plan::Distinct { input: Box::new(exchange(node(input, &schema))) }, &schema);
+        let values = node(Plan::Values { rows }, &schema);
+        let plan = exchange(node(Plan::Union { inputs: vec![distinct, values] }, &schema));
+        Job { id: RelationId(9), name: "v".into(), plan, output: Output::ReadModel { key: vec![0] } }
+    }
+
+    #[test]
+    fn fragments_are_cut_at_exchanges_and_leaves_are_fed_to_the_right_worker() {
+        let graph = render(&job(), 0, 2).unwrap();
+        assert_eq!(graph.ports.iter().map(|port| port.exchanged_by.clone()).collect::<Vec<_>>(), [Some(vec![0]), None]);
+        let stages: Vec<_> = graph.stages.iter().map(|stage| (&stage.feeds[..], stage.exchanged_by.clone())).collect();
+        assert_eq!(stages[0], (&[Feed::Port(0), Feed::Port(1)][..], Some(vec![0])));
+        assert_eq!(stages[1], (&[Feed::Stage(0)][..], None));
+        assert_eq!(graph.stages[0].fragment.sizes().map(|(name, _)| name).collect::<Vec<_>>(), ["Distinct", "Union"]);
+    }
+
+    #[test]
+    fn one_worker_needs_one_fragment() {
+        let graph = render(&job(), 0, 1).unwrap();
+        assert_eq!(graph.stages.len(), 1);
+        assert_eq!(graph.stages[0].feeds, [Feed::Port(0), Feed::Port(1)]);
+        assert!(graph.ports.iter().all(|port| port.exchanged_by.is_none()));
+    }
+
+    #[test]
+    fn a_description_shows_what_stands_in_each_fragment() {
+        let wanted = "\
+Fragment 1 to workers by (#0)
+  Input a (n) [append-only]
+Fragment 2 to workers by (#0)
+  Union [append-only]
+    Distinct [append-only, keeps one count per different row]
+      Fragment 1
+    Values (1 rows) [append-only]
+Fragment 3 to read model by (#0)
+  Fragment 2
+";
+        assert_eq!(describe(&job()), wanted);
+    }
+}

@@ -129,7 +129,10 @@ fn next(commands: &Receiver<Command>) -> Option<Command> {
 impl Worker<'_, '_> {
     fn execute(&mut self, command: Command) -> Result<Answer> {
         match command {
-            Command::Create(job) => self.create(job).map(|()| Answer::Done),
+            Command::Create(job) => {
+                self.create(job);
+                Ok(Answer::Done)
+            }
             Command::Run(run) => self.run(&run).map(Answer::Outcomes),
             Command::Drop(job) => {
                 if let Some(running) = self.jobs.remove(&job) {
@@ -141,8 +144,12 @@ impl Worker<'_, '_> {
         }
     }
 
-    fn create(&mut self, job: Arc<Job>) -> Result<()> {
-        let graph = render(&job, self.substrate.worker(), self.substrate.workers())?;
+    /// # Panics
+    /// When the job cannot be rendered. The engine has tried, and a worker that left a job out while others build it
+    /// would misname every exchange from then on.
+    fn create(&mut self, job: Arc<Job>) {
+        let graph = render(&job, self.substrate.worker(), self.substrate.workers());
+        let graph = graph.expect("a job that can be rendered for one worker can be for every one");
         let ports = graph.ports.clone();
         let model = match &job.output {
             Output::ReadModel { .. } => Some(MaintainedPart::new(job.plan.schema.clone(), partition_of(&job))),
@@ -151,7 +158,6 @@ impl Worker<'_, '_> {
         let end = Rc::new(RefCell::new(JobEnd::new(model)));
         let dataflow = self.substrate.build(&job.name, graph, &end);
         self.jobs.insert(job.id, Running { job, ports, dataflow, end, part: Part::default() });
-        Ok(())
     }
 
     fn run(&mut self, run: &Run) -> Result<Vec<(RelationId, Outcome)>> {
