@@ -115,7 +115,7 @@ pub struct Key {
 pub struct Check {
     /// The name of the constraint.
     pub name: String,
-    /// The condition as SQL.
+    /// The condition as SQL, without parentheses around it.
     pub sql: String,
 }
 

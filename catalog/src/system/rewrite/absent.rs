@@ -15,7 +15,7 @@ pub fn leave_out(query: &mut Query) {
         if let Expr::Case { operand: None, conditions, .. } = expr {
             for arm in conditions.iter_mut().filter(|arm| asks_for_domain(&arm.condition)) {
                 if matches!(inside(&arm.result), Expr::Subquery(_)) {
-                    arm.result = cast(null(), DataType::IntUnsigned(None));
+                    arm.result = cast(null(), oid());
                 }
             }
         }

@@ -18,7 +18,7 @@ pub fn read_literals(query: &mut Query) {
             if let Some(element) = array_column(left)
                 && let Some(elements) = literal(right).and_then(elements)
             {
-                let element = if element == SqlType::Oid { DataType::IntUnsigned(None) } else { DataType::Text };
+                let element = if element == SqlType::Oid { oid() } else { DataType::Text };
                 let data_type = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(element), None));
                 **right = cast(elements, data_type);
             }
@@ -101,7 +101,7 @@ pub fn from_subqueries(query: &mut Query) {
 /// `ARRAY(SELECT e FROM unnest(a) x)` as `array_transform(a, x -> e)`; DataFusion cannot unnest an outer row's array.
 fn of_elements(query: &Query) -> Option<Expr> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
-    let ([SelectItem::UnnamedExpr(item)], [from], None) =
+    let ([SelectItem::UnnamedExpr(item) | SelectItem::ExprWithAlias { expr: item, .. }], [from], None) =
         (select.projection.as_slice(), select.from.as_slice(), &select.selection)
     else {
         return None;

@@ -1,7 +1,7 @@
 //! Casts to Postgres's own types: `'t'::regclass` becomes `regclassin('t')`, and from there to text `regclassout`;
 //! other types get the spelling that DataFusion knows.
 
-use super::expressions::{call, called, cast, each_expression, inside, parts, take};
+use super::expressions::{call, called, cast, each_expression, inside, oid, parts, take};
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, Query};
 
 /// The types of names that stand for OIDs.
@@ -27,7 +27,6 @@ fn replaced(inner: &mut Expr, data_type: &mut DataType) -> Option<Expr> {
     let from_name = reader.filter(|reader| NAME_TYPES.contains(&reader.as_str()));
     match (name.as_str(), from_name) {
         ("text" | "varchar" | "name", Some(reader)) => return Some(call(&format!("{reader}out"), vec![take(inner)])),
-        ("oid", Some(_)) => return Some(take(inner)),
         _ => {}
     }
     let spelled = spelled(&name)?;
@@ -57,7 +56,7 @@ fn spelled(name: &str) -> Option<DataType> {
         return Some(DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(spelled(element)?), None)));
     }
     Some(match name {
-        "oid" | "xid" | "cid" | "regclass" | "regtype" | "regproc" | "regnamespace" => DataType::IntUnsigned(None),
+        "oid" | "xid" | "cid" | "regclass" | "regtype" | "regproc" | "regnamespace" => oid(),
         "int2vector" => return spelled("_int2"),
         "oidvector" => return spelled("_oid"),
         "text" | "varchar" | "name" | "char" | "bpchar" | "cstring" | "sql_identifier" | "character_data" => {

@@ -30,6 +30,11 @@ pub fn null() -> Expr {
     Expr::Value(Value::Null.with_empty_span())
 }
 
+/// The type `oid`.
+pub fn oid() -> DataType {
+    DataType::Custom(object_name(&["oid"]), Vec::new())
+}
+
 /// A cast.
 pub fn cast(expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }

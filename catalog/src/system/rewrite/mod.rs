@@ -12,6 +12,7 @@ mod expressions;
 mod names;
 mod operators;
 mod output;
+mod recursion;
 mod sets;
 mod subqueries;
 
@@ -28,6 +29,7 @@ const RULES: &[Rule] = &[
     columns::know_table_oids,
     casts::simplify,
     arrays::read_literals,
+    recursion::type_integers,
     // Before the rules for subqueries, which what is left out here could not pass.
     absent::leave_out,
     sets::unnest,
@@ -35,10 +37,10 @@ const RULES: &[Rule] = &[
     subqueries::join,
     // Last, on the select list as it will be planned.
     output::name_objects,
-    output::tell_apart,
 ];
 
-/// Turns a query on system relations into one that DataFusion plans, with the same result.
+/// Turns a query on system relations into one that DataFusion plans, with the same result. Columns that the query does
+/// not name should be named before: the expressions that would give them their names may change.
 pub fn rewrite(query: &mut Query) {
     for rule in RULES {
         rule(query);

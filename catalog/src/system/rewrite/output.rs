@@ -1,10 +1,8 @@
-//! The select list of the whole query: objects are shown by name, and unnamed columns are told apart.
+//! The select list of the whole query: objects are shown by name.
 
 use super::casts::writer;
-use super::columns::{factors, system_relation};
 use super::expressions::*;
 use datafusion::sql::sqlparser::ast::*;
-use std::collections::HashSet;
 
 /// `SELECT x::regclass` shows the name, as Postgres's text form of the type does; inside a query it stays a number.
 pub fn name_objects(query: &mut Query) {
@@ -39,21 +37,4 @@ fn name_objects_of(body: &mut SetExpr) {
         SetExpr::Query(query) => name_objects(query),
         _ => {}
     }
-}
-
-/// DataFusion wants different names for all columns of a select list, so repeated unnamed expressions get one.
-pub fn tell_apart(query: &mut Query) {
-    each_select(query, |select| {
-        if !factors(&select.from).into_iter().any(|(factor, _)| system_relation(factor).is_some()) {
-            return;
-        }
-        let mut seen = HashSet::new();
-        for (position, item) in select.projection.iter_mut().enumerate() {
-            let SelectItem::UnnamedExpr(expr) = item else { continue };
-            if !seen.insert(expr.to_string()) {
-                let alias = Ident::with_quote('"', format!("?column?_{}", position + 1));
-                *item = SelectItem::ExprWithAlias { expr: take(expr), alias };
-            }
-        }
-    });
 }
