@@ -20,8 +20,8 @@
 
 pub mod batch;
 pub mod blob;
-//pub mod catalog_store;
-//pub mod checkpoint;
+pub mod catalog_store;
+pub mod checkpoint;
 pub mod command_log;
 pub mod compaction;
 #[cfg(any(test, feature = "faults"))]
@@ -29,18 +29,18 @@ pub mod faulty;
 pub mod files;
 pub mod folder;
 pub mod kv;
-//pub mod manifest;
-//pub mod recovery;
+pub mod manifest;
+pub mod recovery;
 mod schema_bytes;
-//pub mod verify;
+pub mod verify;
 
 pub use blob::{Blob, BlobWriter, FileBlobs};
-//pub use catalog_store::{CatalogHistory, CatalogStore};
-//pub use checkpoint::Checkpoints;
+pub use catalog_store::{CatalogHistory, CatalogStore};
+pub use checkpoint::Checkpoints;
 pub use command_log::{CommandLog, LogOptions, Position, Record, RecordKind};
 pub use files::{Files, LocalFiles};
 pub use folder::DataFolder;
 pub use kv::{KeyValue, MemoryStore, SledStore};
-//pub use manifest::{Manifest, SinkProgress, SourceOffset, StateFile};
-//pub use recovery::{Recovered, Storage, StorageOptions};
-//pub use verify::{Finding, Severity, verify};
+pub use manifest::{Manifest, SinkProgress, SourceOffset, StateFile};
+pub use recovery::{Recovered, Storage, StorageOptions};
+pub use verify::{Finding, Severity, verify};

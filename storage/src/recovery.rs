@@ -1,0 +1,202 @@
+//! Opening a data folder: what stands in it, after whatever happened last.
+//!
+//! 1. The folder is locked and its format checked ([`DataFolder`]).
+//! 2. The key-value store is opened; if its files are damaged, they are moved aside and a new one takes their place.
+//! 3. The newest checkpoint is found, and the command log, which must lead on from it.
+//! 4. The catalog is put together from the store, the manifest and the log; the store is given what it lacks.
+//!
+//! The caller then loads the state files of the manifest and reads the log from the tick after it.
+
+use crate::blob::FileBlobs;
+use crate::catalog_store::{CatalogHistory, CatalogStore};
+use crate::checkpoint::Checkpoints;
+use crate::command_log::{CommandLog, LogOptions, RecordKind};
+use crate::files::LocalFiles;
+use crate::folder::DataFolder;
+use crate::kv::{KeyValue, SledStore};
+use crate::manifest::Manifest;
+use crate::verify::Finding;
+use millrace_types::{Result, SqlError, SqlState, Tick};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The folders inside a data folder.
+pub(crate) const CATALOG: &str = "catalog";
+pub(crate) const LOG: &str = "log";
+pub(crate) const MANIFESTS: &str = "manifests";
+pub(crate) const STATE: &str = "state";
+
+/// The number of a segment that the log has reached.
+const LOG_SEGMENT: &[u8] = b"log/segment";
+
+/// How a folder is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct StorageOptions {
+    /// Bytes after which the command log begins a new segment.
+    pub segment_bytes: u64,
+}
+
+impl Default for StorageOptions {
+    fn default() -> StorageOptions {
+        StorageOptions { segment_bytes: LogOptions::default().segment_bytes }
+    }
+}
+
+/// A data folder, open.
+pub struct Storage {
+    /// Holds the lock: it must live as long as anything here is used.
+    pub folder: DataFolder,
+    /// Where definition changes go, after the log.
+    pub catalog: CatalogStore,
+    /// The command log.
+    pub log: CommandLog,
+    /// The checkpoints.
+    pub checkpoints: Arc<Checkpoints>,
+}
+
+/// What was found when the folder was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The newest checkpoint; a folder may be without.
+    pub manifest: Option<Manifest>,
+    /// The catalog with every committed change.
+    pub catalog: CatalogHistory,
+    /// What was wrong and could be made good.
+    pub findings: Vec<Finding>,
+}
+
+impl Recovered {
+    /// The first tick whose records in the log are not in the checkpoint yet.
+    pub fn replay_from(&self) -> Tick {
+        self.manifest.as_ref().map_or(Tick(0), |manifest| manifest.tick.next())
+    }
+}
+
+impl Storage {
+    /// Opens the data folder at `path`, or makes one.
+    ///
+    /// # Errors
+    /// Those of [`DataFolder::open`]; `XX001` naming the file when something durable cannot be read.
+    pub fn open(path: &Path, options: StorageOptions) -> Result<(Storage, Recovered)> {
+        let folder = DataFolder::open(path)?;
+        Storage::open_folder(folder, options)
+    }
+
+    /// As [`Storage::open`], of a folder that is locked already.
+    pub fn open_folder(folder: DataFolder, options: StorageOptions) -> Result<(Storage, Recovered)> {
+        let mut findings = Vec::new();
+        let store: Arc<dyn KeyValue> = Arc::new(open_store(folder.path(), &mut findings)?);
+        let blobs = |name: &str| Ok::<_, SqlError>(Arc::new(FileBlobs::open(files(&folder, name)?)?));
+        let (checkpoints, more) = Checkpoints::open(blobs(STATE)?, blobs(MANIFESTS)?, store.clone())?;
+        findings.extend(more);
+        let manifest = checkpoints.latest();
+        let log = open_log(&folder, &*store, manifest.as_ref(), options)?;
+        let stored = CatalogStore::new(store);
+        let catalog = recover_catalog(&stored, manifest.as_ref(), &log)?;
+        for finding in &findings {
+            tracing::warn!(file = finding.file, "{}", finding.message);
+        }
+        let storage = Storage { folder, catalog: stored, log, checkpoints: Arc::new(checkpoints) };
+        Ok((storage, Recovered { manifest, catalog, findings }))
+    }
+}
+
+fn files(folder: &DataFolder, name: &str) -> Result<Arc<LocalFiles>> {
+    let path = folder.path().join(name);
+    let unreadable = |error: std::io::Error| {
+        let message = format!("could not open folder \"{}\": {error}", path.display());
+        SqlError::new(SqlError::from(error).state(), message)
+    };
+    Ok(Arc::new(LocalFiles::open(&path).map_err(unreadable)?))
+}
+
+/// Opens the key-value store. One that is damaged is moved aside, never deleted.
+fn open_store(folder: &Path, findings: &mut Vec<Finding>) -> Result<SledStore> {
+    let path = folder.join(CATALOG);
+    match SledStore::open(&path) {
+        Err(error) if error.state() == SqlState::DATA_CORRUPTED => {
+            let aside = aside(folder);
+            std::fs::rename(&path, &aside)?;
+            crate::files::sync_folder(folder)?;
+            findings.push(Finding::warning(
+                &path.display().to_string(),
+                format!("{}; it was moved to \"{}\" and is rebuilt", error.message(), aside.display()),
+            ));
+            SledStore::open(&path)
+        }
+        opened => opened,
+    }
+}
+
+fn aside(folder: &Path) -> PathBuf {
+    let names = (1u64..).map(|n| folder.join(format!("{CATALOG}.broken-{n}")));
+    // There is a free number among all of them.
+    names.into_iter().find(|path| !path.exists()).unwrap_or_else(|| folder.join("catalog.broken"))
+}
+
+fn open_log(
+    folder: &DataFolder,
+    store: &dyn KeyValue,
+    manifest: Option<&Manifest>,
+    options: StorageOptions,
+) -> Result<CommandLog> {
+    let stored = store.get(LOG_SEGMENT)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+    let expected_segment = stored.max(manifest.map_or(0, |manifest| manifest.log_segment));
+    let files = files(folder, LOG)?;
+    let log = CommandLog::open(files, LogOptions { segment_bytes: options.segment_bytes, expected_segment })?;
+    let needed = manifest.map_or(Tick(0), |manifest| manifest.tick);
+    if log.reaches_back_to() > needed {
+        let message = format!("command log in \"{}\" does not reach back to tick {needed}", folder.path().display());
+        return Err(SqlError::new(SqlState::DATA_CORRUPTED, message)
+            .with_detail(format!("It begins after tick {}.", log.reaches_back_to()))
+            .with_hint("Restore the data folder from a backup."));
+    }
+    store.put(LOG_SEGMENT, &log.position().segment.to_be_bytes())?;
+    store.flush()?;
+    Ok(log)
+}
+
+/// The catalog with every committed change, which is written to the store where the store lacks it.
+fn recover_catalog(store: &CatalogStore, manifest: Option<&Manifest>, log: &CommandLog) -> Result<CatalogHistory> {
+    let stored = store.load()?;
+    let snapshot = manifest.map(|manifest| (manifest.catalog_version, manifest.catalog.clone()));
+    let in_manifest = CatalogHistory { snapshot, changes: Vec::new() };
+    let in_log = CatalogHistory { snapshot: None, changes: logged_changes(log)? };
+    let catalog = CatalogHistory::merge([stored.clone(), in_manifest, in_log])?;
+    if catalog != stored {
+        if let Some((version, bytes)) = &catalog.snapshot {
+            store.put_snapshot(*version, bytes)?;
+        }
+        for (version, change) in &catalog.changes {
+            store.append(*version, change)?;
+        }
+    }
+    Ok(catalog)
+}
+
+fn logged_changes(log: &CommandLog) -> Result<Vec<(u64, Vec<u8>)>> {
+    let mut changes = Vec::new();
+    log.read_all(Tick(0), |record| {
+        if record.kind == RecordKind::CatalogChange {
+            changes.push(decode_change(record.payload)?);
+        }
+        Ok(())
+    })?;
+    Ok(changes)
+}
+
+/// The payload of a record that changes the catalog to `version`.
+pub fn encode_change(version: u64, change: &[u8]) -> Vec<u8> {
+    [&version.to_le_bytes(), change].concat()
+}
+
+/// The version and the change of such a payload.
+pub fn decode_change(payload: &[u8]) -> Result<(u64, Vec<u8>)> {
+    match payload.split_first_chunk::<8>() {
+        Some((version, change)) => Ok((u64::from_le_bytes(*version), change.to_vec())),
+        None => Err(SqlError::new(SqlState::DATA_CORRUPTED, "logged catalog change cannot be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
