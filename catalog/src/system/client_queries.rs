@@ -5,6 +5,7 @@ use super::{Snapshot, rewrite, system_functions, system_tables};
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as AnyStatement;
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, Statement, VisitMut, VisitorMut};
@@ -28,17 +29,21 @@ fn session(snapshot: Arc<Snapshot>) -> SessionContext {
     session
 }
 
-async fn run(session: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, String> {
+async fn plan(session: &SessionContext, sql: &str) -> Result<LogicalPlan, String> {
     let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).map_err(|error| format!("parse: {error}"))?;
     let Some(Statement::Query(mut query)) = statements.pop() else { return Err("no query".to_owned()) };
     name_columns(&mut query);
     rewrite(&mut query);
     let rewritten = query.to_string();
     let statement = AnyStatement::Statement(Box::new(Statement::Query(query)));
-    let failed = |step: &str, error: String| format!("{step}: {error}\n  rewritten: {rewritten}");
-    let plan = session.state().statement_to_plan(statement).await.map_err(|e| failed("plan", e.to_string()))?;
-    let frame = session.execute_logical_plan(plan).await.map_err(|e| failed("execute", e.to_string()))?;
-    frame.collect().await.map_err(|e| failed("run", e.to_string()))
+    let planned = session.state().statement_to_plan(statement).await;
+    planned.map_err(|error| format!("plan: {error}\n  rewritten: {rewritten}"))
+}
+
+async fn run(session: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, String> {
+    let plan = plan(session, sql).await?;
+    let frame = session.execute_logical_plan(plan).await.map_err(|error| format!("execute: {error}"))?;
+    frame.collect().await.map_err(|error| format!("run: {error}"))
 }
 
 /// Names the columns that would else be called after what the rewrite makes of them; all names are different.
@@ -156,4 +161,90 @@ async fn relations_are_listed_as_what_they_are() {
 | totals             | m       |
 +--------------------+---------+";
     assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn a_driver_finds_the_primary_key() {
+    let shown = shown(
+        "SELECT result.column_name, result.key_seq, result.pk_name FROM (SELECT a.attname AS column_name, \
+         (information_schema._pg_expandarray(i.indkey)).n AS key_seq, ci.relname AS pk_name, \
+         information_schema._pg_expandarray(i.indkey) AS keys, a.attnum AS a_attnum FROM pg_catalog.pg_class ct \
+         JOIN pg_catalog.pg_attribute a ON (ct.oid = a.attrelid) JOIN pg_catalog.pg_index i ON (a.attrelid = i.indrelid) \
+         JOIN pg_catalog.pg_class ci ON (ci.oid = i.indexrelid) WHERE ct.relname = 'orders' AND i.indisprimary) result \
+         WHERE result.a_attnum = (result.keys).x ORDER BY result.key_seq",
+    )
+    .await;
+    let expected = "\
++-------------+---------+-------------+
+| column_name | key_seq | pk_name     |
++-------------+---------+-------------+
+| id          | 1       | orders_pkey |
++-------------+---------+-------------+";
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn names_and_numbers_of_objects_stand_for_each_other() {
+    let shown = shown(
+        "SELECT 'orders'::regclass, 'orders'::regclass::oid = {orders} AS number, 16384::regclass::text AS name, \
+         'public.orders'::regclass = to_regclass('ORDERS') AS folded, to_regclass('nosuch') IS NULL AS missing, \
+         'integer'::regtype AS type, '_text'::regtype::oid AS array_oid, 'pg_class'::regclass::oid AS system",
+    )
+    .await;
+    let expected = "\
++----------+--------+--------+--------+---------+---------+-----------+--------+
+| column_1 | number | name   | folded | missing | type    | array_oid | system |
++----------+--------+--------+--------+---------+---------+-----------+--------+
+| orders   | true   | orders | true   | true    | integer | 1009      | 1259   |
++----------+--------+--------+--------+---------+---------+-----------+--------+";
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn a_subquery_that_finds_nothing_is_null() {
+    let shown = shown(
+        "SELECT a.attname, (SELECT 'default: ' || d.adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND \
+         d.adnum = a.attnum) AS default FROM pg_attribute a WHERE a.attrelid = {orders} AND a.attnum < 3 ORDER BY 1",
+    )
+    .await;
+    let expected = "\
++---------+----------------+
+| attname | default        |
++---------+----------------+
+| id      |                |
+| state   | default: 'new' |
++---------+----------------+";
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_as_postgres_tells_it() {
+    let session = session(Arc::new(sample::snapshot()));
+    for (sql, message) in [
+        ("SELECT 'nosuch'::regclass", "relation \"nosuch\" does not exist"),
+        ("SELECT 'nosuch'::regtype", "type \"nosuch\" does not exist"),
+        ("SELECT current_setting('nosuch')", "unrecognized configuration parameter \"nosuch\""),
+        ("SELECT pg_table_is_visible()", "function pg_table_is_visible() does not exist"),
+        ("SELECT has_table_privilege('nosuch', 'select')", "relation \"nosuch\" does not exist"),
+    ] {
+        let error = run(&session, sql).await.unwrap_err();
+        assert!(error.contains(message), "{sql}: {error}");
+    }
+}
+
+/// Drivers send what they look for as parameters whose types they leave to the server.
+#[tokio::test]
+async fn parameters_may_stand_where_names_and_numbers_do() {
+    use datafusion::common::ScalarValue;
+    let session = session(Arc::new(sample::snapshot()));
+    for (sql, parameter) in [
+        ("SELECT oid::regtype::text FROM pg_type t WHERE t.oid = to_regtype($1)", ScalarValue::from("int4")),
+        ("SELECT relname FROM pg_class WHERE oid = $1", ScalarValue::UInt32(Some(16_384))),
+        ("SELECT relname FROM pg_class WHERE relname = $1", ScalarValue::from("orders")),
+        ("SELECT relname FROM pg_class WHERE oid = $1::regclass", ScalarValue::from("orders")),
+    ] {
+        let plan = plan(&session, sql).await.unwrap().with_param_values(vec![parameter]).unwrap();
+        let batches = session.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1, "{sql}");
+    }
 }

@@ -6,13 +6,13 @@ use crate::system::shape::named_type;
 use crate::system::snapshot::Snapshot;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::{exec_err, internal_err, plan_err};
+use datafusion::common::{exec_err, internal_err};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
-use millrace_types::{SqlError, SqlType, field_of};
+use millrace_types::{SqlError, SqlState, SqlType, field_of};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Bound {
                     let number: Result<u32, _> = text.trim().parse();
                     *cell = number.map(Cell::from).map_err(|_| {
                         let message = format!("invalid input syntax for type oid: \"{text}\"");
-                        SqlError::new(millrace_types::SqlState::INVALID_TEXT_REPRESENTATION, message)
+                        SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
                     })?;
                 }
                 _ => {}
@@ -77,6 +77,13 @@ impl Bound {
         }
         (self.function.call)(&self.snapshot, &cells)
     }
+}
+
+/// `42883`: no function of the name takes these arguments.
+fn undefined(name: &str, arguments: &str) -> DataFusionError {
+    let error = SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("function {name}({arguments}) does not exist"))
+        .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.");
+    DataFusionError::External(Box::new(error))
 }
 
 /// The Arrow type in which a function takes an argument.
@@ -103,7 +110,7 @@ impl ScalarUDFImpl for Bound {
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
         if given.len() < self.function.required || given.len() > self.function.arguments.len() {
             let spelled: Vec<_> = given.iter().map(|t| SqlType::from_arrow(t).to_string()).collect();
-            return plan_err!("function {}({}) does not exist", self.function.name, spelled.join(", "));
+            return Err(undefined(self.function.name, &spelled.join(", ")));
         }
         Ok(self.function.arguments.iter().zip(given).map(|(kind, given)| taken_as(kind, given)).collect())
     }
