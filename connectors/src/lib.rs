@@ -14,10 +14,13 @@
 //! [`CONNECTORS`].
 
 mod blackhole;
+mod datagen;
 mod file;
 mod format;
+mod mix;
 pub mod nexmark;
 pub mod options;
+mod pace;
 mod sink;
 mod source;
 mod value;
@@ -78,6 +81,12 @@ pub static CONNECTORS: &[&ConnectorInfo] = &[
         name: "nexmark",
         doc: "The events of the Nexmark benchmark.",
         source: Some((nexmark::OPTIONS, nexmark::create_source)),
+        sink: None,
+    },
+    &ConnectorInfo {
+        name: "datagen",
+        doc: "Made-up rows: sequences and random values per column.",
+        source: Some((datagen::OPTIONS, datagen::create_source)),
         sink: None,
     },
     &ConnectorInfo {

@@ -3,6 +3,8 @@
 //! Of every 50 events the first is a person, the next three are auctions, the other 46 are bids. Everything about an
 //! event follows from the seed and the event's number, so that any stretch of the stream can be made by itself.
 
+use crate::mix::mix;
+
 /// Events of each kind among every [`Table::EPOCH`].
 const PERSONS: u64 = 1;
 const AUCTIONS: u64 = 3;
@@ -187,15 +189,6 @@ fn active_person(random: u64, last: u64) -> u64 {
 #[inline(always)]
 pub(super) fn below(random: u64, bound: u64) -> u64 {
     ((random >> 32) * (bound & 0xFFFF_FFFF)) >> 32
-}
-
-/// A bijection of 64 bits in which every input bit reaches every output bit.
-#[inline(always)]
-pub(crate) fn mix(value: u64) -> u64 {
-    let value = value.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 mod columns;
 mod generator;
 mod reader;
-
 mod words;
 
 pub use columns::schema;
@@ -16,12 +15,13 @@ pub use generator::{Generator, Table};
 use crate::format::json_writer::JsonWriter;
 use crate::format::rows::batch;
 use crate::options::{OptionInfo, OptionKind, Options};
+use crate::pace::Pace;
 use crate::source::{Source, Split, SplitReader};
 use crate::value::write::DateStyle;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millrace_types::{Offset, Result, SqlError, SqlState, sql_type_of};
-use reader::{Pace, Reader, SplitEvents};
+use reader::{Reader, SplitEvents};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;

@@ -2,10 +2,10 @@
 
 use super::batch_of;
 use super::generator::{Generator, Table};
+use crate::pace::Pace;
 use crate::source::{Chunk, Poll, SplitReader};
 use arrow::datatypes::SchemaRef;
 use millrace_types::{Offset, Result};
-use std::time::{Duration, SystemTime};
 
 /// The events of one split: every n-th block of all events.
 #[derive(Clone, Copy, Debug)]
@@ -29,40 +29,6 @@ impl SplitEvents {
         let rest = (events % round).saturating_sub(self.split * Self::BLOCK).min(Self::BLOCK);
         events / round * Self::BLOCK + rest
     }
-}
-
-/// How many events are due at a time.
-#[derive(Clone, Debug)]
-pub(super) struct Pace {
-    /// Events per second.
-    rate: f64,
-    /// When the first event is due, in microseconds since 1970.
-    start: i64,
-}
-
-impl Pace {
-    /// A pace that starts at `start` (microseconds since 1970) or now.
-    pub fn new(rate: f64, start: Option<i64>) -> Pace {
-        Pace { rate, start: start.unwrap_or_else(now) }
-    }
-
-    fn due(&self) -> u64 {
-        let elapsed = now().saturating_sub(self.start).max(0);
-        (elapsed as f64 * 1e-6 * self.rate) as u64
-    }
-
-    /// How long it takes until an event is due, at most as long as a poll may take.
-    fn wait_for(&self, number: u64) -> Duration {
-        const LONGEST: f64 = 0.1;
-        const SHORTEST: f64 = 0.001;
-        let at = (number + 1) as f64 / self.rate;
-        let elapsed = now().saturating_sub(self.start) as f64 * 1e-6;
-        Duration::from_secs_f64((at - elapsed).clamp(SHORTEST, LONGEST))
-    }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
 
 /// The reader of a split.

@@ -1,6 +1,7 @@
 //! The texts of the benchmark, made once. Columns hold views into them.
 
-use super::generator::{below, mix};
+use super::generator::below;
+use crate::mix::mix;
 use arrow::array::make_view;
 use arrow::buffer::Buffer;
 use std::sync::LazyLock;

@@ -221,7 +221,8 @@ fn parse_zone(text: &[u8]) -> Result<Option<i64>, Fault> {
         zone if [&b"z"[..], b"utc", b"gmt"].iter().any(|name| zone.eq_ignore_ascii_case(name)) => return Ok(Some(0)),
         _ => return Err(Fault::Syntax),
     };
-    let (hours, rest) = digits(rest, 2, 2).ok_or(Fault::Syntax)?;
+    let (hours, rest) = rest.split_at_checked(2).ok_or(Fault::Syntax)?;
+    let (hours, _) = digits(hours, 2, 2).ok_or(Fault::Syntax)?;
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
     let (minutes, rest) = if rest.is_empty() { (0, rest) } else { digits(rest, 2, 2).ok_or(Fault::Syntax)? };
     match (rest.is_empty(), hours < 16 && minutes < 60) {

@@ -75,7 +75,7 @@ fn bad_lines_are_set_aside_with_their_place_and_reason() {
             (29, "column \"n\": invalid input syntax for type smallint: \"x\""),
             (39, "null value in column \"n\" violates not-null constraint"),
             (50, "invalid JSON at byte 1 of the line: expected an object"),
-            (54, "invalid JSON at byte 9 of the line: something follows the object"),
+            (54, "invalid JSON at byte 8 of the line: something follows the object"),
             (64, "invalid JSON at byte 13 of the line: \\u0000 cannot be a character of a text"),
         ]
     );
