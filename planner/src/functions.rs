@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 use millrace_types::field_of;
@@ -21,14 +21,23 @@ impl FunctionSource {
         FunctionSource { state: Arc::new(state) }
     }
 
-    /// DataFusion's own functions.
-    pub fn datafusion_defaults() -> FunctionSource {
-        FunctionSource::new(SessionStateBuilder::new().with_default_features().build())
+    /// Postgres's functions, operators and casts.
+    ///
+    /// # Errors
+    /// When a function cannot be registered, which would be a mistake of ours.
+    pub fn postgres() -> millrace_types::Result<FunctionSource> {
+        let state = millrace_functions::session_state(millrace_functions::session_config());
+        state.map(FunctionSource::new).map_err(crate::error::sql_error)
     }
 
     /// The session state given.
     pub fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    /// The settings under which plans are analysed: those of the session.
+    pub(crate) fn analysis(&self) -> &ConfigOptions {
+        self.state.config_options()
     }
 }
 
@@ -36,10 +45,8 @@ impl FunctionSource {
 /// the text are kept for errors.
 pub(crate) fn options() -> &'static ConfigOptions {
     static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(|| {
-        let mut options = ConfigOptions::new();
-        options.sql_parser.parse_float_as_decimal = true;
+        let mut options = ConfigOptions::clone(millrace_functions::session_config().options());
         options.sql_parser.collect_spans = true;
-        options.sql_parser.map_string_types_to_utf8view = true;
         options.sql_parser.default_null_ordering = "nulls_max".to_owned();
         options.sql_parser.enable_subquery_sort_elimination = true;
         options

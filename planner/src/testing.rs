@@ -81,9 +81,9 @@ impl TestCatalog {
     }
 }
 
-/// DataFusion's functions.
+/// Postgres's functions.
 pub fn functions() -> &'static FunctionSource {
-    static FUNCTIONS: LazyLock<FunctionSource> = LazyLock::new(FunctionSource::datafusion_defaults);
+    static FUNCTIONS: LazyLock<FunctionSource> = LazyLock::new(|| FunctionSource::postgres().expect("functions"));
     &FUNCTIONS
 }
 

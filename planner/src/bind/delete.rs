@@ -57,9 +57,9 @@ pub fn bind_delete(
         known.observe_plan(plan).map_err(sql_error)?;
     }
     Ok(Delete {
-        plan: known.type_plan(plan).map_err(sql_error)?,
+        plan: query::typed(plan, &known, count, functions)?,
         parameters: known.types(count),
-        returning: returning.map(|plan| RowExpressions::of(plan, &known, "RETURNING")).transpose()?,
+        returning: returning.map(|plan| RowExpressions::of(plan, &known, functions, "RETURNING")).transpose()?,
         relation,
     })
 }

@@ -1,9 +1,8 @@
 //! What INSERT, UPDATE and DELETE share: their target, and values as columns take them.
 
-use super::length::Length;
-use super::literals;
 use super::names::plain_name;
 use super::provider::Provider;
+use super::query;
 use crate::catalog::{Relation, RelationKind};
 use crate::error::sql_error;
 use crate::parse::{self, fold, name_parts};
@@ -13,6 +12,7 @@ use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use millrace_functions::casts::{CastTo, Purpose};
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
 use sqlparser::ast::{self, AssignmentTarget, Ident, ObjectName, SetExpr};
 use std::sync::Arc;
@@ -148,24 +148,8 @@ pub fn assign(value: Expr, from: &Field, to: &Field) -> Result<Expr> {
         return Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message)
             .with_hint("You will need to rewrite or cast the expression."));
     }
-    let same_arrow = target.arrow().equals_datatype(from.data_type());
-    let converted = match same_arrow {
-        true => value,
-        false => Expr::Cast(Cast::new_from_field(Box::new(value), Arc::new(field_of("", &target, true)))),
-    };
-    Ok(match Length::of(&target) {
-        Some(length) if !matches!(value_length(&source), Some(n) if n <= length.limit()) || length.pads() => {
-            ScalarUDF::new_from_impl(length).call(vec![converted])
-        }
-        _ => converted,
-    })
-}
-
-fn value_length(source: &SqlType) -> Option<u32> {
-    match source {
-        SqlType::Varchar(length) => *length,
-        _ => None,
-    }
+    let target = Arc::new(field_of("", &target, true));
+    Ok(ScalarUDF::from(CastTo::new(target, Purpose::Assignment)).call(vec![value]))
 }
 
 /// Whether Postgres converts by itself when it assigns.
@@ -232,10 +216,8 @@ pub fn scalar(
 ) -> Result<Expr> {
     let fields = super::parameters::fields(parameter_types);
     let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
-    SqlToRel::new(provider)
-        .sql_to_expr(syntax, schema, &mut context)
-        .and_then(literals::type_expression)
-        .map_err(sql_error)
+    let expr = SqlToRel::new(provider).sql_to_expr(syntax, schema, &mut context).map_err(sql_error)?;
+    query::analyze_expression(expr, schema, provider.functions)
 }
 
 /// The type of an expression, as a field.

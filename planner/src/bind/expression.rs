@@ -6,14 +6,12 @@ use super::{dml, output, query};
 use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
-use crate::lower::checked;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::PlannerContext;
@@ -43,18 +41,22 @@ impl RowExpressions {
             .iter()
             .map(|expr| {
                 let expr = with_values(expr.clone(), parameters)?;
-                create_physical_expr(&expr, &self.input, &properties, &context).and_then(checked)
+                create_physical_expr(&expr, &self.input, &properties, &context)
             })
             .collect::<datafusion::common::Result<_>>()
             .map_err(sql_error)
     }
 
     /// The expressions of a plan that projects rows of relations.
-    pub(super) fn of(plan: LogicalPlan, known: &Parameters, clause: &str) -> Result<RowExpressions> {
+    pub(super) fn of(
+        plan: LogicalPlan,
+        known: &Parameters,
+        functions: &FunctionSource,
+        clause: &str,
+    ) -> Result<RowExpressions> {
         refuse(&plan, clause)?;
         let plan = known.type_plan(plan).map_err(sql_error)?;
-        let options = crate::functions::options();
-        let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {}).map_err(sql_error)?;
+        let plan = query::analyze(plan, functions)?;
         let schema = output::schema(&plan);
         match plan {
             LogicalPlan::Projection(projection) => {
@@ -190,10 +192,6 @@ pub fn bind_row_expression(
 }
 
 fn row_expression(expr: Expr, input: DFSchemaRef, field: Field) -> Result<RowExpressions> {
-    use datafusion::logical_expr::simplify::SimplifyContext;
-    use datafusion::optimizer::simplify_expressions::ExprSimplifier;
-    let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(input.clone()).build());
-    let expr = simplifier.coerce(expr, &input).map_err(sql_error)?;
     if expr
         .exists(|expr| Ok(matches!(expr, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_))))
         .map_err(sql_error)?

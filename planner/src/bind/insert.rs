@@ -83,10 +83,10 @@ pub fn bind_insert(
         known.observe_plan(plan).map_err(sql_error)?;
     }
     Ok(Insert {
-        plan: known.type_plan(plan).map_err(sql_error)?,
+        plan: query::typed(plan, &known, count, functions)?,
         parameters: known.types(count),
-        conflict: conflict.map(|conflict| conflict.finish(&relation, &known)).transpose()?,
-        returning: returning.map(|plan| RowExpressions::of(plan, &known, "RETURNING")).transpose()?,
+        conflict: conflict.map(|conflict| conflict.finish(&relation, &known, functions)).transpose()?,
+        returning: returning.map(|plan| RowExpressions::of(plan, &known, functions, "RETURNING")).transpose()?,
         relation,
     })
 }
@@ -216,13 +216,13 @@ impl ConflictPlan {
         }
     }
 
-    fn finish(self, relation: &Relation, known: &Parameters) -> Result<Conflict> {
+    fn finish(self, relation: &Relation, known: &Parameters, functions: &FunctionSource) -> Result<Conflict> {
         match self {
             ConflictPlan::DoNothing { key } => Ok(Conflict::DoNothing { key }),
             ConflictPlan::DoUpdate { key, columns, values, filter } => {
                 let fields: Vec<_> = columns.iter().map(|column| relation.schema.field(*column)).collect();
-                let values = RowExpressions::of(values, known, "ON CONFLICT DO UPDATE")?.assigned_to(&fields)?;
-                let filter = filter.map(|plan| RowExpressions::of(plan, known, "WHERE")).transpose()?;
+                let values = RowExpressions::of(values, known, functions, "ON CONFLICT DO UPDATE")?.assigned_to(&fields)?;
+                let filter = filter.map(|plan| RowExpressions::of(plan, known, functions, "WHERE")).transpose()?;
                 Ok(Conflict::DoUpdate { key, columns, values, filter })
             }
         }

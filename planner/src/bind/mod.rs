@@ -8,7 +8,6 @@ mod delete;
 mod dml;
 mod expression;
 mod insert;
-mod length;
 mod literals;
 mod names;
 mod output;

@@ -39,6 +39,11 @@ struct Namer(Wildcards);
 impl VisitorMut for Namer {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        expand_table(&mut query.body);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let mut seen: HashMap<String, usize> = HashMap::new();
         let wildcard = select
@@ -50,6 +55,16 @@ impl VisitorMut for Namer {
             name_item(item, &mut seen, mark_all);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `TABLE t` is `SELECT * FROM t`.
+fn expand_table(body: &mut SetExpr) {
+    let SetExpr::Table(table) = body else { return };
+    let quoted = |name: &Option<String>| name.as_ref().map(|name| format!("\"{}\"", name.to_lowercase()));
+    let name: Vec<_> = [quoted(&table.schema_name), quoted(&table.table_name)].into_iter().flatten().collect();
+    if let Ok(query) = crate::parse::parse_query(&format!("SELECT * FROM {}", name.join("."))) {
+        *body = *query.body;
     }
 }
 

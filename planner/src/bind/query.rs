@@ -8,11 +8,12 @@ use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
-use millrace_types::{Result, SqlType};
+use millrace_types::{Result, SqlError, SqlType};
 use sqlparser::ast;
+use std::sync::Arc;
 
 /// A query with its names and types resolved.
 #[derive(Clone, Debug)]
@@ -42,15 +43,42 @@ pub fn bind_query(
     let plan = plan(query, &provider, PlannerContext::new(), parameter_types)?;
     let mut known = Parameters::given(parameter_types);
     known.observe_plan(&plan).map_err(sql_error)?;
-    finish(plan, &known, count)
-}
-
-/// Types the parameters of a plan and gives it output columns as Postgres has them.
-pub fn finish(plan: LogicalPlan, known: &Parameters, count: usize) -> Result<Bound> {
-    let typed = if count > 0 { known.type_plan(plan) } else { Ok(plan) };
-    let plan = typed.and_then(output::canonical).map_err(sql_error)?;
+    let plan = typed(plan, &known, count, functions).and_then(|plan| output::canonical(plan).map_err(sql_error))?;
     let schema = output::schema(&plan);
     Ok(Bound { plan, parameters: known.types(count), schema })
+}
+
+/// The plan with its `count` parameters typed, and what they are combined with coerced.
+pub fn typed(plan: LogicalPlan, known: &Parameters, count: usize, functions: &FunctionSource) -> Result<LogicalPlan> {
+    if count == 0 {
+        return Ok(plan);
+    }
+    known.type_plan(plan).map_err(sql_error).and_then(|plan| analyze(plan, functions))
+}
+
+/// The plan with types coerced and casts as Postgres has them.
+///
+/// # Errors
+/// `42883`, `42804` and `42846` for types that do not go together.
+pub fn analyze(plan: LogicalPlan, functions: &FunctionSource) -> Result<LogicalPlan> {
+    functions.state().analyzer().execute_and_check(plan, functions.analysis(), |_, _| {}).map_err(sql_error)
+}
+
+/// An expression over rows of `schema`, analysed as [`analyze`] does a plan.
+///
+/// # Errors
+/// As [`analyze`].
+pub fn analyze_expression(expr: Expr, schema: &DFSchema, functions: &FunctionSource) -> Result<Expr> {
+    let rows = EmptyRelation { produce_one_row: false, schema: Arc::new(schema.clone()) };
+    let rows = Arc::new(LogicalPlan::EmptyRelation(rows));
+    let plan = Projection::try_new(vec![expr], rows).map_err(sql_error)?;
+    let plan = literals::type_literals(LogicalPlan::Projection(plan)).map_err(sql_error)?;
+    match analyze(plan, functions)? {
+        LogicalPlan::Projection(mut projection) if projection.expr.len() == 1 => {
+            Ok(projection.expr.remove(0).unalias())
+        }
+        _ => Err(SqlError::internal("analysis changed the shape of a projection")),
+    }
 }
 
 /// DataFusion's plan of a query, with columns named and constants typed as Postgres does.
@@ -72,7 +100,8 @@ pub fn plan(
         Err(error) if repeats_a_column(&error) => attempt(Wildcards::Repeated),
         planned => planned,
     };
-    planned.and_then(literals::type_literals).map_err(sql_error)
+    let plan = planned.and_then(literals::type_literals).map_err(sql_error)?;
+    analyze(plan, provider.functions)
 }
 
 /// Whether planning failed on `SELECT *, a`, which Postgres takes.

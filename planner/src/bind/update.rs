@@ -53,9 +53,9 @@ pub fn bind_update(
         known.observe_plan(plan).map_err(sql_error)?;
     }
     Ok(Update {
-        plan: known.type_plan(plan).map_err(sql_error)?,
+        plan: query::typed(plan, &known, count, functions)?,
         parameters: known.types(count),
-        returning: returning.map(|plan| RowExpressions::of(plan, &known, "RETURNING")).transpose()?,
+        returning: returning.map(|plan| RowExpressions::of(plan, &known, functions, "RETURNING")).transpose()?,
         relation,
     })
 }

@@ -22,6 +22,17 @@ fn rules(message: &str) -> Option<SqlError> {
             format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function");
         return Some(SqlError::new(SqlState::GROUPING_ERROR, message));
     }
+    if message.contains("cannot be nested") {
+        return Some(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
+    }
+    if message.contains("subquery should only return one column") || message.contains("only return one column") {
+        return Some(SqlError::new(SqlState::SYNTAX_ERROR, "subquery must return only one column"));
+    }
+    if let Some(rest) = after(message, "Cannot find column with position ") {
+        let position = rest.split(' ').next()?;
+        let words = format!("GROUP BY position {position} is not in select list");
+        return Some(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words));
+    }
     if message.contains("Aggregate functions are not allowed")
         || message.contains("aggregate functions are not allowed")
     {

@@ -2,6 +2,7 @@
 
 use super::{lower, node};
 use crate::bind::Bound;
+use crate::functions::FunctionSource;
 use crate::rewrite;
 use millrace_ir::{Job, Node, Output};
 use millrace_types::{RelationId, Result};
@@ -29,9 +30,9 @@ fn meeting(plan: Node, key: &[usize]) -> Node {
 ///
 /// # Errors
 /// As [`lower`].
-pub fn explain(bound: &Bound) -> Result<String> {
-    let logical = rewrite::rewrite(bound.plan.clone())?;
-    let dataflow = lower(bound)?;
+pub fn explain(bound: &Bound, functions: &FunctionSource) -> Result<String> {
+    let logical = rewrite::rewrite(bound.plan.clone(), functions)?;
+    let dataflow = lower(bound, functions)?;
     let dataflow = meeting(dataflow.clone(), dataflow.unique_key.as_deref().unwrap_or_default());
     Ok(format!("Logical plan\n{}\n\nDataflow plan\n{dataflow}", logical.display_indent()))
 }

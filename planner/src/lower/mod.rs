@@ -15,10 +15,10 @@ mod refuse;
 mod tests;
 mod values;
 
-pub use expression::checked;
 pub use job::{explain, job};
 
 use crate::bind::{Bound, RelationSource};
+use crate::functions::FunctionSource;
 use crate::rewrite;
 use datafusion::logical_expr::{Distinct, LogicalPlan, TableScan};
 use expression::Lowering;
@@ -30,8 +30,8 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// `0A000` naming a construct that cannot be kept up to date, and the errors of [`rewrite::rewrite`].
-pub fn lower(bound: &Bound) -> Result<Node> {
-    let plan = rewrite::rewrite(bound.plan.clone())?;
+pub fn lower(bound: &Bound, functions: &FunctionSource) -> Result<Node> {
+    let plan = rewrite::rewrite(bound.plan.clone(), functions)?;
     let node = Lowering::new().plan(&plan)?;
     Ok(node::with_schema(node, bound.schema.clone()))
 }

@@ -12,7 +12,7 @@ fn queries_become_dataflow_plans() {
     golden("lower.txt", |sql| {
         let planned =
             parse_query(sql).and_then(|query| bind_view(&query, &[], &catalog, functions())).and_then(|bound| {
-                let node = lower(&bound)?;
+                let node = lower(&bound, functions())?;
                 assert_eq!(node.schema, bound.schema);
                 Ok(job(RelationId(1), "v", node))
             });

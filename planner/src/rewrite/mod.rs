@@ -4,15 +4,11 @@
 //! changes of equal expressions are equal. Rules that only help a one-time run (limits, sorting, statistics) are left
 //! out, and so are those whose result [`lower`](crate::lower) would have to take apart again.
 
-mod checked_arithmetic;
-
-pub use checked_arithmetic::CheckedArithmetic;
-
 use crate::error::sql_error;
+use crate::functions::FunctionSource;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::analyzer::Analyzer;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use millrace_types::Result;
 use std::sync::Arc;
@@ -35,8 +31,6 @@ pub fn rules() -> Vec<Rule> {
     vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
-        // Before constants are folded: folding wraps around where Postgres says "out of range".
-        Arc::new(CheckedArithmetic),
         Arc::new(SimplifyExpressions::new()),
         // Subqueries in expressions become joins; what is left of them is refused by lowering.
         Arc::new(DecorrelatePredicateSubquery::new()),
@@ -60,17 +54,16 @@ pub fn rules() -> Vec<Rule> {
     ]
 }
 
-/// The plan with types coerced and [`rules`] applied.
+/// The plan with [`rules`] applied.
 ///
 /// # Errors
-/// Those of type coercion (`42883`, `42804`) and of constants that cannot be computed (`22003`).
-pub fn rewrite(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut options = ConfigOptions::clone(crate::functions::options());
+/// Those of a rule that fails: a bound plan meets none.
+pub fn rewrite(plan: LogicalPlan, functions: &FunctionSource) -> Result<LogicalPlan> {
+    let mut options = ConfigOptions::clone(functions.analysis());
     // A rule that fails says why, instead of being left out silently.
     options.optimizer.skip_failed_rules = false;
     let options = Arc::new(options);
     let plan = unsorted(plan)?;
-    let plan = Analyzer::new().execute_and_check(plan, &options, |_, _| {}).map_err(sql_error)?;
     // Without a start time `now()` stays a call, which lowering refuses.
     let context = OptimizerContext::new_with_config_options(options).without_query_execution_start_time();
     Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {}).map_err(sql_error)
