@@ -3,6 +3,7 @@
 use millrace_types::{Result, SqlError, SqlState};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -61,6 +62,9 @@ pub trait KeyValue: Send + Sync {
 /// A sled database in a folder of its own.
 pub struct SledStore {
     database: sled::Db,
+    /// sled's file, for syncing it: sled itself only has its pages written out (`sync_file_range`), which leaves them in
+    /// the cache of the disk.
+    file: File,
 }
 
 impl SledStore {
@@ -77,10 +81,11 @@ impl SledStore {
             database.iter().try_for_each(|pair| pair.map(drop))?;
             Ok(database)
         }));
-        match opened {
-            Ok(database) => Ok(SledStore { database: database.map_err(|e| sled_error(folder, e))? }),
-            Err(_) => Err(damaged(folder, "its files cannot be read")),
-        }
+        let database = match opened {
+            Ok(database) => database.map_err(|e| sled_error(folder, e))?,
+            Err(_) => return Err(damaged(folder, "its files cannot be read")),
+        };
+        Ok(SledStore { database, file: File::open(folder.join("db"))? })
     }
 }
 
@@ -132,7 +137,8 @@ impl KeyValue for SledStore {
     }
 
     fn flush(&self) -> Result<()> {
-        self.database.flush().map(drop).map_err(broken)
+        self.database.flush().map_err(broken)?;
+        Ok(self.file.sync_all()?)
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Recovered {
     pub manifest: Option<Manifest>,
     /// The catalog with every committed change.
     pub catalog: CatalogHistory,
+    /// The newest tick that anything durable belongs to: the clock goes on behind it.
+    pub last_tick: Tick,
     /// What was wrong and could be made good.
     pub findings: Vec<Finding>,
 }
@@ -96,8 +98,9 @@ impl Storage {
         for finding in &findings {
             tracing::warn!(file = finding.file, "{}", finding.message);
         }
+        let last_tick = manifest.as_ref().map_or(Tick(0), |manifest| manifest.tick).max(log.last_tick());
         let storage = Storage { folder, catalog: stored, log, checkpoints: Arc::new(checkpoints) };
-        Ok((storage, Recovered { manifest, catalog, findings }))
+        Ok((storage, Recovered { manifest, catalog, last_tick, findings }))
     }
 }
 

@@ -117,7 +117,8 @@ mod tests {
         storage.log.append(&[Record { tick: Tick(1), kind: RecordKind::Transaction, payload: &payload }]).unwrap();
         storage.log.sync().unwrap();
         let owner = (RelationId(1), 0, 0..KEY_GROUPS);
-        let file = storage.checkpoints.put_file(owner, "one.arrow", &rows.schema(), &[rows.clone()]).unwrap();
+        let file =
+            storage.checkpoints.put_file(owner, "one.arrow", &rows.schema(), std::slice::from_ref(&rows)).unwrap();
         let mut manifest = Manifest::new(Tick(1), storage.log.position(), 0, Vec::new());
         manifest.state_files.push(file);
         storage.checkpoints.commit(manifest).unwrap();

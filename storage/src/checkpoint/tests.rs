@@ -39,7 +39,7 @@ fn rows(n: u64) -> RecordBatch {
 fn checkpoint(checkpoints: &Checkpoints, tick: u64) -> Result<Tick> {
     let batch = rows(tick);
     let owner = (RelationId(1), 0, 0..KEY_GROUPS);
-    let file = checkpoints.put_file(owner, &format!("{tick}.arrow"), &batch.schema(), &[batch.clone()])?;
+    let file = checkpoints.put_file(owner, &format!("{tick}.arrow"), &batch.schema(), std::slice::from_ref(&batch))?;
     let mut manifest = Manifest::new(Tick(tick), Position { segment: 1, offset: 40 }, tick, vec![tick as u8]);
     manifest.state_files.push(file);
     checkpoints.commit(manifest)

@@ -16,7 +16,8 @@ pub fn read_headers(files: &dyn Files) -> Result<Vec<SegmentHeader>> {
         if segments.last().is_some_and(|previous| previous.number + 1 != number) {
             return Err(missing(files, number - 1));
         }
-        let bytes = files.read(&segment::file_name(number), HEADER_BYTES)?;
+        let bytes =
+            files.read(&segment::file_name(number), HEADER_BYTES).map_err(|e| failure(files, number, "read", e))?;
         match SegmentHeader::decode(&bytes, number) {
             Ok(header) => segments.push(header),
             Err(HeaderError::Newer(version)) => {
@@ -37,33 +38,34 @@ pub fn read_headers(files: &dyn Files) -> Result<Vec<SegmentHeader>> {
 /// Removes a newest segment whose beginning was interrupted: it cannot hold a record, for a header is durable first.
 fn remove_unbegun(files: &dyn Files, number: u64) -> Result<()> {
     let name = segment::file_name(number);
-    if segment::was_durable(&files.read(&name, usize::MAX)?, number, 0) {
+    let failed = |error: io::Error| failure(files, number, "recover", error);
+    if segment::was_durable(&files.read(&name, usize::MAX).map_err(failed)?, number, 0) {
         return Err(damaged(files, number, 0));
     }
     tracing::warn!(file = files.path_of(&name), "removed a log segment that was not begun completely");
-    files.remove(&name)?;
-    Ok(files.sync()?)
+    files.remove(&name).and_then(|()| files.sync()).map_err(failed)
 }
 
 /// Opens the newest segment for appending, behind its last whole record. Returns its length and the log's last tick.
 pub fn recover_tail(files: &dyn Files, header: SegmentHeader) -> Result<(Box<dyn File>, u64, Tick)> {
     let name = segment::file_name(header.number);
-    let bytes = files.read(&name, usize::MAX)?;
+    let failed = |error: io::Error| failure(files, header.number, "recover", error);
+    let bytes = files.read(&name, usize::MAX).map_err(failed)?;
     let mut records = segment::records(&bytes, header.number);
     let last_tick = records.by_ref().last().map_or(header.previous_tick, |record| record.tick);
     // A cut into the padding of the last record is made good by extending the file again.
     let end = records.end.next_multiple_of(record::ALIGNMENT);
-    let mut file = files.open(&name)?;
+    let mut file = files.open(&name).map_err(failed)?;
     if end != bytes.len() {
         if segment::was_durable(&bytes, header.number, records.end) {
             return Err(damaged(files, header.number, records.end));
         }
         let cut = bytes.len().saturating_sub(end);
         tracing::warn!(file = files.path_of(&name), offset = end, bytes = cut, "cut the torn tail of the command log");
-        file.set_len(end as u64)?;
+        file.set_len(end as u64).map_err(failed)?;
     }
     // Also when nothing was cut: what was read may stand in the page cache only.
-    file.sync()?;
+    file.sync().map_err(failed)?;
     Ok((file, end as u64, last_tick))
 }
 

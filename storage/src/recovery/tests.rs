@@ -47,7 +47,7 @@ fn everything_committed_is_found_again() {
     let root = folder();
     let (_storage, recovered) = open(root.path()).unwrap();
     assert_whole(&recovered);
-    assert_eq!(recovered.replay_from(), Tick(13));
+    assert_eq!((recovered.replay_from(), recovered.last_tick), (Tick(13), Tick(20)));
     assert_eq!(recovered.findings, []);
 }
 
