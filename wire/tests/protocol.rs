@@ -182,7 +182,7 @@ async fn a_query_string_runs_up_to_its_first_error() {
     assert_eq!(client.query("done").await, "E(25P02) Z(E)");
     assert_eq!(client.query("rollback").await, "C(ROLLBACK) Z(I)");
     assert_eq!(client.query("notice").await, "N C(NOTICE) Z(I)");
-    assert_eq!(client.query("set TimeZone UTC").await, "C(SET) S(TimeZone UTC) Z(I)");
+    assert_eq!(client.query("set timezone utc").await, "C(SET) S(timezone utc) Z(I)");
     client.send(b'Q', b"ok \xff\0").await;
     assert_eq!(client.answer().await, "E(22021) Z(I)");
 }

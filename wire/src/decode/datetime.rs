@@ -1,7 +1,7 @@
 //! Dates and times from text: the ISO forms, and those with names of months, in any order that is not ambiguous;
 //! all-numeric dates are read as month, day, year.
 
-use super::invalid_syntax;
+use super::{INVALID_TIME_ZONE_DISPLACEMENT, invalid_syntax};
 use crate::encode::DAY_MICROS;
 use crate::format::TimeZone;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
@@ -99,6 +99,10 @@ struct Moment {
 enum Flaw {
     Syntax,
     Range,
+    /// An offset from UTC that is too large.
+    Displacement,
+    /// A zone of this name is not known.
+    Zone(String),
 }
 
 /// The fields found so far.
@@ -108,6 +112,8 @@ struct Fields {
     month: Option<i64>,
     day: Option<i64>,
     before_christ: bool,
+    /// Whether the year was written with two digits.
+    short_year: bool,
     /// Whether `12` is meant on a clock of twelve hours, and which half of the day.
     half: Option<Half>,
     epoch: bool,
@@ -130,6 +136,14 @@ impl Parsed {
         Fields::read(text).map(Parsed::Moment).map_err(|flaw| match flaw {
             Flaw::Syntax => invalid_syntax(sql_type, text),
             Flaw::Range => overflow(format!("date/time field value out of range: \"{text}\"")),
+            Flaw::Displacement => {
+                let message = format!("time zone displacement out of range: \"{text}\"");
+                SqlError::new(INVALID_TIME_ZONE_DISPLACEMENT, message)
+            }
+            Flaw::Zone(name) => {
+                let message = format!("time zone \"{name}\" not recognized");
+                SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+            }
         })
     }
 }
@@ -200,8 +214,12 @@ impl Fields {
             "am" => self.half = Some(Half::Morning),
             "pm" => self.half = Some(Half::Afternoon),
             lower => {
-                let seconds = offset(lower).map(TimeZone::Fixed);
-                let zone = seconds.or_else(|| TimeZone::parse(word).ok()).ok_or(Flaw::Syntax)?;
+                let zone = match lower.starts_with(['+', '-', 'z']).then(|| offset(lower)).flatten() {
+                    Some(seconds) => TimeZone::Fixed(seconds),
+                    None if lower.starts_with(['+', '-']) => return Err(Flaw::Displacement),
+                    None if lower.contains('/') => TimeZone::parse(word).map_err(|_| Flaw::Zone(lower.to_owned()))?,
+                    None => TimeZone::parse(word).map_err(|_| Flaw::Syntax)?,
+                };
                 if self.moment.zone.replace(zone).is_some() {
                     return Err(Flaw::Syntax);
                 }
@@ -223,7 +241,7 @@ impl Fields {
                 self.set_time(number / 10_000, number / 100 % 100, number % 100 * 1_000_000)?;
             }
             1 | 2 if self.day.is_none() => self.day = Some(number),
-            _ if self.year.is_none() => self.year = Some(short_year(word, number)),
+            _ if self.year.is_none() => (self.year, self.short_year) = (Some(number), word.len() <= 2),
             _ => return Err(Flaw::Syntax),
         }
         Ok(())
@@ -245,7 +263,8 @@ impl Fields {
             _ if a.len() > 2 => (a, number(b)?, number(c)?),
             _ => (c, number(a)?, number(b)?),
         };
-        (self.year, self.month, self.day) = (Some(short_year(year, number(year)?)), Some(month), Some(day));
+        self.short_year = year.len() <= 2;
+        (self.year, self.month, self.day) = (Some(number(year)?), Some(month), Some(day));
         Ok(())
     }
 
@@ -287,8 +306,11 @@ impl Fields {
         self.moment.days = match (self.year, self.month, self.day) {
             (Some(year), Some(month), Some(day)) => {
                 let year = match (self.before_christ, year) {
-                    (_, 0) => return Err(Flaw::Range),
+                    (_, 0) if !self.short_year => return Err(Flaw::Range),
                     (true, year) => 1 - year,
+                    // A year of two digits is one from 1970 to 2069.
+                    (false, 70..) if self.short_year => year + 1900,
+                    (false, _) if self.short_year => year + 2000,
                     (false, year) => year,
                 };
                 if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
@@ -344,15 +366,6 @@ fn offset(text: &str) -> Option<i32> {
     };
     let in_range = hours <= 15 && minutes <= 59 && seconds <= 59;
     in_range.then_some(sign * (hours * 3600 + minutes * 60 + seconds) as i32)
-}
-
-/// A year of two digits is one from 1970 to 2069.
-fn short_year(text: &str, year: i64) -> i64 {
-    match (text.len(), year) {
-        (1 | 2, 70..) => year + 1900,
-        (1 | 2, _) => year + 2000,
-        _ => year,
-    }
 }
 
 fn month_of(word: &str) -> Option<i64> {

@@ -1,8 +1,8 @@
 //! Intervals from text: `1 year 2 days 03:04:05.6`, ISO 8601's `P1Y2DT3H`, with units in words or letters.
 
-use super::invalid_syntax;
+use super::{INTERVAL_FIELD_OVERFLOW, invalid_syntax};
 use arrow::datatypes::IntervalMonthDayNano;
-use millrace_types::{Result, SqlError, SqlState, SqlType};
+use millrace_types::{Result, SqlError, SqlType};
 
 const SECOND: i128 = 1_000_000;
 const DAY: i128 = 86_400 * SECOND;
@@ -64,7 +64,7 @@ impl Sum {
     fn finish(self, sign: i128, text: &str) -> Result<IntervalMonthDayNano> {
         let range = || {
             let message = format!("interval field value out of range: \"{text}\"");
-            SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, message)
+            SqlError::new(INTERVAL_FIELD_OVERFLOW, message)
         };
         Ok(IntervalMonthDayNano {
             months: i32::try_from(sign * self.months).map_err(|_| range())?,

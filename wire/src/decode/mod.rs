@@ -51,6 +51,12 @@ pub(crate) fn decode_parameters(
         .collect()
 }
 
+/// `22009`
+const INVALID_TIME_ZONE_DISPLACEMENT: SqlState = SqlState("22009");
+
+/// `22015`
+const INTERVAL_FIELD_OVERFLOW: SqlState = SqlState("22015");
+
 /// `invalid input syntax for type ...`
 fn invalid_syntax(sql_type: &SqlType, text: &str) -> SqlError {
     let state = match sql_type {
@@ -61,8 +67,13 @@ fn invalid_syntax(sql_type: &SqlType, text: &str) -> SqlError {
     };
     let name = match sql_type {
         SqlType::Numeric(_) => "numeric".to_owned(),
-        SqlType::Timestamptz => "timestamp with time zone".to_owned(),
+        // What the parsers of dates call themselves in Postgres.
+        SqlType::Time => "time".to_owned(),
+        SqlType::Timestamp => "timestamp".to_owned(),
         other => other.to_string(),
     };
     SqlError::new(state, format!("invalid input syntax for type {name}: \"{text}\""))
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,3 +113,6 @@ fn with_length(to: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let length = (to.len() - start - 4) as u32;
     to[start..start + 4].copy_from_slice(&length.to_be_bytes());
 }
+
+#[cfg(test)]
+mod tests;

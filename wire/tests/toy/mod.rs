@@ -150,9 +150,10 @@ impl Session for ToySession {
     }
 
     async fn prepare(&mut self, text: &str, oids: &[u32]) -> Result<ToyStatement> {
-        if self.status == TransactionStatus::Failed && !matches!(text, "rollback" | "commit") {
+        if self.status == TransactionStatus::Failed && !matches!(text.to_lowercase().as_str(), "rollback" | "commit") {
             return Err(SqlError::new(SqlState::IN_FAILED_SQL_TRANSACTION, "current transaction is aborted"));
         }
+        let text = text.to_lowercase();
         let words: Vec<&str> = text.split_whitespace().collect();
         let (mut parameters, columns) = match words[..] {
             ["rows", _] | ["endless"] | ["trickle"] => (vec![], Some(schema(&[("n", SqlType::Int8)]))),
@@ -164,7 +165,7 @@ impl Session for ToySession {
         for (parameter, oid) in parameters.iter_mut().zip(oids).filter(|(_, oid)| **oid != 0) {
             *parameter = SqlType::from_oid(*oid).expect("tests know their types");
         }
-        Ok(ToyStatement { text: text.to_owned(), parameters, columns })
+        Ok(ToyStatement { text, parameters, columns })
     }
 
     fn parameters(&self, statement: &ToyStatement) -> Vec<SqlType> {
@@ -202,7 +203,7 @@ impl Session for ToySession {
                 self.select(columns(), Arc::new(Int32Array::from(vec![sum])))
             }
             ["hang"] => Err(self.until_cancelled().await),
-            ["begin"] => {
+            ["begin"] | ["start", "transaction"] => {
                 self.status = TransactionStatus::Active;
                 complete("BEGIN")
             }
@@ -288,6 +289,7 @@ impl Session for ToySession {
 pub struct Server {
     pub port: u16,
     pub toy: Arc<Toy>,
+    #[allow(dead_code, reason = "dropping it stops the server")]
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -308,6 +310,7 @@ impl Server {
     }
 
     /// Begins a shutdown.
+    #[allow(dead_code, reason = "not every test that has a server stops it")]
     pub fn stop(&mut self) {
         self.stop.take().map(|stop| stop.send(()));
     }
