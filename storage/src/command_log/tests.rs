@@ -206,3 +206,48 @@ fn records_of_unknown_kinds_are_refused() {
     let error = ticks(&open(&files).unwrap(), 0).unwrap_err();
     assert_eq!(error.state(), SqlState::FEATURE_NOT_SUPPORTED);
 }
+
+const LARGE: LogOptions = LogOptions { segment_bytes: 1 << 20, expected_segment: 0 };
+
+/// A log in one segment with `ticks` records, each `synced` or not.
+fn one_segment(ticks: u64, synced: bool) -> FaultyFiles {
+    let files = FaultyFiles::new();
+    let mut log = CommandLog::open(Arc::new(files.clone()), LARGE).unwrap();
+    for tick in 1..=ticks {
+        write(&mut log, tick).unwrap();
+        if synced {
+            log.sync().unwrap();
+        }
+    }
+    files
+}
+
+#[test]
+fn a_damaged_record_is_a_torn_tail_only_if_it_was_not_durable_when_a_later_one_was_written() {
+    let first_byte = segment::HEADER_BYTES;
+    for synced in [true, false] {
+        let files = one_segment(5, synced);
+        files.damage(&segment::file_name(1), |bytes| bytes[first_byte..first_byte + 16].fill(0));
+        let read = CommandLog::open(Arc::new(files), LARGE).and_then(|log| ticks(&log, 0));
+        match synced {
+            true => assert_eq!(read.unwrap_err().state(), SqlState::DATA_CORRUPTED),
+            false => assert_eq!(read, Ok(Vec::new())),
+        }
+    }
+}
+
+#[test]
+fn the_first_records_of_a_refused_append_do_not_come_back() {
+    for seed in 0..32 {
+        let files = one_segment(1, true);
+        let mut log = CommandLog::open(Arc::new(files.clone()), LARGE).unwrap();
+        let records = [2, 3, 4].map(|tick| (tick, payload(tick)));
+        let records =
+            records.each_ref().map(|(t, payload)| Record { tick: Tick(*t), kind: RecordKind::Transaction, payload });
+        files.set_free_bytes(Some(100));
+        assert_eq!(log.append(&records).unwrap_err().state(), SqlState::DISK_FULL);
+        assert_eq!(ticks(&log, 0).unwrap(), [1]);
+        let after_crash = CommandLog::open(Arc::new(files.after_crash(seed)), LARGE).unwrap();
+        assert_eq!(ticks(&after_crash, 0).unwrap(), [1]);
+    }
+}
