@@ -25,6 +25,7 @@
 pub mod engine;
 mod exchange;
 mod fragment;
+pub mod harness;
 mod job_end;
 mod jobs;
 pub mod operator;

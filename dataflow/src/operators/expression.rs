@@ -62,3 +62,85 @@ fn sql_error(error: DataFusionError) -> SqlError {
         other => SqlError::internal(other.strip_backtrace()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Filter, Fused, Join, JoinOptions, Project};
+    use super::*;
+    use crate::harness::{Bag, Harness};
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::logical_expr::Operator as Sign;
+    use datafusion::physical_expr::expressions::{binary, col, lit};
+    use millrace_ir::JoinKind;
+    use millrace_types::Weights;
+    use std::sync::Arc;
+
+    fn schema(columns: &[&str]) -> SchemaRef {
+        let fields: Vec<_> = columns.iter().map(|name| Field::new(*name, DataType::Int64, true)).collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    fn delta(columns: &[&str], rows: &[(&[i64], i64)]) -> Delta {
+        let column = |at: usize| Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0[at]))) as ArrayRef;
+        let arrays = (0..columns.len()).map(column).collect();
+        let weights: Vec<i64> = rows.iter().map(|row| row.1).collect();
+        Delta::new(RecordBatch::try_new(schema(columns), arrays).unwrap(), Weights::Each(weights.into()))
+    }
+
+    fn bag(rows: &[(&[Option<i64>], i64)]) -> Bag {
+        let text = |row: &[Option<i64>]| row.iter().map(|value| value.map(|v| v.to_string())).collect();
+        rows.iter().map(|(row, weight)| (text(row), *weight)).collect()
+    }
+
+    #[test]
+    fn a_row_that_fails_is_reported_and_the_others_pass() {
+        let columns = schema(&["a", "b"]);
+        let (a, b) = (col("a", &columns).unwrap(), col("b", &columns).unwrap());
+        let quotient = binary(a.clone(), Sign::Divide, b, &columns).unwrap();
+        let positive = binary(a, Sign::Gt, lit(0i64), &columns).unwrap();
+        let steps: Vec<Box<dyn crate::operator::Operator>> =
+            vec![Box::new(Filter::new(positive)), Box::new(Project::new(vec![quotient], schema(&["q"])))];
+        let mut harness = Harness::new(Fused::new(steps));
+        let rows: [(&[i64], i64); 5] = [(&[6, 3], 1), (&[1, 0], 2), (&[8, 2], -1), (&[-1, 0], 1), (&[9, 3], 1)];
+        harness.batch(0, delta(&["a", "b"], &rows)).unwrap();
+        harness.tick().unwrap();
+        assert_eq!(harness.accumulated(), &bag(&[(&[Some(2)], 1), (&[Some(4)], -1), (&[Some(3)], 1)]));
+        let error = &harness.errors()[0];
+        assert_eq!((error.error.state(), error.error.message()), (SqlState::DIVISION_BY_ZERO, "division by zero"));
+        assert_eq!(error.weight, 2);
+        harness.batch(0, delta(&["a", "b"], &[(&[1, 0], -2)])).unwrap();
+        assert!(harness.errors().is_empty());
+    }
+
+    #[test]
+    fn a_left_join_with_a_condition_shows_each_row_that_has_no_partner() {
+        let both = schema(&["k", "a", "k2", "b"]);
+        let less = binary(col("a", &both).unwrap(), Sign::Lt, col("b", &both).unwrap(), &both).unwrap();
+        let mut harness = Harness::new(Join::new(JoinOptions {
+            kind: JoinKind::Left,
+            left: schema(&["k", "a"]),
+            right: schema(&["k2", "b"]),
+            left_keys: vec![0],
+            right_keys: vec![0],
+            nulls_match: false,
+            residual: Some(less),
+            schema: both,
+        }));
+        let alone = (&[Some(1), Some(5), None, None][..], 2);
+        harness.batch(0, delta(&["k", "a"], &[(&[1, 5], 2), (&[1, 1], 1)])).unwrap();
+        harness.batch(1, delta(&["k2", "b"], &[(&[1, 3], 1), (&[2, 9], 1)])).unwrap();
+        harness.tick().unwrap();
+        let pair = (&[Some(1), Some(1), Some(1), Some(3)][..], 1);
+        assert_eq!(harness.accumulated(), &bag(&[alone, pair]));
+        // A partner comes and one goes; in the same tick the partner of nobody goes too.
+        harness.batch(1, delta(&["k2", "b"], &[(&[1, 3], -1), (&[1, 6], 1), (&[2, 9], -1)])).unwrap();
+        harness.tick().unwrap();
+        let five = (&[Some(1), Some(5), Some(1), Some(6)][..], 2);
+        let one = (&[Some(1), Some(1), Some(1), Some(6)][..], 1);
+        assert_eq!(harness.accumulated(), &bag(&[five, one]));
+        harness.batch(1, delta(&["k2", "b"], &[(&[1, 6], -1)])).unwrap();
+        harness.tick().unwrap();
+        assert_eq!(harness.accumulated(), &bag(&[alone, (&[Some(1), Some(1), None, None], 1)]));
+    }
+}

@@ -153,3 +153,115 @@ impl Slot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_model::{MaintainedPart, ReadModel};
+    use crate::state::{contains_keys, lookup, net_weights};
+    use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use millrace_types::Weights;
+    use millrace_types::hash::mix;
+    use std::collections::BTreeMap;
+
+    fn schema() -> SchemaRef {
+        let text = Field::new("s", DataType::Utf8View, true);
+        Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true), text]))
+    }
+
+    fn text(key: i64) -> String {
+        format!("the text of the key {key}, longer than a view")
+    }
+
+    fn rows(keys: &[i64]) -> RecordBatch {
+        let texts = StringViewArray::from_iter_values(keys.iter().map(|&key| text(key)));
+        RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(keys.to_vec())), Arc::new(texts)]).unwrap()
+    }
+
+    /// Appends random changes, large and small, to the arrangement and to the model.
+    fn churn(arrangement: &mut Arrangement, model: &mut BTreeMap<i64, i64>) {
+        let mut seed = 0;
+        for append in 0..400u64 {
+            let size = [1, 3, 50, 4000][(mix(append) % 4) as usize];
+            let (mut keys, mut weights) = (Vec::new(), Vec::new());
+            for _ in 0..size {
+                seed += 1;
+                let key = (mix(seed) % 30_000) as i64;
+                let known = model.entry(key).or_default();
+                let change = if *known > 0 && mix(!seed) % 2 == 0 { -*known } else { 1 };
+                *known += change;
+                keys.push(key);
+                weights.push(change);
+            }
+            arrangement.append(&Delta::new(rows(&keys), Weights::Each(weights.into()))).unwrap();
+        }
+        model.retain(|_, weight| *weight != 0);
+    }
+
+    #[test]
+    fn an_arrangement_answers_as_a_map_does() {
+        let (mut arrangement, mut model) = (Arrangement::new(schema(), vec![0]), BTreeMap::new());
+        churn(&mut arrangement, &mut model);
+        let runs = arrangement.freeze();
+        assert!(runs.len() > 1, "there is something to net");
+        let mut scanned = BTreeMap::new();
+        for delta in crate::state::Scan::new(&runs, &schema(), None) {
+            let delta = delta.unwrap();
+            let (keys, texts) = (delta.rows().column(0).as_primitive::<Int64Type>(), delta.rows().column(1));
+            for row in 0..delta.len() {
+                assert_eq!(texts.as_string_view().value(row), text(keys.value(row)));
+                assert!(scanned.insert(keys.value(row), delta.weight(row)).is_none(), "a row comes once");
+            }
+        }
+        assert_eq!(scanned, model);
+        let asked: Vec<i64> = (0..30_100).step_by(7).collect();
+        let expected = asked.iter().map(|key| model.get(key).copied().unwrap_or(0));
+        assert_eq!(net_weights(&runs, &[0], &rows(&asked)).unwrap(), expected.clone().collect::<Vec<_>>());
+        let column: ArrayRef = Arc::new(Int64Array::from(asked.clone()));
+        let there = contains_keys(&runs, &[0], std::slice::from_ref(&column)).unwrap();
+        assert_eq!(there, expected.clone().map(|weight| weight > 0).collect::<Vec<_>>());
+        let found = lookup(&runs, &schema(), &[0], &[column]).unwrap();
+        assert_eq!(found.iter().map(Delta::len).sum::<usize>(), expected.filter(|&weight| weight > 0).count());
+    }
+
+    #[test]
+    fn runs_stay_few_and_merges_finish_when_idle() {
+        let mut arrangement = Arrangement::new(schema(), vec![0]);
+        (0..2_000).for_each(|key| arrangement.append(&Delta::inserts(rows(&[key]))).unwrap());
+        assert!(arrangement.runs().count() <= 12, "{} runs", arrangement.runs().count());
+        for start in 0..30 {
+            let keys: Vec<i64> = (0..3_000).map(|key| start * 3_000 + key).collect();
+            arrangement.append(&Delta::inserts(rows(&keys))).unwrap();
+            assert!(arrangement.runs().count() <= 24, "{} runs", arrangement.runs().count());
+        }
+        while !arrangement.maintain(100_000).unwrap() {}
+        assert!(arrangement.slots.iter().all(|slot| matches!(slot, Slot::One(_))));
+        assert!(crate::state::Scan::new(&arrangement.freeze(), &schema(), None).count() > 0);
+    }
+
+    #[test]
+    fn a_small_run_does_not_keep_the_block_that_its_rows_came_in() {
+        let block = rows(&(0..10_000).collect::<Vec<_>>());
+        let mut arrangement = Arrangement::new(schema(), vec![0]);
+        arrangement.append(&Delta::inserts(block.slice(5_000, 10))).unwrap();
+        assert!(block.column(1).get_buffer_memory_size() > 300_000);
+        assert!(arrangement.size().bytes < 10_000, "{} bytes", arrangement.size().bytes);
+    }
+
+    #[test]
+    fn a_read_model_keeps_its_version_and_repeats_rows_by_weight() {
+        let mut part = MaintainedPart::new(schema(), vec![0]);
+        part.apply(&[Delta::new(rows(&[1, 2, 3]), Weights::Each(vec![1, 2, 1].into()))]).unwrap();
+        let before = ReadModel::empty(schema(), vec![0], 1).with_parts(vec![part.publish()]);
+        part.apply(&[Delta::retractions(rows(&[1, 2]))]).unwrap();
+        let after = before.with_parts(vec![part.publish()]);
+        let count = |model: &ReadModel| model.scan(Some(&[1])).map(|rows| rows.unwrap().num_rows()).sum::<usize>();
+        assert_eq!((count(&before), count(&after)), (4, 2));
+        let two: ArrayRef = Arc::new(Int64Array::from(vec![2, 1]));
+        assert_eq!(before.lookup(std::slice::from_ref(&two)).unwrap().num_rows(), 3);
+        assert_eq!(after.lookup(std::slice::from_ref(&two)).unwrap(), rows(&[2]));
+        assert_eq!(after.contains_keys(&[two]).unwrap(), [true, false]);
+        assert_eq!(after.net_weights(&rows(&[1, 2, 3])).unwrap(), [0, 1, 1]);
+    }
+}

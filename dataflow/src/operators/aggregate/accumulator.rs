@@ -161,6 +161,11 @@ impl Accumulator {
     pub fn settle(&mut self, groups: &mut Groups) {
         let (stride, first) = (groups.stride, self.words.start);
         match &mut self.kind {
+            Kind::Float { .. } => {
+                for &group in &groups.dirty {
+                    total::settle_float(&mut groups.words[group as usize * stride + first..][..total::FLOAT_WORDS]);
+                }
+            }
             Kind::Extreme { largest, append_only: false, values } => {
                 for &group in &groups.dirty {
                     let value = values.get(group as usize).and_then(|v| extreme::extreme(v, *largest));

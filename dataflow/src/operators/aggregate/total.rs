@@ -66,7 +66,6 @@ pub fn add_float(words: &mut [u64], value: f64, weight: i64) {
         }
     };
     words[special] = words[special].wrapping_add_signed(weight);
-    reset_if_empty(words);
 }
 
 /// `value * weight` and its rounding error.
@@ -83,11 +82,11 @@ fn add_twofold(words: &mut [u64], value: f64, rest: f64) {
     let error = (high - (sum - part)) + (value - part) + low + rest;
     let total = sum + error;
     (words[4], words[5]) = (total.to_bits(), (error - (total - sum)).to_bits());
-    reset_if_empty(words);
 }
 
-/// Without finite values the total is exactly zero.
-fn reset_if_empty(words: &mut [u64]) {
+/// Without finite values the total is exactly zero. Only at the end of a tick: inside it, a value may be taken back
+/// before it has come.
+pub fn settle_float(words: &mut [u64]) {
     let specials = words[1].wrapping_add(words[2]).wrapping_add(words[3]);
     if words[0] == specials {
         (words[4], words[5]) = (0, 0);
@@ -203,6 +202,7 @@ mod tests {
         add_float(&mut words, 0.1, -1);
         assert!(sum_float(&words).unwrap().unwrap().is_nan());
         add_float(&mut words, f64::NAN, -1);
+        settle_float(&mut words);
         assert_eq!(words, [0; FLOAT_WORDS]);
     }
 

@@ -1,0 +1,351 @@
+//! Every operator against a from-scratch oracle: random changes with duplicates, NULLs and retractions in ticks of
+//! random size, cut by snapshots and restores into several workers.
+
+use super::*;
+use crate::operators::{Aggregate, AggregateOptions, Distinct, Join, JoinOptions};
+use arrow::array::*;
+use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Field, Schema, SchemaRef};
+use millrace_ir::{AggregateFunction, JoinKind};
+use millrace_types::Weights;
+use millrace_types::hash::{KEY_SEED, hash_rows, mix};
+use std::sync::Arc;
+
+/// A row of the inputs: a key, a number, a text and a float, each possibly NULL.
+type Row = (Option<i64>, Option<i64>, Option<String>, Option<f64>);
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        mix(self.0) % n
+    }
+
+    fn row(&mut self, keys: u64) -> Row {
+        let texts = ["", "a", "b", "a text of more than twelve bytes", "another text that is not short"];
+        let floats = [0.0, 0.5, 1.5, -2.25, f64::NAN, f64::INFINITY, 1e18];
+        (
+            (self.below(8) > 0).then(|| self.below(keys) as i64 - 1),
+            (self.below(6) > 0).then(|| self.below(5) as i64 - 2),
+            (self.below(6) > 0).then(|| texts[self.below(5) as usize].to_owned()),
+            (self.below(6) > 0).then(|| floats[self.below(7) as usize]),
+        )
+    }
+}
+
+fn schema() -> SchemaRef {
+    let field = |name, data_type| Field::new(name, data_type, true);
+    Arc::new(Schema::new(vec![
+        field("k", DataType::Int64),
+        field("n", DataType::Int64),
+        field("s", DataType::Utf8View),
+        field("f", DataType::Float64),
+    ]))
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(|row| row.1).collect::<Int64Array>()),
+        Arc::new(rows.iter().map(|row| row.2.as_deref()).collect::<StringViewArray>()),
+        Arc::new(rows.iter().map(|row| row.3).collect::<Float64Array>()),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+/// A relation under random changes: its rows as of now, one entry per copy.
+#[derive(Default)]
+struct Relation {
+    rows: Vec<Row>,
+}
+
+impl Relation {
+    /// A batch of changes, some of which retract rows that are there, and some of which do so before they come.
+    fn change(&mut self, random: &mut Random, keys: u64) -> Delta {
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        for _ in 0..1 + random.below(12) {
+            if !self.rows.is_empty() && random.below(5) < 2 {
+                let at = random.below(self.rows.len() as u64) as usize;
+                rows.push(self.rows.swap_remove(at));
+                weights.push(-1);
+            } else {
+                let (row, copies) = (random.row(keys), 1 + random.below(3) / 2);
+                self.rows.extend(std::iter::repeat_n(row.clone(), copies as usize));
+                rows.push(row);
+                weights.push(copies as i64);
+            }
+        }
+        if random.below(2) == 0 {
+            rows.reverse();
+            weights.reverse();
+        }
+        Delta::new(batch(&rows), Weights::Each(weights.into()))
+    }
+}
+
+/// Several workers of one operator, fed by the hash of the columns `by` of each input.
+struct Workers<F: Fn(usize, usize) -> Harness> {
+    make: F,
+    by: Vec<Vec<usize>>,
+    workers: Vec<Harness>,
+    /// What workers that were replaced by restored ones had emitted.
+    past: Bag,
+}
+
+impl<F: Fn(usize, usize) -> Harness> Workers<F> {
+    fn new(make: F, by: Vec<Vec<usize>>) -> Self {
+        let workers = vec![make(0, 1)];
+        Workers { make, by, workers, past: Bag::new() }
+    }
+
+    fn batch(&mut self, port: usize, delta: &Delta) {
+        let key: Vec<ArrayRef> = self.by[port].iter().map(|&column| delta.rows().column(column).clone()).collect();
+        let hashes = hash_rows(&key, delta.len(), KEY_SEED).unwrap();
+        let count = self.workers.len();
+        for (at, worker) in self.workers.iter_mut().enumerate() {
+            let owned = KeyGroupRange::of_worker(at, count);
+            let keep: BooleanArray = hashes.iter().map(|&hash| Some(owned.contains(hash))).collect();
+            let part = delta.filter(&keep).unwrap();
+            if !part.is_empty() {
+                worker.batch(port, part).unwrap();
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.workers.iter_mut().for_each(|worker| drop(worker.tick().unwrap()));
+    }
+
+    /// Replaces the workers by `count` new ones restored from the snapshots of the old.
+    fn restart(&mut self, count: usize) {
+        self.past = self.total();
+        let mut snapshots: Vec<Snapshot> = self.workers.iter_mut().map(|worker| worker.snapshot().unwrap()).collect();
+        self.workers = (0..count).map(|at| (self.make)(at, count)).collect();
+        for (at, worker) in self.workers.iter_mut().enumerate() {
+            for snapshot in &mut snapshots {
+                worker.restore(snapshot, KeyGroupRange::of_worker(at, count)).unwrap();
+            }
+        }
+    }
+
+    fn total(&self) -> Bag {
+        let mut total = self.past.clone();
+        for (row, weight) in self.workers.iter().flat_map(|worker| worker.accumulated()) {
+            *total.entry(row.clone()).or_default() += weight;
+        }
+        total.retain(|_, weight| *weight != 0);
+        total
+    }
+}
+
+/// Runs ticks of changes through the workers and compares after each one with the oracle over the inputs.
+fn check<F: Fn(usize, usize) -> Harness>(mut workers: Workers<F>, keys: u64, oracle: impl Fn(&[Relation]) -> Bag) {
+    let mut random = Random(keys);
+    let mut inputs: Vec<Relation> = workers.by.iter().map(|_| Relation::default()).collect();
+    for tick in 0..150 {
+        for _ in 0..random.below(4) {
+            let port = random.below(inputs.len() as u64) as usize;
+            let delta = inputs[port].change(&mut random, keys);
+            workers.batch(port, &delta);
+        }
+        workers.tick();
+        assert_eq!(workers.total(), oracle(&inputs), "tick {tick}");
+        if random.below(10) == 0 {
+            workers.restart(1 + random.below(4) as usize);
+        }
+    }
+}
+
+fn bag(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Bag {
+    let mut bag = Bag::new();
+    add(&mut bag, &Delta::inserts(RecordBatch::try_new(schema.clone(), columns).unwrap())).unwrap();
+    bag
+}
+
+#[test]
+fn distinct_gives_each_row_once() {
+    let make = |_, _| Harness::new(Distinct::new(schema(), vec![0]));
+    check(Workers::new(make, vec![vec![0]]), 6, |inputs| {
+        let mut all = Bag::new();
+        add(&mut all, &Delta::inserts(batch(&inputs[0].rows))).unwrap();
+        all.into_keys().map(|row| (row, 1)).collect()
+    });
+}
+
+fn joined_schema() -> SchemaRef {
+    let fields: Vec<_> = schema().fields().iter().chain(schema().fields()).cloned().collect();
+    Arc::new(Schema::new(fields))
+}
+
+fn join(kind: JoinKind, nulls_match: bool) -> impl Fn(usize, usize) -> Harness {
+    move |_, _| {
+        Harness::new(Join::new(JoinOptions {
+            kind,
+            left: schema(),
+            right: schema(),
+            left_keys: vec![0, 2],
+            right_keys: vec![0, 2],
+            nulls_match,
+            residual: None,
+            schema: joined_schema(),
+        }))
+    }
+}
+
+fn joined(inputs: &[Relation], kind: JoinKind, nulls_match: bool) -> Bag {
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for l in &inputs[0].rows {
+        let has_null = l.0.is_none() || l.2.is_none();
+        let partners = inputs[1].rows.iter().filter(|r| l.0 == r.0 && l.2 == r.2 && (nulls_match || !has_null));
+        let before = left.len();
+        for r in partners {
+            left.push(l.clone());
+            right.push(r.clone());
+        }
+        if kind == JoinKind::Left && left.len() == before {
+            left.push(l.clone());
+            right.push((None, None, None, None));
+        }
+    }
+    let columns = [batch(&left).columns(), batch(&right).columns()].concat();
+    bag(&joined_schema(), columns)
+}
+
+#[test]
+fn joins_pair_rows_of_equal_keys() {
+    for kind in [JoinKind::Inner, JoinKind::Left] {
+        for nulls_match in [false, true] {
+            let workers = Workers::new(join(kind, nulls_match), vec![vec![0, 2], vec![0, 2]]);
+            check(workers, 4, |inputs| joined(inputs, kind, nulls_match));
+        }
+    }
+}
+
+use AggregateFunction::*;
+
+fn aggregates() -> Vec<(millrace_ir::Aggregate, fn(&[&Row]) -> Option<String>)> {
+    let decimal = DataType::Decimal128(38, 0);
+    let aggregate = |function, argument, data_type| millrace_ir::Aggregate {
+        function,
+        argument,
+        filter: None,
+        output: Arc::new(Field::new("a", data_type, true)),
+    };
+    fn numbers(rows: &[&Row]) -> Vec<i64> {
+        rows.iter().filter_map(|row| row.1).collect()
+    }
+    fn floats(rows: &[&Row]) -> Vec<f64> {
+        rows.iter().filter_map(|row| row.3.map(|f| f + 0.0)).collect()
+    }
+    fn float_text(value: f64) -> Option<String> {
+        let array: ArrayRef = Arc::new(Float64Array::from(vec![value]));
+        ArrayFormatter::try_new(&array, &FormatOptions::default()).ok().map(|f| f.value(0).to_string())
+    }
+    vec![
+        (aggregate(Count, None, DataType::Int64), |rows| Some(rows.len().to_string())),
+        (aggregate(Count, Some(1), DataType::Int64), |rows| Some(numbers(rows).len().to_string())),
+        (aggregate(Sum, Some(1), decimal.clone()), |rows| {
+            let numbers = numbers(rows);
+            (!numbers.is_empty()).then(|| numbers.iter().sum::<i64>().to_string())
+        }),
+        (aggregate(Avg, Some(1), DataType::Decimal128(38, 16)), |rows| {
+            let numbers = numbers(rows);
+            let (sum, count) = (numbers.iter().sum::<i64>() as i128, numbers.len() as i128);
+            let rounded = || (sum.abs() * 10i128.pow(16) * 2 + count) / (count * 2) * sum.signum();
+            (count > 0).then(|| Decimal128Type::format_decimal(rounded(), 38, 16))
+        }),
+        (aggregate(Min, Some(1), DataType::Int64), |rows| numbers(rows).iter().min().map(i64::to_string)),
+        (aggregate(Max, Some(1), DataType::Int64), |rows| numbers(rows).iter().max().map(i64::to_string)),
+        (aggregate(Min, Some(2), DataType::Utf8View), |rows| rows.iter().filter_map(|row| row.2.clone()).min()),
+        (aggregate(Max, Some(2), DataType::Utf8View), |rows| rows.iter().filter_map(|row| row.2.clone()).max()),
+        (aggregate(Max, Some(3), DataType::Float64), |rows| {
+            let order = |f: &f64| if f.is_nan() { (1, 0.0) } else { (0, *f) };
+            floats(rows).into_iter().max_by(|a, b| order(a).partial_cmp(&order(b)).unwrap()).and_then(float_text)
+        }),
+        (aggregate(Sum, Some(3), DataType::Float64), |rows| {
+            let (floats, exact) = (floats(rows), |f: f64| (f * 4.0) as i128);
+            if floats.iter().any(|f| f.is_nan()) {
+                return Some("NaN".to_owned());
+            }
+            match floats.iter().any(|f| f.is_infinite()) {
+                true => float_text(f64::INFINITY),
+                false => (!floats.is_empty())
+                    .then(|| floats.iter().map(|&f| exact(f)).sum::<i128>() as f64 / 4.0)
+                    .and_then(float_text),
+            }
+        }),
+    ]
+}
+
+fn aggregate_schema(keys: &[usize]) -> SchemaRef {
+    let mut fields: Vec<_> = keys.iter().map(|&key| schema().fields()[key].clone()).collect();
+    fields.extend(aggregates().into_iter().map(|(aggregate, _)| aggregate.output));
+    Arc::new(Schema::new(fields))
+}
+
+fn aggregate(keys: &'static [usize], by: &'static [usize]) -> impl Fn(usize, usize) -> Harness {
+    move |at, count| {
+        let owner = KeyGroupRange::of_worker(at, count).contains(mix(KEY_SEED));
+        let aggregates: Vec<_> = aggregates().into_iter().map(|(aggregate, _)| aggregate).collect();
+        let options = AggregateOptions { append_only: false, partitioned_by: by.to_vec(), owns_empty_key: owner };
+        Harness::new(Aggregate::new(&schema(), aggregate_schema(keys), keys.to_vec(), &aggregates, options).unwrap())
+    }
+}
+
+fn aggregated(rows: &[Row], keys: &[usize]) -> Bag {
+    let mut groups: BTreeMap<Vec<Option<String>>, Vec<&Row>> = BTreeMap::new();
+    if keys.is_empty() {
+        groups.insert(vec![], vec![]);
+    }
+    for row in rows {
+        let key = keys.iter().map(|key| if *key == 0 { row.0.map(|k| k.to_string()) } else { row.2.clone() });
+        groups.entry(key.collect()).or_default().push(row);
+    }
+    let results = groups.into_iter().map(|(mut row, rows)| {
+        row.extend(aggregates().iter().map(|(_, oracle)| oracle(&rows)));
+        (row, 1)
+    });
+    results.collect()
+}
+
+#[test]
+fn aggregates_agree_with_the_query_over_all_rows() {
+    for (keys, by) in [(&[0][..], &[0][..]), (&[0, 2], &[0]), (&[2], &[2]), (&[], &[])] {
+        check(Workers::new(aggregate(keys, by), vec![by.to_vec()]), 7, |inputs| aggregated(&inputs[0].rows, keys));
+    }
+}
+
+#[test]
+fn a_group_without_rows_leaves_no_state() {
+    let mut harness = aggregate(&[0, 2], &[0])(0, 1);
+    let mut relation = Relation::default();
+    let delta = relation.change(&mut Random(1), 100);
+    harness.batch(0, delta.clone()).unwrap();
+    harness.tick().unwrap();
+    assert!(harness.state_size().rows > 0);
+    harness.batch(0, delta.negated()).unwrap();
+    harness.tick().unwrap();
+    assert_eq!((harness.state_size().rows, harness.accumulated().len()), (0, 0));
+}
+
+#[test]
+fn a_sum_out_of_range_is_a_row_error_until_it_fits() {
+    let input = Schema::new(vec![Field::new("n", DataType::Int32, true)]);
+    let output = Arc::new(Field::new("sum", DataType::Int64, true));
+    let sum = millrace_ir::Aggregate { function: Sum, argument: Some(0), filter: None, output: output.clone() };
+    let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true };
+    let schema = Arc::new(Schema::new(vec![output]));
+    let mut harness = Harness::new(Aggregate::new(&input, schema, vec![], &[sum], options).unwrap());
+    harness.tick().unwrap();
+    assert_eq!(harness.accumulated(), &Bag::from([(vec![None], 1)]));
+    let rows = RecordBatch::try_new(Arc::new(input), vec![Arc::new(Int32Array::from(vec![i32::MAX, 7]))]).unwrap();
+    let delta = Delta::new(rows, Weights::Each(vec![1 << 40, 1].into()));
+    harness.batch(0, delta.clone()).unwrap();
+    harness.tick().unwrap();
+    assert_eq!(harness.errors()[0].error.message(), "bigint out of range");
+    assert!(harness.accumulated().is_empty());
+    harness.batch(0, delta.slice(0, 1).negated()).unwrap();
+    harness.tick().unwrap();
+    assert_eq!(harness.accumulated(), &Bag::from([(vec![Some("7".to_owned())], 1)]));
+    assert!(harness.errors().is_empty());
+}
