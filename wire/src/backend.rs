@@ -239,8 +239,8 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// A plain NOTICE.
-    pub fn notice(message: impl Into<String>) -> Notice {
+    /// A NOTICE.
+    pub fn plain(message: impl Into<String>) -> Notice {
         let content = SqlError::new(SqlState::SUCCESSFUL_COMPLETION, message);
         Notice { severity: Severity::Notice, content }
     }

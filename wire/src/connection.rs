@@ -294,22 +294,28 @@ fn client_gone() -> SqlError {
     SqlError::new(SqlState::CONNECTION_FAILURE, "connection to client lost")
 }
 
+/// Work of the session; a panic in it is a failure that ends this connection, and only this one.
+pub(crate) async fn guarded<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    // The connection ends after a panic, so nothing sees what it left half done.
+    AssertUnwindSafe(work)
+        .catch_unwind()
+        .await
+        .map_err(|_| Failure::Fatal(SqlError::internal("the server failed while running the statement")))
+}
+
 /// Runs work of the session and watches the socket meanwhile: when the client goes, the work is told to end and gets
-/// `grace` to do so. A panic in it ends this connection with an error instead of silence.
+/// `grace` to do so.
 pub(crate) async fn attended<T>(
     incoming: &mut Incoming,
     cancel: &CancelToken,
     grace: Duration,
     work: impl Future<Output = T>,
 ) -> Result<T, Failure> {
-    // The connection ends after a panic, so nothing sees what it left half done.
-    let work = AssertUnwindSafe(work).catch_unwind();
+    let work = guarded(work);
     tokio::pin!(work);
     tokio::select! {
         biased;
-        done = &mut work => {
-            return done.map_err(|_| Failure::Fatal(SqlError::internal("the server failed while running the statement")));
-        }
+        done = &mut work => return done,
         () = incoming.ended() => {}
     }
     cancel.close(client_gone());

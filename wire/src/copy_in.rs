@@ -2,7 +2,7 @@
 
 use crate::CancelToken;
 use crate::backend::{CopyData, Session};
-use crate::connection::Connection;
+use crate::connection::{Connection, guarded};
 use crate::frontend;
 use crate::incoming::Incoming;
 use crate::report::Failure;
@@ -29,7 +29,7 @@ impl<S: Session> Connection<S> {
         self.drain().await?;
         let grace = self.grace;
         let (sender, receiver) = mpsc::channel(WAITING_MESSAGES);
-        let work = self.session.copy_in(statement, CopyData(receiver));
+        let work = guarded(self.session.copy_in(statement, CopyData(receiver)));
         let pump = pump(&mut self.incoming, &self.cancel, sender);
         tokio::pin!(work, pump);
         let pumped = tokio::select! {
@@ -37,13 +37,13 @@ impl<S: Session> Connection<S> {
             done = &mut work => {
                 // A failed statement is reported at once. One that saw its end in the data is complete when the
                 // client says so too.
-                let tag = done?;
+                let tag = done??;
                 return pump.await.map(|()| tag);
             }
             pumped = &mut pump => pumped,
         };
         match pumped {
-            Ok(()) => Ok(work.await?),
+            Ok(()) => Ok(work.await??),
             Err(failure) => {
                 // The session has been told through its data and rolls back.
                 let _ = timeout(grace, work).await;
@@ -62,7 +62,7 @@ async fn pump(
     loop {
         let frame = tokio::select! {
             biased;
-            reason = cancel.cancelled() => return Ok(fail(&sender, reason).await),
+            reason = cancel.cancelled() => return fail(&sender, reason).await,
             frame = incoming.next() => frame,
         };
         match frame {
@@ -72,29 +72,31 @@ async fn pump(
                     let _ = sender.send(Ok(frame.body)).await;
                 }
                 b'c' => return Ok(()),
-                b'f' => return Ok(fail(&sender, given_up(frame.body)).await),
+                b'f' => return fail(&sender, given_up(frame.body)).await,
                 // Some client libraries send these whether data is expected or not.
                 b'H' | b'S' => {}
                 b'X' => {
-                    fail(&sender, lost()).await;
+                    fail(&sender, lost()).await?;
                     return Err(Failure::Gone);
                 }
                 kind => {
                     let message = format!("unexpected message type 0x{kind:02X} during COPY from stdin");
-                    return Ok(fail(&sender, SqlError::new(SqlState::PROTOCOL_VIOLATION, message)).await);
+                    return fail(&sender, SqlError::new(SqlState::PROTOCOL_VIOLATION, message)).await;
                 }
             },
             Err(failure) => {
-                fail(&sender, lost()).await;
+                fail(&sender, lost()).await?;
                 return Err(failure);
             }
         }
     }
 }
 
-async fn fail(sender: &mpsc::Sender<Result<Bytes>>, error: SqlError) {
+/// Ends the data with an error, which the session reports.
+async fn fail(sender: &mpsc::Sender<Result<Bytes>>, error: SqlError) -> Result<(), Failure> {
     // The statement may be over already, with a result of its own.
     let _ = sender.send(Err(error)).await;
+    Ok(())
 }
 
 fn given_up(body: Bytes) -> SqlError {

@@ -18,7 +18,8 @@ impl<S: Session> Connection<S> {
         self.statements.remove("");
         self.portals.remove("");
         let text = frontend::query(body)?;
-        let statements = match self.session.split(&text) {
+        let split = async { self.session.split(&text) };
+        let statements = match attended(&mut self.incoming, &self.cancel, self.grace, split).await? {
             Ok(statements) => statements,
             Err(error) => {
                 // An error in the text also fails the transaction block around it.

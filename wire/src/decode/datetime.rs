@@ -1,31 +1,15 @@
 //! Dates and times from text: the ISO forms, and those with names of months, in any order that is not ambiguous;
 //! all-numeric dates are read as month, day, year.
 
+use super::calendar::{days_from_civil, days_in_month, is_weekday, month_of};
 use super::{INVALID_TIME_ZONE_DISPLACEMENT, invalid_syntax};
 use crate::encode::DAY_MICROS;
 use crate::format::TimeZone;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-
-const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
-
 /// Days since 1970-01-01 of the first day that Postgres has (4714-11-24 BC) and of the first that it has not.
 const FIRST_DAY: i64 = -2_440_588;
-const END_OF_DATES: i64 = 2_145_042_541;
+const END_OF_DATES: i64 = 2_145_042_906;
 
 /// Days since 1970-01-01.
 pub(super) fn parse_date(text: &str) -> Result<i32> {
@@ -275,7 +259,7 @@ impl Fields {
             "ad" => {}
             "epoch" => self.epoch = true,
             "t" => {}
-            _ if is_abbreviation(&lower, &WEEKDAYS).is_some() => {}
+            _ if is_weekday(&lower) => {}
             _ => match month_of(word) {
                 Some(month) if self.month.is_none() => self.month = Some(month),
                 // "Jan-08-1999"
@@ -366,33 +350,4 @@ fn offset(text: &str) -> Option<i32> {
     };
     let in_range = hours <= 15 && minutes <= 59 && seconds <= 59;
     in_range.then_some(sign * (hours * 3600 + minutes * 60 + seconds) as i32)
-}
-
-fn month_of(word: &str) -> Option<i64> {
-    is_abbreviation(&word.to_ascii_lowercase(), &MONTHS).map(|index| index as i64 + 1)
-}
-
-/// Which of the names begins with these three letters or more.
-fn is_abbreviation(word: &str, names: &[&str]) -> Option<usize> {
-    (word.len() >= 3).then(|| names.iter().position(|name| name.starts_with(word))).flatten()
-}
-
-fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// The inverse of [`crate::encode`]'s calendar: days since 1970-01-01.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }

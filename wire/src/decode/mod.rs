@@ -5,6 +5,7 @@
 
 mod array;
 mod binary;
+mod calendar;
 mod datetime;
 mod interval;
 mod json;

@@ -139,7 +139,8 @@ fn no_bytes_make_a_decoder_panic() {
     let types = every_type();
     for round in 0..400_000usize {
         let sql_type = &types[round % types.len()];
-        let mut bytes: Vec<u8> = (0..random.next() % 40).map(|_| (random.next() >> random.next() % 8) as u8).collect();
+        let mut bytes: Vec<u8> =
+            (0..random.next() % 40).map(|_| (random.next() >> (random.next() % 8)) as u8).collect();
         // Arrays and numerics are reached past their headers only when those make sense now and then.
         if let (SqlType::Array(element), 12..) = (sql_type, bytes.len()) {
             bytes[..12].copy_from_slice(&[[0, 0, 0, 1], [0; 4], element.oid().to_be_bytes()].concat());

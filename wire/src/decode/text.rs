@@ -19,7 +19,7 @@ pub fn parse_text(
 ) -> std::result::Result<ArrayRef, RowError> {
     use SqlType::*;
     Ok(match sql_type {
-        Bool => Arc::new(each::<_, BooleanArray>(values, |text| parse_bool(text))?),
+        Bool => Arc::new(each::<_, BooleanArray>(values, parse_bool)?),
         Int2 => Arc::new(each::<_, Int16Array>(values, |text| parse_integer(sql_type, text))?),
         Int4 => Arc::new(each::<_, Int32Array>(values, |text| parse_integer(sql_type, text))?),
         Int8 => Arc::new(each::<_, Int64Array>(values, |text| parse_integer(sql_type, text))?),

@@ -84,7 +84,7 @@ fn shortest<F: Float>(value: F) -> Printed {
     let printed = Printed::new(format_args!("{value:e}"));
     let digits = printed.digits();
     // Only that many digits can be close enough together for two of them to mean the same number.
-    let may_tie = digits.rest.len() + 1 >= F::DIGITS + 1;
+    let may_tie = digits.rest.len() >= F::DIGITS;
     if !may_tie && !is_midpoint(value, &digits) {
         return printed;
     }

@@ -18,10 +18,10 @@ pub(super) fn writer(sql_type: &SqlType, array: &ArrayRef, format: &TextFormat) 
             let values = array.as_boolean().clone();
             Box::new(move |row, to| to.push(if values.value(row) { b't' } else { b'f' }))
         }
-        DataType::Int16 => primitive::<Int16Type>(array, |value, to| write_integer(value, to)),
-        DataType::Int32 => primitive::<Int32Type>(array, |value, to| write_integer(value, to)),
-        DataType::Int64 => primitive::<Int64Type>(array, |value, to| write_integer(value, to)),
-        DataType::UInt32 => primitive::<UInt32Type>(array, |value, to| write_integer(value, to)),
+        DataType::Int16 => primitive::<Int16Type>(array, write_integer),
+        DataType::Int32 => primitive::<Int32Type>(array, write_integer),
+        DataType::Int64 => primitive::<Int64Type>(array, write_integer),
+        DataType::UInt32 => primitive::<UInt32Type>(array, write_integer),
         DataType::Float32 => {
             primitive::<Float32Type>(array, move |value, to| float::write(value, format.extra_float_digits, to))
         }
@@ -77,7 +77,7 @@ fn temporal(array: &ArrayRef, format: &TextFormat) -> Option<Writer> {
         DataType::Timestamp(Microsecond, Some(_)) => primitive::<TimestampMicrosecondType>(array, move |value, to| {
             datetime::write_timestamp(value, Some(&zone), to)
         }),
-        _ => return intervals(array, |parts, to| interval::write(parts, to)),
+        _ => return intervals(array, interval::write),
     })
 }
 

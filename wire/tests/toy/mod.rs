@@ -222,7 +222,7 @@ impl Session for ToySession {
                 Ok(Response::CopyOut { columns: 1, binary: false, rows: stream::iter((0..count).map(chunk)).boxed() })
             }
             ["notice"] => {
-                self.notices.push(Notice::notice("hear"));
+                self.notices.push(Notice::plain("hear"));
                 complete("NOTICE")
             }
             ["set", name, value] => {
