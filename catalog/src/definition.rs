@@ -7,20 +7,6 @@ use serde::{Deserialize, Serialize};
 /// The `WITH (...)` options of a relation, in the order in which they are shown.
 pub type Options = Vec<(String, String)>;
 
-/// Anything that a user can create by name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Definition {
-    /// A schema.
-    Schema {
-        /// Its name.
-        name: String,
-        /// The role that made it.
-        owner: String,
-    },
-    /// A relation.
-    Relation(Relation),
-}
-
 /// A relation: a name with columns, and what stands behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {

@@ -120,7 +120,7 @@ async fn psql_shows_what_it_showed() {
     let session = session(snapshot.clone());
     let mut shown = String::new();
     for query in queries(include_str!("../../tests/queries/psql.sql"), &snapshot) {
-        let command = query.lines().filter(|line| line.starts_with("--")).last().unwrap_or_default().to_owned();
+        let command = query.lines().rfind(|line| line.starts_with("--")).unwrap_or_default().to_owned();
         let batches = run(&session, &query).await.unwrap();
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let table = match rows {

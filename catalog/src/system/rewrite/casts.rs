@@ -25,9 +25,8 @@ fn replaced(inner: &mut Expr, data_type: &mut DataType) -> Option<Expr> {
     }
     let reader = called(inside(inner)).and_then(|function| function.strip_suffix("in").map(str::to_owned));
     let from_name = reader.filter(|reader| NAME_TYPES.contains(&reader.as_str()));
-    match (name.as_str(), from_name) {
-        ("text" | "varchar" | "name", Some(reader)) => return Some(call(&format!("{reader}out"), vec![take(inner)])),
-        _ => {}
+    if let ("text" | "varchar" | "name", Some(reader)) = (name.as_str(), from_name) {
+        return Some(call(&format!("{reader}out"), vec![take(inner)]));
     }
     let spelled = spelled(&name)?;
     (spelled != *data_type).then(|| cast(take(inner), spelled))

@@ -92,12 +92,11 @@ fn of_function(name: &ObjectName, arguments: &[FunctionArg], alias: &Option<Tabl
         .collect::<Option<_>>()?;
     match (*parts(name).last()?, plain.as_slice()) {
         ("pg_get_keywords", []) => Some(relation("pg_keywords", alias.as_ref().map(|alias| alias.name.clone()))),
-        ("unnest", arrays) => Some(unnested(arrays.iter().map(|array| Expr::clone(array)).collect(), alias.clone())),
+        ("unnest", arrays) => Some(unnested(arrays.iter().copied().cloned().collect(), alias.clone())),
         // As a table function it takes literals only.
-        ("generate_series", bounds) if bounds.iter().any(|bound| !matches!(bound, Expr::Value(_))) => Some(unnested(
-            vec![call("generate_series", bounds.iter().map(|b| Expr::clone(b)).collect())],
-            alias.clone(),
-        )),
+        ("generate_series", bounds) if bounds.iter().any(|bound| !matches!(bound, Expr::Value(_))) => {
+            Some(unnested(vec![call("generate_series", bounds.iter().copied().cloned().collect())], alias.clone()))
+        }
         _ => None,
     }
 }
