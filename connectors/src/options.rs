@@ -150,7 +150,7 @@ impl Options {
         for (name, text) in given.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(CONNECTOR)) {
             options.add(name, text)?;
         }
-        for info in infos.iter().filter(|info| info.required && options.value(info.name).is_none()) {
+        if let Some(info) = infos.iter().find(|info| info.required && options.value(info.name).is_none()) {
             return Err(SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!("connector \"{connector}\" requires the option \"{}\"", info.name),

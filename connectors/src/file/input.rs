@@ -152,12 +152,18 @@ pub(crate) fn open_file(path: &Path) -> Result<File> {
     File::open(path).map_err(|error| file_error(path, error))
 }
 
-/// An error of the operating system or of a decompressor about a file.
+/// An error of the operating system or of a decompressor about a file that is read.
 pub(super) fn file_error(path: &Path, error: io::Error) -> SqlError {
+    access_error(path, "read", error)
+}
+
+/// An error of the operating system about a file that is to be accessed in the way that the verb says.
+pub(super) fn access_error(path: &Path, verb: &str, error: io::Error) -> SqlError {
+    let path = path.display();
     let message = match error.kind() {
-        ErrorKind::NotFound => format!("could not open file \"{}\": No such file or directory", path.display()),
-        ErrorKind::PermissionDenied => format!("could not open file \"{}\": Permission denied", path.display()),
-        _ => format!("could not read file \"{}\": {error}", path.display()),
+        ErrorKind::NotFound => format!("could not open file \"{path}\": No such file or directory"),
+        ErrorKind::PermissionDenied => format!("could not open file \"{path}\": Permission denied"),
+        _ => format!("could not {verb} file \"{path}\": {error}"),
     };
     let state = match error.kind() {
         ErrorKind::PermissionDenied => SqlState::INSUFFICIENT_PRIVILEGE,

@@ -3,7 +3,7 @@
 //! The file is begun anew when the sink is created. A plain file can only be appended to, so it takes no retractions;
 //! with `changes`, every row is written with what happens to it, and it does: `{"op":"+","row":{...}}`.
 
-use super::input::file_error;
+use super::input::access_error;
 use crate::format::csv_writer::CsvWriter;
 use crate::format::json_writer::JsonWriter;
 use crate::options::{OptionInfo, OptionKind, Options};
@@ -79,7 +79,7 @@ pub(crate) fn create_sink(options: &Options, schema: &SchemaRef) -> Result<Box<d
 }
 
 fn create_file(path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| file_error(path, error))
+    File::create(path).map_err(|error| access_error(path, "create", error))
 }
 
 impl FileSink {
@@ -127,7 +127,7 @@ impl FileSink {
     /// Writes the buffer if it holds at least `least` bytes.
     fn write_when(&mut self, least: usize) -> Result<()> {
         if self.buffer.len() >= least {
-            self.file.write_all(&self.buffer).map_err(|error| file_error(&self.path, error))?;
+            self.file.write_all(&self.buffer).map_err(|error| access_error(&self.path, "write", error))?;
             self.buffer.clear();
         }
         Ok(())

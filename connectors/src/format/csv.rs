@@ -153,11 +153,11 @@ impl Csv {
     /// The record ends at `end`; a carriage return there belongs to the line end.
     fn ended(&mut self, bytes: &[u8], end: usize, next: usize) -> Record {
         let mut end = end;
-        if let Some(field) = self.fields.last_mut().filter(|field| !field.quoted) {
-            if bytes[field.start..field.end].ends_with(b"\r") {
-                field.end -= 1;
-                end -= 1;
-            }
+        if let Some(field) = self.fields.last_mut().filter(|field| !field.quoted)
+            && bytes[field.start..field.end].ends_with(b"\r")
+        {
+            field.end -= 1;
+            end -= 1;
         }
         Record::Whole { end, next }
     }
@@ -180,8 +180,7 @@ impl Csv {
     /// Appends the text of a field, each doubled quote once.
     fn write_field(&self, bytes: &[u8], field: Field, out: &mut Vec<u8>) {
         let mut rest = &bytes[field.start..field.end];
-        while field.doubled {
-            let Some(found) = memchr(self.dialect.quote, rest) else { break };
+        while let Some(found) = memchr(self.dialect.quote, rest).filter(|_| field.doubled) {
             out.extend_from_slice(&rest[..=found]);
             rest = rest.get(found + 2..).unwrap_or_default();
         }

@@ -131,7 +131,7 @@ impl Generator {
         let first = last.saturating_sub(AUCTIONS_IN_FLIGHT);
         let hot = last / HOT_ONE_OF * HOT_ONE_OF;
         let cold = first + below(random, last - first + 1 + AUCTION_LEAD);
-        FIRST_AUCTION + if random % HOT_AUCTION_RATIO > 0 { hot } else { cold }
+        FIRST_AUCTION + if random.is_multiple_of(HOT_AUCTION_RATIO) { cold } else { hot }
     }
 
     /// Who makes a bid.
@@ -140,7 +140,7 @@ impl Generator {
         let random = self.draw(event, Draw::Bidder);
         let last = last_person(event);
         let hot = last / HOT_ONE_OF * HOT_ONE_OF + 1;
-        FIRST_PERSON + if random % HOT_BIDDER_RATIO > 0 { hot } else { active_person(random, last) }
+        FIRST_PERSON + if random.is_multiple_of(HOT_BIDDER_RATIO) { active_person(random, last) } else { hot }
     }
 
     /// Who opens an auction.
@@ -148,7 +148,7 @@ impl Generator {
         let random = self.draw(event, Draw::Seller);
         let last = last_person(event);
         let hot = last / HOT_ONE_OF * HOT_ONE_OF;
-        FIRST_PERSON + if random % HOT_SELLER_RATIO > 0 { hot } else { active_person(random, last) }
+        FIRST_PERSON + if random.is_multiple_of(HOT_SELLER_RATIO) { active_person(random, last) } else { hot }
     }
 
     pub(super) fn category(&self, event: u64) -> u64 {
@@ -214,7 +214,7 @@ mod tests {
         let (mut hot, mut all) = (0, 0);
         for event in bids {
             all += 1;
-            hot += usize::from(generator.bid_auction(event) % HOT_ONE_OF == 0);
+            hot += usize::from(generator.bid_auction(event).is_multiple_of(HOT_ONE_OF));
         }
         assert!((0.48..0.54).contains(&(hot as f64 / all as f64)), "{hot} of {all}");
     }

@@ -48,7 +48,7 @@ impl Words {
     #[inline(always)]
     pub fn pick_channel(&self, random: u64) -> u128 {
         let hot = HOT_CHANNELS.len() as u64;
-        let index = if random % 2 > 0 { below(random, hot) } else { hot + below(random, OTHER_CHANNELS) };
+        let index = if random.is_multiple_of(2) { hot + below(random, OTHER_CHANNELS) } else { below(random, hot) };
         self.views[index as usize]
     }
 }

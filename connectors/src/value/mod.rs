@@ -5,6 +5,7 @@
 
 pub(crate) mod boolean;
 pub(crate) mod bytes;
+pub(crate) mod calendar;
 pub(crate) mod column;
 pub(crate) mod datetime;
 pub(crate) mod json;

@@ -1,6 +1,6 @@
 //! From columns to text: values as Postgres prints them, for the formats that write text.
 
-use super::datetime::{write_date, write_time, write_timestamp};
+use super::calendar::{write_date, write_time, write_timestamp};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::*;
 use millrace_types::SqlType;

@@ -4,7 +4,13 @@
 //! The scanner works on bytes that are known to be UTF-8, and it may read past the end of the value's record (but not
 //! of the block), which lets it look at eight bytes at once.
 
+mod eight;
+mod escape;
+
+pub(crate) use escape::unescape;
+
 use super::{Kind, Token};
+use eight::{eight_bytes, eight_digits, find_quote, leading_digits};
 use std::ops::Range;
 
 /// Objects and arrays may be nested this deep.
@@ -234,11 +240,10 @@ impl<'a> Scanner<'a> {
             let count = leading_digits(word);
             let end = at + count as usize;
             // One to seven digits that no eighth, point or exponent follows.
-            if (1..8).contains(&count) && end <= self.end && (self.text[at] != b'0' || count == 1) {
-                if !matches!(self.byte(end), b'.' | b'e' | b'E') {
-                    let value = eight_digits(word << (64 - 8 * count));
-                    return Ok((Token::integer(value as i64, at, end), end));
-                }
+            let plain = (1..8).contains(&count) && end <= self.end && (self.text[at] != b'0' || count == 1);
+            if plain && !matches!(self.byte(end), b'.' | b'e' | b'E') {
+                let value = eight_digits(word << (64 - 8 * count));
+                return Ok((Token::integer(value as i64, at, end), end));
             }
         }
         self.long_number(at)
@@ -284,92 +289,6 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The eight bytes at a place, if there are eight, the first one lowest.
-#[inline(always)]
-fn eight_bytes(text: &[u8], at: usize) -> Option<u64> {
-    text.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
-}
-
-/// How many of eight bytes, from the lowest, are digits.
-#[inline(always)]
-fn leading_digits(word: u64) -> u32 {
-    // The high half of a digit is 3, also after 6 was added to its low half: a byte that differs is no digit. A carry
-    // out of a byte only reaches bytes above a byte that is none.
-    let high = word & 0xF0F0_F0F0_F0F0_F0F0;
-    let bumped = word.wrapping_add(0x0606_0606_0606_0606) & 0xF0F0_F0F0_F0F0_F0F0;
-    let other = (high ^ 0x3030_3030_3030_3030) | (bumped ^ 0x3030_3030_3030_3030);
-    other.trailing_zeros() / 8
-}
-
-/// The value of eight digits, the first one in the lowest byte. Zero bytes before them count as the digit 0.
-#[inline(always)]
-fn eight_digits(word: u64) -> u64 {
-    let ones = word & 0x0F0F_0F0F_0F0F_0F0F;
-    let tens = ones.wrapping_mul(10).wrapping_add(ones >> 8) & 0x00FF_00FF_00FF_00FF;
-    let hundreds = tens.wrapping_mul(100).wrapping_add(tens >> 16) & 0x0000_FFFF_0000_FFFF;
-    hundreds.wrapping_mul(10_000).wrapping_add(hundreds >> 32) & 0xFFFF_FFFF
-}
-
-/// The first double quote from `at` on; the length of the text if there is none.
-#[inline(always)]
-fn find_quote(text: &[u8], at: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    let mut at = at;
-    // Most strings are short: two steps of eight bytes before the call that is faster on long ones.
-    for _ in 0..2 {
-        let Some(word) = eight_bytes(text, at) else { break };
-        let same = word ^ (ONES * b'"' as u64);
-        let zero = same.wrapping_sub(ONES) & !same & HIGH;
-        if zero != 0 {
-            return at + (zero.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    memchr::memchr(b'"', &text[at..]).map_or(text.len(), |found| at + found)
-}
-
-/// Appends the text that a string with valid escapes stands for.
-pub(crate) fn unescape(string: &[u8], out: &mut Vec<u8>) {
-    let mut rest = string;
-    while let Some(found) = memchr::memchr(b'\\', rest) {
-        out.extend_from_slice(&rest[..found]);
-        let length = match rest.get(found + 1) {
-            Some(b'u') => unescape_unicode(&rest[found..], out),
-            Some(b'b') => push(out, 8),
-            Some(b'f') => push(out, 12),
-            Some(b'n') => push(out, b'\n'),
-            Some(b'r') => push(out, b'\r'),
-            Some(b't') => push(out, b'\t'),
-            Some(byte) => push(out, *byte),
-            None => 1,
-        };
-        rest = &rest[found + length..];
-    }
-    out.extend_from_slice(rest);
-}
-
-fn push(out: &mut Vec<u8>, byte: u8) -> usize {
-    out.push(byte);
-    2
-}
-
-/// Appends the character of `\uXXXX` or a pair of them; how many bytes they took.
-fn unescape_unicode(text: &[u8], out: &mut Vec<u8>) -> usize {
-    let unit = |at: usize| {
-        let digits = text.get(at + 2..at + 6).unwrap_or(b"");
-        digits.iter().fold(0, |sum, digit| sum * 16 + (*digit as char).to_digit(16).unwrap_or(0))
-    };
-    let first = unit(0);
-    let (code, length) = match first {
-        0xD800..0xDC00 => (0x10000 + ((first - 0xD800) << 10) + (unit(6).wrapping_sub(0xDC00) & 0x3FF), 12),
-        _ => (first, 6),
-    };
-    let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-    length.min(text.len())
-}
-
 /// Whether a text is one JSON value.
 pub(crate) fn is_valid(text: &[u8]) -> bool {
     let scanner = Scanner::careful(text, text.len());
@@ -408,34 +327,6 @@ pub(crate) fn elements(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn eight_bytes_at_once_count_as_one_by_one() {
-        for (text, count, value) in
-            [("12345678", 8, 12_345_678), ("1,000000", 1, 1), ("907}abcd", 3, 907), ("x2345678", 0, 0)]
-        {
-            let word = eight_bytes(text.as_bytes(), 0).unwrap();
-            assert_eq!(leading_digits(word), count, "{text}");
-            if count > 0 {
-                assert_eq!(eight_digits(word << (64 - 8 * count)), value, "{text}");
-            }
-        }
-        for byte in 0..=255u8 {
-            let word = u64::from_le_bytes([b'9', byte, b'5', b'5', b'5', b'5', b'5', b'5']);
-            assert_eq!(leading_digits(word), if byte.is_ascii_digit() { 8 } else { 1 }, "{byte}");
-        }
-    }
-
-    #[test]
-    fn strings_lose_their_escapes() {
-        let unescaped = |text: &str| {
-            let mut out = Vec::new();
-            unescape(text.as_bytes(), &mut out);
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(unescaped(r#"a\"b\\c\/d\n\t\r\b\f"#), "a\"b\\c/d\n\t\r\u{8}\u{c}");
-        assert_eq!(unescaped(r"\u00e4x\ud83d\ude00y"), "äx😀y");
-    }
 
     #[test]
     fn only_json_is_json() {
