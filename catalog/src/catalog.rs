@@ -3,7 +3,7 @@
 use crate::definition::Relation;
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The schema that is always there, and in which things are made unless one says otherwise.
@@ -23,6 +23,7 @@ pub struct Catalog {
     pub(crate) schemas: BTreeMap<String, Schema>,
     pub(crate) relations: BTreeMap<RelationId, Arc<Relation>>,
     pub(crate) names: BTreeMap<(String, String), RelationId>,
+    pub(crate) owners: BTreeSet<String>,
 }
 
 /// A schema.
@@ -44,6 +45,7 @@ struct Stored {
     next_id: RelationId,
     schemas: Vec<Schema>,
     relations: Vec<Arc<Relation>>,
+    owners: BTreeSet<String>,
 }
 
 /// The format of [`Stored`]. A reader refuses formats that it does not know.
@@ -59,6 +61,7 @@ impl Catalog {
             schemas: BTreeMap::from([(public.name.clone(), public)]),
             relations: BTreeMap::new(),
             names: BTreeMap::new(),
+            owners: BTreeSet::from([owner.to_owned()]),
         }
     }
 
@@ -80,6 +83,11 @@ impl Catalog {
     /// Every relation, in the order in which they were made.
     pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
         self.relations.values()
+    }
+
+    /// The roles that own something or did, by name.
+    pub fn owners(&self) -> &BTreeSet<String> {
+        &self.owners
     }
 
     /// The relation with this id.
@@ -140,6 +148,7 @@ impl Catalog {
             next_id: self.next_id,
             schemas: self.schemas.values().cloned().collect(),
             relations: self.relations.values().cloned().collect(),
+            owners: self.owners.clone(),
         };
         serde_json::to_vec(&stored).map_err(|error| SqlError::internal(format!("cannot write the catalog: {error}")))
     }
@@ -162,6 +171,7 @@ impl Catalog {
             schemas: stored.schemas.into_iter().map(|schema| (schema.name.clone(), schema)).collect(),
             names: stored.relations.iter().map(|relation| (name(relation), relation.id)).collect(),
             relations: stored.relations.into_iter().map(|relation| (relation.id, relation)).collect(),
+            owners: stored.owners,
         })
     }
 }

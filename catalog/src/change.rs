@@ -101,6 +101,7 @@ impl Catalog {
             return Err(SqlError::new(SqlState::DUPLICATE_SCHEMA, format!("schema \"{name}\" already exists")));
         }
         let id = self.take_id();
+        self.owners.insert(owner.to_owned());
         self.schemas.insert(name.to_owned(), Schema { id, name: name.to_owned(), owner: owner.to_owned() });
         Ok(())
     }
@@ -136,6 +137,7 @@ impl Catalog {
     fn put(&mut self, relation: Relation) {
         let highest = relation.keys().map(|key| key.index).chain([relation.id]).max().unwrap_or(relation.id);
         self.next_id = self.next_id.max(RelationId(highest.0 + 1));
+        self.owners.insert(relation.owner.clone());
         self.names.insert((relation.schema.clone(), relation.name.clone()), relation.id);
         self.relations.insert(relation.id, Arc::new(relation));
     }

@@ -117,9 +117,7 @@ impl Snapshot {
 
     /// The roles that there are to know of: the session's and every owner.
     pub fn roles(&self) -> BTreeSet<&str> {
-        let owners = self.catalog.relations().map(|relation| relation.owner.as_str());
-        let schema_owners = self.catalog.schemas().map(|schema| schema.owner.as_str());
-        owners.chain(schema_owners).chain([self.user.as_str()]).collect()
+        self.catalog.owners().iter().map(String::as_str).chain([self.user.as_str()]).collect()
     }
 
     /// The OID of a role.
