@@ -1,6 +1,7 @@
 //! Functions over dates, times and intervals.
 
 use crate::function::{Call, Overload, immutable};
+use crate::operators::decimal::scale_of;
 use crate::temporal::{self, DAY};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
@@ -8,6 +9,7 @@ use arrow::datatypes::{
     Time64MicrosecondType, TimestampMicrosecondType,
 };
 use chrono::{Datelike, NaiveDate};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 
@@ -184,44 +186,48 @@ struct Moment {
     offset: Option<i32>,
 }
 
-/// The parts of every type of argument as numerics of six digits after the point.
+/// Digits after the point of a part: seconds have six, milliseconds three, the others none.
+fn part_scale(_: &[DataType], constants: &[Option<&ScalarValue>]) -> (u8, i8) {
+    let unit = constants.first().copied().flatten().and_then(|unit| unit.try_as_str().flatten());
+    let scale = match unit.map(str::to_ascii_lowercase).as_deref() {
+        Some("millisecond" | "milliseconds" | "ms") => 3,
+        Some("second" | "seconds" | "s" | "sec" | "secs" | "epoch" | "julian") | None => 6,
+        Some(_) => 0,
+    };
+    (38, scale)
+}
+
+type Part = fn(&Call, usize) -> Result<i128>;
+
+/// The parts of every type of argument as numerics.
 fn numeric_parts() -> Vec<Overload> {
-    let scale: fn(&[DataType]) -> (u8, i8) = |_| (38, 6);
+    let of = |takes, part: Part| {
+        Overload::numeric(takes, part_scale, move |call| {
+            let unused = 10i128.pow(6 - scale_of(call.result.data_type()).clamp(0, 6) as u32);
+            call.values::<Decimal128Type>(|row| part(call, row).map(|micros| Some(micros / unused)))
+        })
+    };
     vec![
-        Overload::numeric(&[TEXT, DATE], scale, |call| call.values::<Decimal128Type>(|row| part_of_date(call, row))),
-        Overload::numeric(&[TEXT, TIMESTAMP], scale, |call| {
-            call.values::<Decimal128Type>(|row| part_of_timestamp(call, row).map(Some))
-        }),
-        Overload::numeric(&[TEXT, TIMESTAMPTZ], scale, |call| {
-            call.values::<Decimal128Type>(|row| part_of_timestamptz(call, row).map(Some))
-        }),
-        Overload::numeric(&[TEXT, TIME], scale, |call| {
-            call.values::<Decimal128Type>(|row| part_of_time(call, row).map(Some))
-        }),
-        Overload::numeric(&[TEXT, INTERVAL], scale, |call| {
-            call.values::<Decimal128Type>(|row| part_of_interval(call, row).map(Some))
-        }),
+        of(&[TEXT, DATE], part_of_date),
+        of(&[TEXT, TIMESTAMP], part_of_timestamp),
+        of(&[TEXT, TIMESTAMPTZ], part_of_timestamptz),
+        of(&[TEXT, TIME], part_of_time),
+        of(&[TEXT, INTERVAL], part_of_interval),
     ]
 }
 
 fn float_parts() -> Vec<Overload> {
-    let float = |micros: i128| micros as f64 / 1e6;
+    let of = |takes, part: Part| {
+        Overload::new(takes, FLOAT, move |call| {
+            call.values::<Float64Type>(|row| part(call, row).map(|micros| Some(micros as f64 / 1e6)))
+        })
+    };
     vec![
-        Overload::new(&[TEXT, DATE], FLOAT, move |call| {
-            call.values::<Float64Type>(|row| Ok(part_of_date(call, row)?.map(float)))
-        }),
-        Overload::new(&[TEXT, TIMESTAMP], FLOAT, move |call| {
-            call.values::<Float64Type>(|row| part_of_timestamp(call, row).map(float).map(Some))
-        }),
-        Overload::new(&[TEXT, TIMESTAMPTZ], FLOAT, move |call| {
-            call.values::<Float64Type>(|row| part_of_timestamptz(call, row).map(float).map(Some))
-        }),
-        Overload::new(&[TEXT, TIME], FLOAT, move |call| {
-            call.values::<Float64Type>(|row| part_of_time(call, row).map(float).map(Some))
-        }),
-        Overload::new(&[TEXT, INTERVAL], FLOAT, move |call| {
-            call.values::<Float64Type>(|row| part_of_interval(call, row).map(float).map(Some))
-        }),
+        of(&[TEXT, DATE], part_of_date),
+        of(&[TEXT, TIMESTAMP], part_of_timestamp),
+        of(&[TEXT, TIMESTAMPTZ], part_of_timestamptz),
+        of(&[TEXT, TIME], part_of_time),
+        of(&[TEXT, INTERVAL], part_of_interval),
     ]
 }
 
@@ -242,7 +248,7 @@ fn unknown_unit(unit: &str, type_name: &str, known: bool) -> SqlError {
     }
 }
 
-fn part_of_date(call: &Call, row: usize) -> Result<Option<i128>> {
+fn part_of_date(call: &Call, row: usize) -> Result<i128> {
     let unit = unit(call, row);
     let days = call.value::<Date32Type>(1, row);
     let of_time = ["hour", "hours", "minute", "minutes", "second", "seconds", "milliseconds", "microseconds"];
@@ -250,7 +256,7 @@ fn part_of_date(call: &Call, row: usize) -> Result<Option<i128>> {
         return Err(unknown_unit(&unit, "date", true));
     }
     let moment = Moment { local: i64::from(days) * DAY, offset: None };
-    part(&unit, &moment, "date").map(Some)
+    part(&unit, &moment, "date")
 }
 
 fn part_of_timestamp(call: &Call, row: usize) -> Result<i128> {

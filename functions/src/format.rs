@@ -17,6 +17,9 @@ pub fn text_of(array: &ArrayRef, field: &Field, zone: &Tz) -> Result<StringViewA
     if let Some(texts) = array.as_string_view_opt() {
         return Ok(texts.clone());
     }
+    if array.data_type() == &DataType::Null {
+        return Ok(StringViewArray::new_null(array.len()));
+    }
     let mut builder = StringViewBuilder::with_capacity(array.len());
     let mut text = String::new();
     for row in 0..array.len() {
@@ -114,6 +117,7 @@ fn write_float(out: &mut String, value: f64, scientific: String, plain_digits: i
 
 /// A scaled integer; `strip` leaves out zeros at the end of the fraction.
 pub fn write_decimal(out: &mut String, value: i128, scale: i8, strip: bool) {
+    let zeros = usize::from(scale.min(0).unsigned_abs());
     let (mut digits, mut scale) = (value.unsigned_abs(), scale.max(0) as usize);
     while strip && scale > 0 && digits.is_multiple_of(10) {
         digits /= 10;
@@ -124,6 +128,10 @@ pub fn write_decimal(out: &mut String, value: i128, scale: i8, strip: bool) {
     }
     let power = 10u128.pow(scale as u32);
     push(out, digits / power);
+    if digits != 0 {
+        // A literal like 1e100 has a negative scale.
+        (0..zeros).for_each(|_| out.push('0'));
+    }
     if scale > 0 {
         push(out, format_args!(".{:0scale$}", digits % power));
     }

@@ -17,6 +17,9 @@ use millrace_types::{Result, SqlError, SqlState, SqlType, field_of};
 /// Computes the column of a call.
 type Body = Box<dyn Fn(&Call) -> Result<ArrayRef> + Send + Sync>;
 
+/// Precision and scale of a numeric result, from the arguments' types and from those values that are constant.
+pub type Scale = fn(&[DataType], &[Option<&ScalarValue>]) -> (u8, i8);
+
 /// One way to call a function.
 pub struct Overload {
     /// Types of the arguments; `Unknown` takes any.
@@ -26,7 +29,7 @@ pub struct Overload {
     /// The type of the result. Numerics: their precision and scale are computed by `scale`.
     pub gives: SqlType,
     /// Precision and scale of a numeric result from the arguments' types.
-    pub scale: Option<fn(&[DataType]) -> (u8, i8)>,
+    pub scale: Option<Scale>,
     /// Computes the column.
     pub run: Body,
 }
@@ -53,7 +56,7 @@ impl Overload {
     /// A numeric result.
     pub fn numeric(
         takes: &'static [SqlType],
-        scale: fn(&[DataType]) -> (u8, i8),
+        scale: Scale,
         run: impl Fn(&Call) -> Result<ArrayRef> + Send + Sync + 'static,
     ) -> Overload {
         Overload { takes, variadic: false, gives: SqlType::Numeric(None), scale: Some(scale), run: Box::new(run) }
@@ -103,8 +106,9 @@ fn fit(given: &DataType, parameter: &SqlType) -> Option<(u32, DataType)> {
         (Int64, SqlType::Int4) => 1,
         (Float32, SqlType::Float8) => 6,
         (_, SqlType::Float8) if given.is_numeric() => 4,
-        (Date32, SqlType::Timestamp) => 5,
-        (Date32 | Timestamp(_, None), SqlType::Timestamptz) => 4,
+        // Moments are preferred, as in Postgres.
+        (Date32, SqlType::Timestamptz) => 5,
+        (Date32, SqlType::Timestamp) | (Timestamp(_, None), SqlType::Timestamptz) => 4,
         (Timestamp(_, Some(_)), SqlType::Timestamptz) | (Timestamp(_, None), SqlType::Timestamp) => 7,
         (LargeBinary | BinaryView, SqlType::Bytea) => 7,
         _ => return None,
@@ -138,7 +142,7 @@ impl Call<'_> {
     }
 
     fn any_null(&self, row: usize) -> bool {
-        self.arrays.iter().any(|array| array.is_null(row))
+        self.arrays.iter().any(|array| is_null(array, row))
     }
 
     /// A column of texts; rows with a NULL argument give NULL.
@@ -170,6 +174,11 @@ impl Call<'_> {
         }
         Ok(std::sync::Arc::new(builder.finish()))
     }
+}
+
+/// Whether a value is NULL, also in a column of nothing else.
+pub fn is_null(array: &ArrayRef, row: usize) -> bool {
+    array.data_type() == &DataType::Null || array.is_null(row)
 }
 
 /// A function: its name and its overloads.
@@ -229,6 +238,17 @@ pub fn of_volatility(
 }
 
 impl Function {
+    fn result_type(&self, types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+        let (overload, types) = self.choose(types)?;
+        Ok(match overload.scale {
+            Some(scale) => {
+                let (precision, scale) = scale(&types, constants);
+                DataType::Decimal128(precision, scale)
+            }
+            None => overload.gives.arrow(),
+        })
+    }
+
     fn choose(&self, types: &[DataType]) -> Result<(&Overload, Vec<DataType>)> {
         let fits = self.overloads.iter().filter_map(|overload| Some((overload, overload.fit(types)?)));
         // The first of equals wins: overloads stand in order of preference.
@@ -267,28 +287,23 @@ impl ScalarUDFImpl for Function {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType, DataFusionError> {
-        let (overload, types) = self.choose(types).map_err(carried)?;
-        Ok(match overload.scale {
-            Some(scale) => {
-                let (precision, scale) = scale(&types);
-                DataType::Decimal128(precision, scale)
-            }
-            None => overload.gives.arrow(),
-        })
+        self.result_type(types, &[]).map_err(carried)
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef, DataFusionError> {
         let types: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
         let (overload, _) = self.choose(&types).map_err(carried)?;
+        let result = self.result_type(&types, args.scalar_arguments).map_err(carried)?;
         let field = match overload.scale {
-            Some(_) => numeric_like(args.arg_fields, Field::new(self.name, self.return_type(&types)?, true)),
+            Some(_) => numeric_like(args.arg_fields, Field::new(self.name, result, true)),
             None => field_of(self.name, &overload.gives, true),
         };
         Ok(field.into())
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>, DataFusionError> {
-        self.choose(types).map(|(_, types)| types).map_err(carried)
+        // Unfitting types stay as they are, so that the error of `return_type` is seen: one of here would come as text.
+        Ok(self.choose(types).map_or_else(|_| types.to_vec(), |(_, types)| types))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue, DataFusionError> {

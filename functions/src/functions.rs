@@ -16,6 +16,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::datetime::functions,
     crate::json_functions::functions,
     crate::system::functions,
+    crate::clock::functions,
 ];
 
 /// Functions of DataFusion whose result type is not Postgres's, with the type that it should be.
@@ -37,6 +38,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
         });
         let retyped: Vec<_> = retyped.collect();
         all.extend(retyped);
+        all.extend(every_occurrence());
         all.extend(FUNCTIONS.iter().flat_map(|family| family()).map(Arc::new));
         all
     });
@@ -63,4 +65,11 @@ pub fn named(name: &str) -> Arc<ScalarUDF> {
     });
     // The names come from this crate's own planners; each is covered by the expression tests.
     BY_NAME[name].clone()
+}
+
+/// Postgres's `array_remove` and `array_replace` treat every occurrence.
+fn every_occurrence() -> [Arc<ScalarUDF>; 2] {
+    use datafusion::functions_nested::{remove::array_remove_all_udf, replace::array_replace_all_udf};
+    [(array_remove_all_udf(), "array_remove"), (array_replace_all_udf(), "array_replace")]
+        .map(|(function, name)| Arc::new(function.as_ref().clone().with_aliases([name])))
 }

@@ -1,7 +1,7 @@
 //! Functions and operators over json and jsonb.
 
 use crate::format::write_value;
-use crate::function::{Call, Overload, immutable};
+use crate::function::{Call, Overload, immutable, is_null};
 use crate::json::{self, Json};
 use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type};
@@ -185,7 +185,7 @@ fn without_nulls(value: Json) -> Json {
 
 /// The JSON of a value of any type.
 fn json_of(call: &Call, array: &ArrayRef, row: usize, field: &Field) -> Result<Json> {
-    if array.is_null(row) {
+    if is_null(array, row) {
         return Ok(Json::Null);
     }
     let mut text = String::new();

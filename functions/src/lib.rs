@@ -1,6 +1,6 @@
 //! What SQL's functions, operators, casts and aggregates compute: Postgres's answers on DataFusion's machinery.
 //!
-//! The walk of an expression: [`TypeNames`] reads the type names of casts, [`expression_planners`] turn operators into
+//! The walk of an expression: [`postgres_syntax`] prepares the statement, [`TypeNames`] reads the type names of casts, [`expression_planners`] turn operators into
 //! functions while names are resolved, [`analyzer_rules`] settle literals and casts, and the functions run, alike in
 //! ad-hoc queries and in maintained views.
 //!
@@ -14,6 +14,7 @@
 
 mod aggregates;
 pub mod casts;
+mod clock;
 mod datetime;
 mod error;
 pub mod format;
@@ -25,6 +26,7 @@ mod math;
 mod operators;
 mod regex;
 mod retyped;
+mod syntax;
 mod system;
 mod temporal;
 mod text;
@@ -35,6 +37,7 @@ mod type_names;
 pub use aggregates::functions as aggregate_functions;
 pub use error::{carried, sql_error_of};
 pub use functions::{FUNCTIONS, scalar_functions, window_functions};
+pub use syntax::postgres_syntax;
 pub use time_zone::session_zone;
 pub use type_names::{TypeNames, sql_type_named};
 
@@ -68,6 +71,7 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::LowerCasts),
+        Arc::new(casts::GuardFilters),
     ]
 }
 

@@ -4,7 +4,10 @@ use crate::function::{Call, Overload, immutable};
 use crate::operators::decimal::{self, overflow, power_of_ten, rescale, scale_of};
 use crate::operators::number::{division_by_zero, float_error, out_of_range};
 use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
+};
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 
@@ -44,7 +47,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable("exp", &[], both(|x| finite(x, x.exp()))),
         immutable("power", &["pow"], power()),
         immutable("mod", &[], modulo()),
-        immutable("div", &[], vec![Overload::numeric(&[NUMERIC, NUMERIC], |_| (38, 0), whole_quotient)]),
+        immutable("div", &[], vec![Overload::numeric(&[NUMERIC, NUMERIC], |_, _| (38, 0), whole_quotient)]),
         immutable("width_bucket", &[], vec![Overload::new(&[FLOAT, FLOAT, FLOAT, INT], INT, width_bucket)]),
         immutable("cbrt", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cbrt))]),
         immutable("degrees", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_degrees))]),
@@ -70,19 +73,24 @@ fn negation() -> Vec<Overload> {
         Overload::new(&[BIGINT], BIGINT, |call| {
             call.values::<Int64Type>(|r| some(call.value::<Int64Type>(0, r).checked_neg(), "bigint"))
         }),
+        Overload::new(&[SqlType::Interval], SqlType::Interval, |call| {
+            call.values::<IntervalMonthDayNanoType>(|row| {
+                crate::temporal::negated(call.value::<IntervalMonthDayNanoType>(0, row)).map(Some)
+            })
+        }),
     ]
 }
 
-fn same(types: &[DataType]) -> (u8, i8) {
+fn same(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
     crate::operators::arithmetic::precision_of(&types[0]).unwrap_or((38, 0))
 }
 
-fn whole(types: &[DataType]) -> (u8, i8) {
-    let (precision, scale) = same(types);
+fn whole(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
+    let (precision, scale) = same(types, &[]);
     ((i16::from(precision) - i16::from(scale) + 1).clamp(1, 38) as u8, 0)
 }
 
-fn sixteen(types: &[DataType]) -> (u8, i8) {
+fn sixteen(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
     (38, types.iter().map(scale_of).max().unwrap_or(0).max(decimal::QUOTIENT_SCALE))
 }
 
@@ -194,17 +202,27 @@ fn trunc_to(value: i128, scale: i8, places: i8) -> Option<i128> {
     }
 }
 
-/// `f(x)` and `f(x, places)`. The scale of a result with places is that of the argument: places may differ row by row.
+/// The scale of a constant number of places; that of the argument where places may differ row by row.
+fn placed(types: &[DataType], constants: &[Option<&ScalarValue>]) -> (u8, i8) {
+    let places = match constants.get(1).copied().flatten() {
+        Some(ScalarValue::Int32(Some(places))) => i64::from(*places),
+        Some(ScalarValue::Int64(Some(places))) => *places,
+        _ => scale_of(&types[0]).into(),
+    };
+    (38, places.clamp(0, 38) as i8)
+}
+
+/// `f(x)` and `f(x, places)`.
 fn to_places(places: Places, f: fn(f64) -> f64, units: fn(i128, i8) -> Option<i128>) -> Vec<Overload> {
     vec![
         Overload::numeric(&[NUMERIC], whole, move |call| numeric(call, units)),
         Overload::new(&[FLOAT], FLOAT, move |call| float(call, f)),
-        Overload::numeric(&[NUMERIC, INT], same, move |call| {
-            let scale = scale_of(call.arrays[0].data_type());
+        Overload::numeric(&[NUMERIC, INT], placed, move |call| {
+            let (scale, result) = (scale_of(call.arrays[0].data_type()), scale_of(call.result.data_type()));
             call.values::<Decimal128Type>(|row| {
                 let wanted = call.value::<Int32Type>(1, row).clamp(-38, i32::from(scale)) as i8;
                 let moved = places(call.value::<Decimal128Type>(0, row), scale, wanted);
-                moved.and_then(|units| rescale(units, wanted, scale)).map(Some).ok_or_else(overflow)
+                moved.and_then(|units| rescale(units, wanted, result)).map(Some).ok_or_else(overflow)
             })
         }),
     ]
@@ -285,7 +303,7 @@ fn modulo() -> Vec<Overload> {
         }),
         Overload::numeric(
             &[NUMERIC, NUMERIC],
-            |types| (38, types.iter().map(scale_of).max().unwrap_or(0)),
+            |types, _| (38, types.iter().map(scale_of).max().unwrap_or(0)),
             |call| decimal::evaluate(Modulo, &call.arrays[0], &call.arrays[1], call.rows, call.result.data_type()),
         ),
     ]

@@ -1,7 +1,7 @@
 //! Functions about values in general: their types, their NULLs.
 
-use crate::function::{Call, Overload, immutable};
-use arrow::array::{Array, ArrayRef, Int32Array};
+use crate::function::{Call, Overload, immutable, is_null};
+use arrow::array::{ArrayRef, Int32Array};
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlType, sql_type_of};
 use std::sync::Arc;
@@ -29,6 +29,6 @@ pub fn functions() -> Vec<ScalarUDF> {
 }
 
 fn counted(call: &Call, nulls: bool) -> Result<ArrayRef> {
-    let of_row = |row| call.arrays.iter().filter(|array| array.is_null(row) == nulls).count() as i32;
+    let of_row = |row| call.arrays.iter().filter(|array| is_null(array, row) == nulls).count() as i32;
     Ok(Arc::new((0..call.rows).map(of_row).collect::<Int32Array>()))
 }

@@ -5,13 +5,15 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::config::Dialect;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
-use millrace_functions::{format::text_of, session_config, session_state, session_zone, sql_error_of};
+use datafusion::sql::parser::Statement;
+use millrace_functions::{format::text_of, postgres_syntax, session_config, session_state, session_zone, sql_error_of};
 use std::sync::Arc;
 
 fn shown(array: &ArrayRef, field: &Field) -> String {
-    if array.is_null(0) {
+    if array.is_null(0) || array.data_type() == &DataType::Null {
         return "NULL".to_owned();
     }
     if array.data_type() == &DataType::Boolean {
@@ -26,11 +28,20 @@ fn failed(error: datafusion::common::DataFusionError) -> String {
     format!("ERROR {}: {}", error.state(), error.message())
 }
 
+async fn planned(context: &SessionContext, expression: &str) -> datafusion::common::Result<LogicalPlan> {
+    let state = context.state();
+    let mut statement = state.sql_to_statement(&format!("SELECT {expression}"), &Dialect::PostgreSQL)?;
+    if let Statement::Statement(inner) = &mut statement {
+        postgres_syntax(inner.as_mut());
+    }
+    state.statement_to_plan(statement).await
+}
+
 /// The answer of a session: planned, optimized and run.
 async fn by_session(context: &SessionContext, expression: &str) -> String {
     let run = async {
-        let frame = context.sql(&format!("SELECT {expression}")).await?;
-        let batches = frame.collect().await?;
+        let plan = planned(context, expression).await?;
+        let batches = context.execute_logical_plan(plan).await?.collect().await?;
         let batch = batches.into_iter().find(|batch| batch.num_rows() > 0);
         datafusion::common::Result::Ok(batch.map(|b| shown(b.column(0), b.schema().field(0))).unwrap_or_default())
     };
@@ -40,7 +51,7 @@ async fn by_session(context: &SessionContext, expression: &str) -> String {
 /// The answer of the expression alone, analyzed but not optimized; `None` where it needs a plan (subqueries, windows).
 async fn by_expression(context: &SessionContext, expression: &str) -> Option<String> {
     let state = context.state();
-    let plan = state.create_logical_plan(&format!("SELECT {expression}")).await;
+    let plan = planned(context, expression).await;
     let analyzed = plan.and_then(|plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}));
     let plan = match analyzed {
         Ok(plan) => plan,

@@ -65,29 +65,13 @@ impl AggregateUDFImpl for Total {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        use DataType::*;
-        let one = match types {
-            [Int8 | Int16 | UInt8] => Int16,
-            [Int32 | UInt16] => Int32,
-            [Int64 | UInt32] => Int64,
-            [UInt64] => Decimal128(20, 0),
-            [Decimal32(p, s) | Decimal64(p, s) | Decimal128(p, s)] => Decimal128(*p, *s),
-            [Decimal256(_, s)] => Decimal128(38, *s),
-            [Float16 | Float32] => Float32,
-            [Float64] => Float64,
-            [Null] => Int64,
-            other => {
-                let names: Vec<_> = other.iter().map(|t| SqlType::from_arrow(t).to_string()).collect();
-                let message = format!("function {}({}) does not exist", self.name(), names.join(", "));
-                return Err(carried(SqlError::new(SqlState::UNDEFINED_FUNCTION, message)));
-            }
-        };
-        Ok(vec![one])
+        // Unfitting types stay as they are, so that the error of `return_type` is seen: one of here would come as text.
+        Ok(self.argument(types).map_or_else(|_| types.to_vec(), |argument| vec![argument]))
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        let argument = &self.coerce_types(types)?[0];
-        Ok(match (argument, self.mean) {
+        let argument = self.argument(types)?;
+        Ok(match (&argument, self.mean) {
             (DataType::Float32, false) => DataType::Float32,
             (DataType::Float32 | DataType::Float64, _) => DataType::Float64,
             (DataType::Int16 | DataType::Int32, false) => DataType::Int64,
@@ -103,7 +87,7 @@ impl AggregateUDFImpl for Total {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let argument = self.coerce_types(&[args.input_fields[0].data_type().clone()])?.remove(0);
+        let argument = self.argument(&[args.input_fields[0].data_type().clone()])?;
         if args.is_distinct {
             return Ok(vec![super::distinct::state_field(args.name, &argument)]);
         }
@@ -135,10 +119,31 @@ impl AggregateUDFImpl for Total {
 }
 
 impl Total {
+    /// What the argument becomes.
+    fn argument(&self, types: &[DataType]) -> Result<DataType> {
+        use DataType::*;
+        Ok(match types {
+            [Int8 | Int16 | UInt8] => Int16,
+            [Int32 | UInt16] => Int32,
+            [Int64 | UInt32] => Int64,
+            [UInt64] => Decimal128(20, 0),
+            [Decimal32(p, s) | Decimal64(p, s) | Decimal128(p, s)] => Decimal128(*p, *s),
+            [Decimal256(_, s)] => Decimal128(38, *s),
+            [Float16 | Float32] => Float32,
+            [Float64] => Float64,
+            [Null] => Int64,
+            other => {
+                let names: Vec<_> = other.iter().map(|t| SqlType::from_arrow(t).to_string()).collect();
+                let message = format!("function {}({}) does not exist", self.name(), names.join(", "));
+                return Err(carried(SqlError::new(SqlState::UNDEFINED_FUNCTION, message)));
+            }
+        })
+    }
+
     fn groups(&self, argument: &DataType, result: &DataType) -> Result<Box<dyn Retract>> {
         let (mean, result) = (self.mean, result.clone());
         let scale = scale_of(argument);
-        Ok(match self.coerce_types(std::slice::from_ref(argument))?.remove(0) {
+        Ok(match self.argument(std::slice::from_ref(argument))? {
             DataType::Int16 => Box::new(Totals::<Int16Type, Decimal128Type>::new(mean, result, scale)),
             DataType::Int32 => Box::new(Totals::<Int32Type, Decimal128Type>::new(mean, result, scale)),
             DataType::Int64 => Box::new(Totals::<Int64Type, Decimal128Type>::new(mean, result, scale)),

@@ -4,15 +4,18 @@
 //! DataFusion's would differ; casts that agree (widening numbers) stay DataFusion's own, for its optimizer to use.
 
 mod array;
+mod guard;
 mod interval;
+mod lowering;
 mod moment;
 mod number;
 mod rule;
 mod text;
 
+pub use guard::GuardFilters;
 pub use moment::MONTHS;
 pub use number::{decimal_to_float, float_to_decimal};
-pub use rule::{IntegerLiterals, LowerCasts};
+pub use rule::{IntegerLiterals, LowerCasts, narrowed};
 pub use text::bytea;
 
 use crate::error::carried;
@@ -26,7 +29,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
-use millrace_types::{Result, SqlError, SqlState, SqlType, sql_type_of};
+use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
 use std::sync::Arc;
 
 /// Why a value is cast: it decides what happens to a text that is too long.
@@ -42,6 +45,12 @@ pub enum Purpose {
 /// convert is the error.
 pub fn cast(array: &ArrayRef, from: &Field, to: &Field, purpose: Purpose, zone: &Tz) -> Result<ArrayRef> {
     let (source, target) = (sql_type_of(from), sql_type_of(to));
+    // Types that no column of ours has, like nanoseconds, are reached through ours.
+    let ours = matches!(to.data_type(), DataType::Decimal128(..) | DataType::List(_));
+    if !ours && *to.data_type() != target.arrow() {
+        let through = field_of("", &target, true);
+        return Ok(arrow::compute::cast(&cast(array, from, &through, purpose, zone)?, to.data_type())?);
+    }
     if array.data_type() == &DataType::Null {
         return Ok(new_null_array(to.data_type(), array.len()));
     }
@@ -51,6 +60,7 @@ pub fn cast(array: &ArrayRef, from: &Field, to: &Field, purpose: Purpose, zone: 
         (SqlType::Array(_), SqlType::Array(_)) => array::elementwise(array, from, to, purpose, zone),
         (_, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char) => {
             let texts = text_of(array, from, zone)?;
+            let texts = if matches!(source, SqlType::Bpchar(_)) { text::unpadded(&texts) } else { texts };
             text::limited(texts, &target, purpose)
         }
         _ if is_text => text::parsed(array.as_string_view(), to, zone),
@@ -159,7 +169,7 @@ pub fn integer_range(target: &SqlType) -> Option<(&'static str, i64, i64)> {
 }
 
 /// Integers of any width, given as 64-bit ones, in the representation of a type.
-fn narrowed(array: ArrayRef, to: &Field) -> Result<ArrayRef> {
+fn in_width(array: ArrayRef, to: &Field) -> Result<ArrayRef> {
     Ok(arrow::compute::cast(&array, to.data_type())?)
 }
 
@@ -180,7 +190,7 @@ fn from_integer(array: &ArrayRef, target: &SqlType, to: &Field) -> Result<ArrayR
                         true => Ok(v),
                         false => Err(crate::operators::number::out_of_range(name)),
                     })?;
-                narrowed(checked, to)
+                in_width(checked, to)
             }
             None => Err(cannot_cast(&SqlType::from_arrow(array.data_type()), target)),
         },
@@ -215,7 +225,7 @@ fn from_float(array: &ArrayRef, target: &SqlType, to: &Field, significant: usize
                 let wide = map::<Float64Type, Int64Type>(&wide, &whole, |v| {
                     number::float_to_integer(v, name, least, greatest)
                 })?;
-                narrowed(wide, to)
+                in_width(wide, to)
             }
             None => Err(cannot_cast(&SqlType::from_arrow(array.data_type()), target)),
         },
@@ -239,7 +249,7 @@ fn from_decimal(array: &ArrayRef, target: &SqlType, to: &Field) -> Result<ArrayR
                 let wide = map::<Decimal128Type, Int64Type>(array, &whole, |v| {
                     number::decimal_to_integer(v, from, name, least, greatest)
                 })?;
-                narrowed(wide, to)
+                in_width(wide, to)
             }
             None => Err(cannot_cast(&SqlType::Numeric(None), target)),
         },
@@ -304,8 +314,8 @@ impl ScalarUDFImpl for CastTo {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> datafusion::common::Result<FieldRef> {
-        let nullable = args.arg_fields[0].is_nullable();
-        Ok(Arc::new(self.target.as_ref().clone().with_nullable(nullable)))
+        let _ = args;
+        Ok(Arc::new(self.target.as_ref().clone().with_nullable(true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {

@@ -139,14 +139,12 @@ pub fn float_to_decimal(value: f64, significant: usize, precision: u8, scale: i8
 
 /// A numeric as the float nearest to it.
 pub fn decimal_to_float(value: i128, scale: i8) -> f64 {
-    let exact = value.unsigned_abs() < 1 << 53 && scale <= 22;
+    let exact = value.unsigned_abs() < 1 << 53 && (0..=22).contains(&scale);
     if exact {
         return value as f64 / 10f64.powi(scale.into());
     }
-    let mut text = String::new();
-    crate::format::write_decimal(&mut text, value, scale, false);
     // A decimal number always parses.
-    text.parse().unwrap_or(f64::NAN)
+    format!("{value}e{}", -i16::from(scale)).parse().unwrap_or(f64::NAN)
 }
 
 /// `t`, `yes`, `on`, `1` and their beginnings in any case; likewise for false.

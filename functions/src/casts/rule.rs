@@ -45,8 +45,9 @@ impl AnalyzerRule for LowerCasts {
 }
 
 fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions) -> Result<Transformed<Expr>> {
-    let Expr::Cast(Cast { expr: inner, field }) = expr else {
-        return Ok(Transformed::no(expr));
+    let (inner, field) = match expr {
+        Expr::Cast(Cast { expr, field }) => (expr, field),
+        other => return super::lowering::other(other, schema),
     };
     // A column of an outer query has no field here; what it is cast to by coercion, DataFusion's cast does.
     let Ok((_, source)) = inner.to_field(schema) else {
@@ -101,7 +102,7 @@ fn agrees(source: &Field, target: &Field) -> bool {
         (Date32, Timestamp(TimeUnit::Microsecond, None)) => false,
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8) => true,
         (Utf8 | LargeUtf8, Utf8View) => sql_type_of(target) == SqlType::Text,
-        (from, to) => from.is_nested() && !matches!(to, List(_)),
+        (from, _) => from.is_nested() && !matches!(from, List(_)),
     }
 }
 
@@ -120,15 +121,30 @@ impl AnalyzerRule for IntegerLiterals {
             if matches!(plan, LogicalPlan::Limit(_)) {
                 return Ok(Transformed::no(plan));
             }
-            let names = NamePreserver::new(&plan);
+            // The names of a VALUES are its columns', whatever its expressions are.
+            let names = match plan {
+                LogicalPlan::Values(_) => None,
+                _ => Some(NamePreserver::new(&plan)),
+            };
             let narrowed = plan.map_expressions(|expr| {
-                let name = names.save(&expr);
+                let name = names.as_ref().map(|names| names.save(&expr));
                 let narrowed = expr.transform_up(narrow)?;
-                Ok(narrowed.update_data(|expr| name.restore(expr)))
+                Ok(narrowed.update_data(|expr| match name {
+                    Some(name) => name.restore(expr),
+                    None => expr,
+                }))
             })?;
             if narrowed.transformed { narrowed.map_data(retyped) } else { Ok(narrowed) }
         })?;
         Ok(narrowed.data)
+    }
+}
+
+/// A literal in Postgres's type; anything else as it is.
+pub fn narrowed(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(..) => narrow(expr.clone()).map_or(expr, |narrowed| narrowed.data),
+        other => other,
     }
 }
 
@@ -138,10 +154,25 @@ fn narrow(expr: Expr) -> Result<Transformed<Expr>> {
             Ok(small) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(small)), None)),
             Err(_) => Transformed::no(expr),
         },
+        Expr::Literal(ScalarValue::Decimal128(Some(value), _, scale @ ..0), None) => {
+            match crate::operators::decimal::rescale(value, scale, 0) {
+                Some(value) => Transformed::yes(Expr::Literal(ScalarValue::Decimal128(Some(value), 38, 0), None)),
+                None => Transformed::no(expr),
+            }
+        }
         Expr::Literal(ScalarValue::UInt64(Some(value)), None) => {
             let numeric = ScalarValue::Decimal128(Some(value.into()), 20, 0);
             Transformed::yes(Expr::Literal(numeric, None))
         }
+        // `t AT TIME ZONE 'z'` arrives as a cast to nanoseconds in that zone, which no type name gives.
+        Expr::Cast(Cast { expr, field }) => match field.data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, Some(zone)) => {
+                let zone = Expr::Literal(ScalarValue::Utf8View(Some(zone.to_string())), None);
+                let timezone = crate::functions::named("timezone");
+                Transformed::yes(crate::operators::call(timezone, vec![zone, *expr]))
+            }
+            _ => Transformed::no(Expr::Cast(Cast { expr, field })),
+        },
         other => Transformed::no(other),
     })
 }
@@ -160,11 +191,16 @@ fn values_retyped(values: datafusion::logical_expr::Values) -> Result<LogicalPla
     let mut fields = Vec::new();
     for (column, (qualifier, field)) in values.schema.iter().enumerate() {
         let wide = field.data_type() == &DataType::Int64;
-        let small = |expr: &Expr| {
-            let kind = expr.get_type(&DFSchema::empty());
-            matches!(kind, Ok(DataType::Int32 | DataType::Null))
+        let small = |expr: &Expr| match expr {
+            Expr::Literal(value, _) => value.is_null() || value.data_type() == DataType::Int32,
+            _ => false,
         };
         let field = if wide && rows.iter().all(|row| small(&row[column])) {
+            for row in &mut rows {
+                if matches!(&row[column], Expr::Literal(value, _) if value.is_null()) {
+                    row[column] = Expr::Literal(ScalarValue::Int32(None), None);
+                }
+            }
             Arc::new(field.as_ref().clone().with_data_type(DataType::Int32))
         } else {
             for row in &mut rows {

@@ -177,3 +177,8 @@ pub fn limited(texts: StringViewArray, target: &SqlType, purpose: Purpose) -> Re
     }
     Ok(Arc::new(builder.finish()))
 }
+
+/// Texts without the blanks at their ends: those of a `char(n)` are no part of its value.
+pub fn unpadded(texts: &StringViewArray) -> StringViewArray {
+    texts.iter().map(|text| text.map(|text| text.trim_end_matches(' '))).collect()
+}

@@ -202,15 +202,16 @@ impl ScalarUDFImpl for Arithmetic {
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let types: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
         let result = self.return_type(&types)?;
-        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(numeric_like(args.arg_fields, Field::new(self.name(), result, nullable))))
+        // Always nullable: DataFusion moves expressions to where rows of an outer join may be missing.
+        Ok(Arc::new(numeric_like(args.arg_fields, Field::new(self.name(), result, true))))
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match types {
             [left, right] => match self.resolve(left, right) {
                 Some(resolved) => Ok(vec![resolved.left, resolved.right]),
-                None => self.return_type(types).map(|_| types.to_vec()),
+                // Left as it is, so that the error of `return_type` is seen: one of here would come as text.
+                None => Ok(types.to_vec()),
             },
             _ => datafusion::common::plan_err!("operator {} takes two operands", self.name()),
         }

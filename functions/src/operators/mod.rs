@@ -28,6 +28,7 @@ pub struct Operators;
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = raw;
+        let (left, right) = (crate::casts::narrowed(left), crate::casts::narrowed(right));
         if let Some(operation) = operation_of(&op) {
             let (left, right) = arithmetic_operands(operation, left, right, schema)?;
             let call = call(operation.function(), vec![left, right]);
@@ -46,9 +47,7 @@ impl ExprPlanner for Operators {
     }
 
     fn plan_position(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        // position(a in b): the grammar gives a first, strpos wants it last.
-        let swapped = args.into_iter().rev().collect();
-        Ok(PlannerResult::Planned(call(crate::functions::named("strpos"), swapped)))
+        Ok(PlannerResult::Planned(call(crate::functions::named("strpos"), args)))
     }
 
     fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {

@@ -67,9 +67,10 @@ fn concatenation(left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
             if !text(left_type) && !text(right_type) {
                 return Err(carried(super::arithmetic::no_such_operator("||", left_type, right_type)));
             }
-            let as_text = |expr, t: &SqlType| match is_text(t) {
-                true => expr,
-                false => settled(expr, &target(SqlType::Text)),
+            let as_text = |expr, t: &SqlType| match t {
+                SqlType::Bpchar(_) => unpadded(expr),
+                t if is_text(t) => expr,
+                _ => settled(expr, &target(SqlType::Text)),
             };
             call("||", as_text(left, left_type), as_text(right, right_type))
         }

@@ -1,0 +1,71 @@
+//! `WHERE x <> 0 AND 10 / x > 1` must not divide by the zeros that its first condition leaves out.
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::analyzer::AnalyzerRule;
+
+/// Postgres evaluates the conditions of a filter from the left, row by row, and stops at the first that does not hold;
+/// DataFusion evaluates them over whole batches. A condition that may fail is put behind those before it:
+/// `a AND b` becomes `a AND CASE WHEN a THEN b END`. In a filter NULL is as good as false.
+#[derive(Debug, Default)]
+pub struct GuardFilters;
+
+impl AnalyzerRule for GuardFilters {
+    fn name(&self) -> &str {
+        "guard_filters"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let guarded = plan.transform_up_with_subqueries(|plan| match plan {
+            LogicalPlan::Filter(mut filter) => {
+                filter.predicate = guarded(filter.predicate);
+                Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+        Ok(guarded.data)
+    }
+}
+
+fn guarded(predicate: Expr) -> Expr {
+    let conditions = split_conjunction_owned(predicate);
+    let mut kept: Vec<Expr> = Vec::with_capacity(conditions.len());
+    let mut before: Vec<Expr> = Vec::new();
+    for condition in conditions {
+        let guard = may_fail(&condition).then(|| conjunction(before.iter().cloned())).flatten();
+        kept.push(match guard {
+            Some(guard) => {
+                let arm = (Box::new(guard), Box::new(condition));
+                Expr::Case(Case::new(None, vec![arm], None))
+            }
+            None => {
+                before.push(condition.clone());
+                condition
+            }
+        });
+    }
+    // Splitting a predicate gives at least one condition.
+    conjunction(kept).unwrap_or_else(|| datafusion::logical_expr::lit(true))
+}
+
+/// Whether a condition divides by something or reads a text as a value. Subqueries are left to the optimizer.
+fn may_fail(condition: &Expr) -> bool {
+    let subquery = condition.exists(|e| {
+        Ok(matches!(e, Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)))
+    });
+    let fails = condition.exists(|e| {
+        Ok(match e {
+            Expr::ScalarFunction(function) => match function.func.name() {
+                "/" | "%" | "mod" | "div" => !matches!(function.args.get(1), Some(Expr::Literal(..))),
+                "cast" => true,
+                _ => false,
+            },
+            _ => false,
+        })
+    });
+    matches!((subquery, fails), (Ok(false), Ok(true)))
+}
