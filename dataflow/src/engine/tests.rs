@@ -319,6 +319,40 @@ fn a_dropped_job_sees_nothing_more_and_can_be_made_again() {
 }
 
 #[test]
+fn a_job_may_go_before_it_has_begun() {
+    let mut world = World::new(2, 9);
+    let plan = distinct(table(TABLES[0]));
+    world.churn(10);
+    world.engine.create(model_job(VIEW, plan.clone())).unwrap();
+    world.churn(10);
+    world.engine.drop_job(VIEW).unwrap();
+    world.start(model_job(VIEW, plan.clone()));
+    assert_eq!(world.read(VIEW), world.wanted(&plan));
+}
+
+#[test]
+fn operators_tell_what_they_keep_on_each_worker() {
+    let mut world = World::new(2, 9);
+    world.start(model_job(VIEW, aggregate(table(TABLES[0]), vec![0], 1)));
+    let rows: Vec<_> = (0..100).map(|n| ([Some(n), Some(1)], 1)).collect();
+    world.feed(vec![changes(TABLES[0], vec![delta(&rows)])]);
+    let kept = |name: &str| {
+        let operators = world.engine.operators().into_iter();
+        let operators: Vec<_> = operators.filter(|o| o.job == VIEW && o.name.starts_with(name)).collect();
+        assert_eq!(operators.iter().map(|o| o.worker).collect::<Vec<_>>(), [0, 1], "{name}");
+        assert!(operators.iter().all(|o| o.bytes > 0), "{name}");
+        operators.iter().map(|o| o.rows).sum::<usize>()
+    };
+    assert_eq!([kept("Aggregate"), kept("ReadModel")], [100, 100]);
+}
+
+#[test]
+fn threads_share_an_engine() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Engine>();
+}
+
+#[test]
 fn ticks_leave_alone_what_they_do_not_reach() {
     let mut world = World::new(2, 3);
     world.start(model_job(VIEW, filter(table(TABLES[1]), compare(0, Sign::Gt, 0))));
