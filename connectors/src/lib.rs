@@ -110,6 +110,14 @@ pub fn create_source(
     create(&Options::parse(info.name, infos, connector_options)?, schema)
 }
 
+/// Whether the sink that these options describe can be told that rows are taken back.
+pub fn takes_changes(connector_options: &[(String, String)]) -> bool {
+    let sink = connector(connector_options).ok().and_then(|info| Some((info, info.sink?.0)));
+    let Some((info, infos)) = sink else { return false };
+    let switch = infos.iter().any(|option| option.name == "changes");
+    !switch || Options::parse(info.name, infos, connector_options).is_ok_and(|options| options.boolean("changes"))
+}
+
 /// The sink that the options of a statement describe, for rows of `schema`. `append_only` says that no row of them is
 /// ever taken back.
 pub fn create_sink(

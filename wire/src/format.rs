@@ -83,8 +83,11 @@ fn naive(seconds: i64) -> NaiveDateTime {
     DateTime::from_timestamp(seconds, 0).unwrap_or_default().naive_utc()
 }
 
-/// `[+-]h`, `[+-]h.f` or `[+-]hh:mm` as seconds.
+/// `[+-]h`, `[+-]h.f` or `[+-]hh:mm` as seconds; also `<+hh>-hh`, as such a zone is shown.
 fn parse_hours(text: &str) -> Option<i32> {
+    if let Some((shown, _)) = text.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
+        return parse_hours(shown);
+    }
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => (-1, &text[1..]),
         b'+' => (1, &text[1..]),
@@ -128,6 +131,7 @@ mod tests {
         assert_eq!(TimeZone::parse("UTC").unwrap(), TimeZone::UTC);
         assert_eq!(TimeZone::parse("-3.5").unwrap(), TimeZone::Fixed(-12_600));
         assert_eq!(TimeZone::parse("+05:30").unwrap().to_string(), "<+05:30>-05:30");
+        assert_eq!(TimeZone::parse("<+05:30>-05:30").unwrap(), TimeZone::parse("+05:30").unwrap());
         assert_eq!(TimeZone::parse("Mars/Crater").unwrap_err().state(), SqlState::INVALID_PARAMETER_VALUE);
     }
 
