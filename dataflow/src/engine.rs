@@ -14,7 +14,7 @@ use crate::job_end::Outcome;
 use crate::jobs::Jobs;
 use crate::read_model::ReadModel;
 use crate::render::render;
-use crate::timely::{Threads, spawn};
+use crate::timely::{Channels, Threads, spawn};
 use crate::worker::{Answer, Command, Crew, Reached, Run, work};
 use millrace_ir::Job;
 use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
@@ -104,7 +104,10 @@ impl Engine {
     /// # Errors
     /// `22023` for no workers; `53200` when the system gives no threads.
     pub fn start(options: EngineOptions) -> Result<Engine> {
-        let workers = options.workers;
+        Engine::start_on(options.workers, Channels::Shared)
+    }
+
+    fn start_on(workers: usize, channels: Channels) -> Result<Engine> {
         if workers == 0 {
             return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, "the number of workers must be at least 1"));
         }
@@ -113,7 +116,7 @@ impl Engine {
         let crew = Arc::new(Crew { replies, broken: AtomicBool::new(false) });
         let receivers: Vec<_> = receivers.into_iter().map(|receiver| Mutex::new(Some(receiver))).collect();
         let shared = crew.clone();
-        let threads = spawn(workers, move |substrate| {
+        let threads = spawn(workers, channels, move |substrate| {
             if let Some(commands) = receivers[substrate.worker()].lock().take() {
                 work(substrate, commands, &shared);
             }

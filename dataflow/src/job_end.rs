@@ -15,6 +15,8 @@ const HELD_ROWS: usize = 256 * 1024;
 /// end, every fragment on this worker has ended that tick.
 #[derive(Default)]
 pub struct JobEnd {
+    /// The job, for logs.
+    name: String,
     model: Option<MaintainedPart>,
     first_tick: Option<Tick>,
     /// Ticks before this one are through on this worker.
@@ -42,8 +44,8 @@ pub struct Outcome {
 
 impl JobEnd {
     /// The end of a job that maintains a read model, or of one that only emits.
-    pub fn new(model: Option<MaintainedPart>) -> JobEnd {
-        JobEnd { model, ..JobEnd::default() }
+    pub fn new(name: String, model: Option<MaintainedPart>) -> JobEnd {
+        JobEnd { name, model, ..JobEnd::default() }
     }
 
     /// Begins a tick; `tapped`: its deltas are wanted. The job's first tick also publishes a read model without rows.
@@ -129,11 +131,17 @@ impl JobEnd {
     fn update(&mut self) -> Result<()> {
         self.apply()?;
         let errors = std::mem::take(&mut self.errors);
-        if let Some(model) = &mut self.model
-            && !errors.is_empty()
-        {
-            model.apply_errors(errors);
-            self.changed = true;
+        match (&mut self.model, errors.first()) {
+            (_, None) => {}
+            (Some(model), _) => {
+                model.apply_errors(errors);
+                self.changed = true;
+            }
+            // What has left cannot be taken back, so there is nothing that could heal: the row is told of and left out.
+            (None, Some(first)) => {
+                let (rows, error) = (errors.len(), &first.error);
+                tracing::warn!(job = %self.name, rows, %error, "rows were left out of a sink");
+            }
         }
         Ok(())
     }

@@ -155,14 +155,14 @@ impl Worker<'_, '_> {
             Output::ReadModel { .. } => Some(MaintainedPart::new(job.plan.schema.clone(), partition_of(&job))),
             Output::Stream => None,
         };
-        let end = Rc::new(RefCell::new(JobEnd::new(model)));
+        let end = Rc::new(RefCell::new(JobEnd::new(job.name.clone(), model)));
         let dataflow = self.substrate.build(&job.name, graph, &end);
         self.jobs.insert(job.id, Running { job, ports, dataflow, end, part: Part::default() });
     }
 
     fn run(&mut self, run: &Run) -> Result<Vec<(RelationId, Outcome)>> {
         for level in &run.levels {
-            level.iter().try_for_each(|reached| self.begin(run, reached))?;
+            level.iter().for_each(|reached| self.begin(run, reached));
             self.complete(run.tick, level)?;
         }
         let jobs = run.levels.iter().flatten();
@@ -170,9 +170,9 @@ impl Worker<'_, '_> {
     }
 
     /// Feeds a job everything that it reads in this tick.
-    fn begin(&mut self, run: &Run, reached: &Reached) -> Result<()> {
+    fn begin(&mut self, run: &Run, reached: &Reached) {
         // Taken out of the map so that the jobs that it reads can be looked at while it is fed.
-        let Some(mut running) = self.jobs.remove(&reached.job) else { return Ok(()) };
+        let Some(mut running) = self.jobs.remove(&reached.job) else { return };
         let first = running.end.borrow().first_tick().is_none();
         running.end.borrow_mut().begin(run.tick, reached.tapped);
         running.dataflow.inputs.iter_mut().for_each(|input| input.open(run.tick));
@@ -181,7 +181,6 @@ impl Worker<'_, '_> {
         }
         running.dataflow.inputs.iter_mut().for_each(|input| input.close(run.tick));
         self.jobs.insert(reached.job, running);
-        Ok(())
     }
 
     fn feed(&mut self, run: &Run, running: &mut Running, first: bool) -> Result<()> {
@@ -190,13 +189,10 @@ impl Worker<'_, '_> {
             match &port.leaf {
                 Leaf::Values(rows) if first && self.substrate.worker() == 0 => input.send(rows.clone())?,
                 Leaf::Values(_) => {}
-                Leaf::Relation(relation) if run.hydrate => match self.jobs.get(relation) {
-                    Some(upstream) => {
-                        let pieces = upstream.model().deltas();
-                        self.feed_slowly(port, input, pieces)?;
-                    }
-                    None => {}
-                },
+                Leaf::Relation(relation) if run.hydrate => {
+                    let model = self.jobs.get(relation).map(Running::model);
+                    model.map_or(Ok(()), |model| self.feed_slowly(port, input, model.deltas()))?;
+                }
                 Leaf::Relation(relation) => match self.jobs.get(relation).filter(|upstream| !upstream.is_fed()) {
                     Some(upstream) => {
                         upstream.end.borrow().deltas().iter().try_for_each(|delta| port.feed(input, delta))?

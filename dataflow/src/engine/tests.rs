@@ -167,7 +167,8 @@ struct World {
 
 impl World {
     fn new(workers: usize, seed: u64) -> World {
-        let engine = Engine::start(EngineOptions { workers }).unwrap();
+        let channels = if seed % 2 == 0 { Channels::Shared } else { Channels::Bytes };
+        let engine = Engine::start_on(workers, channels).unwrap();
         let random = StdRng::seed_from_u64(seed);
         let mut world = World { engine, tables: Default::default(), models: BTreeMap::new(), tick: Tick(0), random };
         TABLES.iter().for_each(|id| assert!(world.start(model_job(*id, table(*id))).failed.is_empty()));

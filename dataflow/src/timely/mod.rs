@@ -11,7 +11,7 @@ use crate::exchange::Router;
 use crate::fragment::Fragment;
 use crate::job_end::JobEnd;
 use crate::render::{Feed, Graph, Port};
-use millrace_types::{Delta, Result, SqlError, Tick};
+use millrace_types::{Delta, Result, SqlError, SqlState, Tick};
 use node::{Node, Parcels};
 use parcel::Parcel;
 use std::cell::RefCell;
@@ -21,6 +21,7 @@ use timely::communication::WorkerGuards;
 use timely::container::NoopBuilder;
 use timely::dataflow::operators::Input;
 use timely::dataflow::{InputHandle, Scope};
+use timely::{CommunicationConfig, Config, WorkerConfig};
 
 /// How long a dropped dataflow may take to come to its end before it is removed as it is.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -28,20 +29,39 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// The worker threads.
 pub struct Threads(WorkerGuards<()>);
 
+/// How parcels go from thread to thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// As they are: columns are shared, not copied.
+    Shared,
+    /// As the bytes that go between processes, to test them.
+    #[cfg(test)]
+    Bytes,
+}
+
 /// Starts `workers` threads that each call `run`, and end when it returns.
 ///
 /// # Errors
 /// `53200` when the system gives no more threads.
-pub fn spawn(workers: usize, run: impl Fn(&mut Substrate) + Send + Sync + 'static) -> Result<Threads> {
-    let config = if workers == 1 { timely::Config::thread() } else { timely::Config::process(workers) };
+pub fn spawn(
+    workers: usize,
+    channels: Channels,
+    run: impl Fn(&mut Substrate) + Send + Sync + 'static,
+) -> Result<Threads> {
+    let communication = match channels {
+        _ if workers == 1 => CommunicationConfig::Thread,
+        Channels::Shared => CommunicationConfig::Process(workers),
+        #[cfg(test)]
+        Channels::Bytes => CommunicationConfig::ProcessBinary(workers),
+    };
+    let config = Config { communication, worker: WorkerConfig::default() };
     let threads = timely::execute(config, move |worker| {
         run(&mut Substrate(worker));
         worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
     });
-    let refused = |error| {
-        SqlError::new(millrace_types::SqlState::OUT_OF_MEMORY, "could not start worker threads").with_detail(error)
-    };
-    threads.map(Threads).map_err(refused)
+    threads.map(Threads).map_err(|detail| {
+        SqlError::new(SqlState::OUT_OF_MEMORY, "could not start the worker threads").with_detail(detail)
+    })
 }
 
 impl Threads {
