@@ -118,12 +118,12 @@ impl Config {
         if let Some(file) = file {
             figment = figment.merge(Toml::file_exact(file));
         }
-        let environment = Env::prefixed("MILLRACE_").ignore(&["config"]).map(|key| key.as_str().replace('_', "-").into());
-        let config: Config = figment
-            .merge(environment)
-            .merge(Serialized::defaults(flags))
-            .extract()
-            .map_err(|error| SqlError::new(SqlState::CONFIG_FILE_ERROR, format!("invalid configuration: {error}")))?;
+        let environment =
+            Env::prefixed("MILLRACE_").ignore(&["config"]).map(|key| key.as_str().replace('_', "-").into());
+        let config: Config =
+            figment.merge(environment).merge(Serialized::defaults(flags)).extract().map_err(|error| {
+                SqlError::new(SqlState::CONFIG_FILE_ERROR, format!("invalid configuration: {error}"))
+            })?;
         config.check()?;
         Ok(config)
     }
@@ -137,9 +137,13 @@ impl Config {
             return invalid("query-threads, query-memory-mib and max-connections must be at least 1".to_owned());
         }
         if !self.listen.ip().is_loopback() && !self.trust_network {
-            let message = format!("refusing to listen on {}: clients of other machines would not be asked for a password", self.listen);
-            return Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message)
-                .with_hint("Listen on 127.0.0.1, or add --trust-network if only trusted machines reach this address."));
+            let message = format!(
+                "refusing to listen on {}: clients of other machines would not be asked for a password",
+                self.listen
+            );
+            return Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message).with_hint(
+                "Listen on 127.0.0.1, or add --trust-network if only trusted machines reach this address.",
+            ));
         }
         Ok(())
     }
@@ -160,8 +164,10 @@ mod tests {
     #[test]
     fn every_flag_is_a_setting_of_the_same_name() {
         let flags = Flags::parse_from(["millrace", "--listen", "127.0.0.1:1", "--data-dir", "d", "--workers", "3"]);
-        let config: Config =
-            Figment::from(Serialized::defaults(Config::default())).merge(Serialized::defaults(flags)).extract().unwrap();
+        let config: Config = Figment::from(Serialized::defaults(Config::default()))
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .unwrap();
         assert_eq!((config.listen.port(), config.workers, config.data_dir), (1, 3, PathBuf::from("d")));
         assert_eq!(config.max_connections, 100);
     }

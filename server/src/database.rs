@@ -51,9 +51,9 @@ impl Database {
             .thread_stack_size(8 << 20)
             .enable_all()
             .build()?;
-        let coordinator = Coordinator::open(&config, &state)?;
-        let started = SystemTime::now();
         let functions = FunctionSource::new(state.clone());
+        let coordinator = Coordinator::open(&config, &functions)?;
+        let started = SystemTime::now();
         Ok(Arc::new(Database { config, coordinator, state, functions, queries, started, sessions: Mutex::default() }))
     }
 
@@ -66,11 +66,7 @@ impl Database {
 fn session_state(config: &Config) -> Result<SessionState> {
     let internal = |error: datafusion::error::DataFusionError| SqlError::internal(error.to_string());
     let settings = millrace_functions::session_config().with_target_partitions(1).with_information_schema(false);
-    let mut state = SessionStateBuilder::new()
-        .with_config(settings)
-        .with_runtime_env(query_memory(config.query_memory_mib).map_err(internal)?)
-        .with_default_features()
-        .build();
-    millrace_functions::register(&mut state)?;
-    Ok(state)
+    let state = millrace_functions::session_state(settings).map_err(internal)?;
+    let memory = query_memory(config.query_memory_mib).map_err(internal)?;
+    Ok(SessionStateBuilder::new_from_existing(state).with_runtime_env(memory).build())
 }

@@ -28,8 +28,11 @@ fn main() -> ExitCode {
 fn start() -> Result<()> {
     let config = Config::load()?;
     telemetry::start(&config)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().thread_name("serve").thread_stack_size(STACK).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("serve")
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(config))
 }
 
@@ -49,7 +52,9 @@ async fn serve(config: Config) -> Result<()> {
         config.listen.port(),
     );
     let served = millrace_wire::serve(listener, Arc::new(Door(database.clone())), settings, told_to_end()).await;
-    tokio::task::spawn_blocking(move || database.shutdown()).await.map_err(|error| SqlError::internal(error.to_string()))?;
+    tokio::task::spawn_blocking(move || database.shutdown())
+        .await
+        .map_err(|error| SqlError::internal(error.to_string()))?;
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -58,14 +63,17 @@ fn refusal(config: &Config, error: &std::io::Error) -> SqlError {
     let message = format!("cannot listen on {}: {error}", config.listen);
     let refused = SqlError::new(SqlState::CONFIG_FILE_ERROR, message);
     match error.kind() {
-        ErrorKind::AddrInUse => refused.with_hint("Is another server running there? Choose another port with --listen."),
+        ErrorKind::AddrInUse => {
+            refused.with_hint("Is another server running there? Choose another port with --listen.")
+        }
         _ => refused,
     }
 }
 
 /// Waits for SIGTERM or SIGINT.
 async fn told_to_end() {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("cannot listen to signals");
         return std::future::pending().await;
     };

@@ -18,7 +18,7 @@ use super::journal::Journal;
 use super::published::Published;
 use super::sinks::{SinkStatus, Sinks};
 use super::source_status::SourceStatus;
-use super::subscriptions::{Subscriptions, Subscription};
+use super::subscriptions::{Subscription, Subscriptions};
 use super::writes::{Accepted, Writes};
 use arc_swap::ArcSwap;
 use millrace_connectors::Source;
@@ -47,6 +47,8 @@ pub enum Request {
     Define { definition: Box<Definition>, reply: oneshot::Sender<Result<Built>> },
     /// Deliver the changes of a relation from now on.
     Subscribe { relation: RelationId, reply: oneshot::Sender<Result<Subscription>> },
+    /// Hand rows to a sink once.
+    Feed { sink: RelationId, delta: Delta, reply: oneshot::Sender<Result<()>> },
     /// How much state each operator keeps.
     Operators { reply: oneshot::Sender<Vec<OperatorInfo>> },
     /// Readers have something.
@@ -193,6 +195,10 @@ impl Clock {
             Request::Subscribe { relation, reply } => {
                 let _ = reply.send(self.subscribe(relation));
             }
+            Request::Feed { sink, delta, reply } => {
+                self.sinks.feed(sink, self.state.tick, &[delta]);
+                let _ = reply.send(Ok(()));
+            }
             Request::Operators { reply } => {
                 let _ = reply.send(self.engine.operators());
             }
@@ -219,10 +225,7 @@ impl Clock {
         self.finish_waiting();
     }
 
-    fn accept(
-        &mut self,
-        commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>,
-    ) -> (Writes, Vec<Accepting>) {
+    fn accept(&mut self, commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>) -> (Writes, Vec<Accepting>) {
         let (mut all, mut accepted, mut state) = (Writes::default(), vec![], Accepted::default());
         for (writes, durable, reply) in commits {
             match state.accept(&writes, &self.state) {
@@ -271,9 +274,9 @@ impl Clock {
         let written = self.journal.write(tick, writes.clone(), durable);
         let mut result = self.engine.tick(TickInput { tick, inputs, now: now() })?;
         if let Err(error) = written.wait() {
-            let undo = writes.iter().map(|(table, deltas)| {
-                self.table_input(table, deltas.iter().map(Delta::negated).collect())
-            });
+            let undo = writes
+                .iter()
+                .map(|(table, deltas)| self.table_input(table, deltas.iter().map(Delta::negated).collect()));
             let undo = TickInput { tick: tick.next(), inputs: undo.collect(), now: now() };
             let undone = self.engine.tick(undo)?;
             result = merged(result, undone);

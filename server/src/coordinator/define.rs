@@ -7,12 +7,12 @@ use super::clock::{Clock, DefinedSource, Waiting};
 use super::ingest::{Bounds, Reading};
 use super::sinks::SinkStatus;
 use super::source_status::SourceStatus;
+use arrow::datatypes::{Schema, SchemaRef};
 use millrace_catalog::{Catalog, Change, Key, Relation, RelationKind};
 use millrace_connectors::Sink;
 use millrace_connectors::Source;
 use millrace_ir::{Job, Node, Output, Plan};
 use millrace_types::{RelationId, Result, SqlError, SqlState, Tick, field_of};
-use arrow::datatypes::{Schema, SchemaRef};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -151,7 +151,8 @@ impl Clock {
 
     fn start_job(&mut self, job: Job) -> Result<()> {
         let id = job.id;
-        let reads: Vec<_> = job.plan.relations().into_iter().map(|(relation, columns)| (relation, columns.to_vec())).collect();
+        let reads: Vec<_> =
+            job.plan.relations().into_iter().map(|(relation, columns)| (relation, columns.to_vec())).collect();
         self.engine.create(job)?;
         self.jobs.insert(id, reads.clone());
         let hydrated = self.engine.hydrate(id, self.state.tick.next())?;
@@ -191,7 +192,13 @@ impl Clock {
         Ok(())
     }
 
-    fn read(&self, source: RelationId, columns: Arc<[usize]>, only: Option<RelationId>, bounds: Bounds) -> Result<Reading> {
+    fn read(
+        &self,
+        source: RelationId,
+        columns: Arc<[usize]>,
+        only: Option<RelationId>,
+        bounds: Bounds,
+    ) -> Result<Reading> {
         let defined = self.sources.lock().get(&source).cloned();
         let defined = defined.ok_or_else(|| SqlError::internal(format!("source {source} is not defined")))?;
         if bounds.from.is_empty() && only.is_none() {

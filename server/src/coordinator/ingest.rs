@@ -51,10 +51,20 @@ pub struct Reading {
 enum Event {
     /// The splits that it knows so far; sent first, and again when there are new ones.
     Splits(Vec<Split>),
-    Chunk { split: u32, chunk: Chunk, lag: Option<u64> },
+    Chunk {
+        split: u32,
+        chunk: Chunk,
+        lag: Option<u64>,
+    },
     /// Nothing unread right now, or nothing ever again.
-    CaughtUp { split: u32, finished: bool },
-    Failed { split: Option<u32>, error: SqlError },
+    CaughtUp {
+        split: u32,
+        finished: bool,
+    },
+    Failed {
+        split: Option<u32>,
+        error: SqlError,
+    },
 }
 
 /// Where a reading starts and ends.
@@ -116,13 +126,14 @@ impl Reading {
                 Event::CaughtUp { split, finished } => {
                     self.caught_up.insert(split, true);
                     if self.only.is_none() {
-                        self.status.set_state(split, if finished { SplitState::Finished } else { SplitState::CaughtUp });
+                        self.status
+                            .set_state(split, if finished { SplitState::Finished } else { SplitState::CaughtUp });
                     }
                 }
                 Event::Failed { split, error } => {
                     tracing::warn!(source = %self.relation, split, error = %error, "source cannot be read");
                     self.status.fail(split, error);
-                    split.into_iter().for_each(|split| drop(self.caught_up.insert(split, true)));
+                    self.caught_up.extend(split.map(|split| (split, true)));
                     self.discovered = true;
                 }
             }
@@ -304,7 +315,13 @@ struct UntilReader {
 }
 
 impl UntilReader {
-    fn open(source: Arc<dyn Source>, split: Split, columns: &[usize], from: Offset, end: Offset) -> Result<UntilReader> {
+    fn open(
+        source: Arc<dyn Source>,
+        split: Split,
+        columns: &[usize],
+        from: Offset,
+        end: Offset,
+    ) -> Result<UntilReader> {
         let reader = source.open(&split, from, columns)?;
         Ok(UntilReader { source, split, columns: columns.to_vec(), reader, position: from, end, max_rows: CHUNK_ROWS })
     }
@@ -335,4 +352,3 @@ impl SplitReader for UntilReader {
         Some(self.end.0 - self.position.0.min(self.end.0))
     }
 }
-

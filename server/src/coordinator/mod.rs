@@ -27,13 +27,13 @@ pub use define::{Built, Definition, Parts, schema_of, temporary};
 pub use published::Published;
 pub use sinks::SinkStatus;
 pub use source_status::{SplitState, SplitStatus};
-pub use subscriptions::{Subscription, Update};
-pub use writes::{Writes, conflict, duplicate_key, value_text};
+pub use subscriptions::Subscription;
+pub use writes::{Accepted, Writes, key_identities, row_identities, value_text};
 
 use arc_swap::ArcSwap;
 use clock::{Request, SinkFacts, SourceFacts, shutting_down};
 use millrace_dataflow::engine::OperatorInfo;
-use millrace_types::{RelationId, Result, Tick};
+use millrace_types::{Delta, RelationId, Result, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,6 +74,11 @@ impl Coordinator {
     /// Follows a relation from the state that is published now.
     pub async fn subscribe(&self, relation: RelationId) -> Result<Subscription> {
         self.ask(|reply| Request::Subscribe { relation, reply }).await?
+    }
+
+    /// Hands rows to a sink once, in order with the ticks of the jobs that feed it.
+    pub async fn feed(&self, sink: RelationId, delta: Delta) -> Result<()> {
+        self.ask(|reply| Request::Feed { sink, delta, reply }).await?
     }
 
     /// How much state each operator of each job keeps.

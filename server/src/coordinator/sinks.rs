@@ -36,7 +36,12 @@ struct RunningSink {
 
 impl Sinks {
     /// Starts a sink; `status` is told what it does.
-    pub fn start(&mut self, id: RelationId, sink: Box<dyn Sink>, status: Arc<Mutex<SinkStatus>>) -> std::io::Result<()> {
+    pub fn start(
+        &mut self,
+        id: RelationId,
+        sink: Box<dyn Sink>,
+        status: Arc<Mutex<SinkStatus>>,
+    ) -> std::io::Result<()> {
         let (queue, ticks) = sync_channel(QUEUED_TICKS);
         let told = status.clone();
         let thread = thread::Builder::new().name(format!("sink-{id}")).spawn(move || run(sink, &ticks, &told))?;
@@ -51,8 +56,14 @@ impl Sinks {
 
     /// Hands a tick's output of a job to its sink, if it has one.
     pub fn deliver(&mut self, job: RelationId, tick: Tick, deltas: &[Delta]) {
-        let sink = self.routes.get(&job).and_then(|sink| self.running.get(sink));
-        if let Some(sink) = sink.filter(|_| deltas.iter().any(|delta| !delta.is_empty())) {
+        if let Some(sink) = self.routes.get(&job).filter(|_| deltas.iter().any(|delta| !delta.is_empty())) {
+            self.feed(*sink, tick, deltas);
+        }
+    }
+
+    /// Hands rows to a sink.
+    pub fn feed(&self, sink: RelationId, tick: Tick, deltas: &[Delta]) {
+        if let Some(sink) = self.running.get(&sink) {
             // A thread that is gone has left its error in the status.
             let _ = sink.queue.send((tick, deltas.to_vec()));
         }

@@ -55,10 +55,11 @@ impl Writes {
 }
 
 /// The identity of a row or key: two independent 64-bit hashes.
-type Identity = (u64, u64);
+pub type Identity = (u64, u64);
 
-/// Net changes accepted into a tick that is not yet run: what its transactions did to rows and keys.
-#[derive(Default)]
+/// Net changes that are accepted but not published: what the transactions of a tick that is not yet run did to rows and
+/// keys, or the statements of a transaction that is not yet committed.
+#[derive(Clone, Default)]
 pub struct Accepted {
     rows: HashMap<(RelationId, Identity), i64>,
     keys: HashMap<(RelationId, Identity), i64>,
@@ -78,8 +79,12 @@ impl Accepted {
             })?;
             for delta in deltas {
                 trial.check_rows(table, delta, published)?;
-                relation.keys().try_for_each(|key| trial.change_keys(key, delta, Direction::Retract, relation, published))?;
-                relation.keys().try_for_each(|key| trial.change_keys(key, delta, Direction::Insert, relation, published))?;
+                relation
+                    .keys()
+                    .try_for_each(|key| trial.change_keys(key, delta, Direction::Retract, relation, published))?;
+                relation
+                    .keys()
+                    .try_for_each(|key| trial.change_keys(key, delta, Direction::Insert, relation, published))?;
             }
         }
         let Trial { rows, keys, .. } = trial;
@@ -105,7 +110,7 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// Every row that is retracted must be there as often as it is retracted.
     fn check_rows(&mut self, table: RelationId, delta: &Delta, published: &Published) -> Result<()> {
-        let identities = identities(delta.rows().columns(), delta.len())?;
+        let identities = row_identities(delta.rows())?;
         let retracts = (0..delta.len()).any(|row| delta.weight(row) < 0);
         let present = match retracts {
             true => published.models.get(&table).map(|model| model.net_weights(delta.rows())).transpose()?,
@@ -141,7 +146,7 @@ impl Trial<'_> {
             Direction::Retract => vec![],
             Direction::Insert => taken(relation, key, &columns, published)?,
         };
-        for (row, identity) in identities(&columns, delta.len())?.into_iter().enumerate() {
+        for (row, identity) in key_identities(&columns, delta.len())?.into_iter().enumerate() {
             if !wanted(row) || columns.iter().any(|column| column.is_null(row)) {
                 continue;
             }
@@ -167,7 +172,13 @@ fn taken(relation: &Relation, key: &Key, columns: &[ArrayRef], published: &Publi
     }
 }
 
-fn identities(columns: &[ArrayRef], rows: usize) -> Result<Vec<Identity>> {
+/// The identities of whole rows.
+pub fn row_identities(rows: &RecordBatch) -> Result<Vec<Identity>> {
+    key_identities(rows.columns(), rows.num_rows())
+}
+
+/// The identities of keys, given by their columns.
+pub fn key_identities(columns: &[ArrayRef], rows: usize) -> Result<Vec<Identity>> {
     let (first, second) = (hash_rows(columns, rows, KEY_SEED)?, hash_rows(columns, rows, ROW_SEED)?);
     Ok(first.into_iter().zip(second).collect())
 }

@@ -87,7 +87,8 @@ impl TableProvider for ModelTable {
         let schema = Arc::new(self.schema.project(&projection)?);
         let partitions = (0..model.partitions()).map(|partition| {
             let (model, projection) = (model.clone(), projection.clone());
-            Arc::new(ModelPartition { model, partition, projection, schema: schema.clone() }) as Arc<dyn PartitionStream>
+            Arc::new(ModelPartition { model, partition, projection, schema: schema.clone() })
+                as Arc<dyn PartitionStream>
         });
         Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), partitions.collect(), None, [], false, limit)?))
     }

@@ -61,7 +61,12 @@ impl TableProvider for SourceTable {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let stopped = || SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("source \"{}\" is not running", self.name));
+        let stopped = || {
+            SqlError::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("source \"{}\" is not running", self.name),
+            )
+        };
         let source = self.source.clone().ok_or_else(|| external(stopped()))?;
         let splits = source.source.splits().map_err(external)?;
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
@@ -70,7 +75,8 @@ impl TableProvider for SourceTable {
         let parts = splits.into_iter().map(|split| {
             let seen = read.iter().find(|(id, _)| *id == split.id).map(|(_, status)| status.offset);
             let (source, columns, schema) = (source.clone(), columns.clone(), schema.clone());
-            Arc::new(SplitPartition { source, split, columns, schema, seen, limited: limit.is_some() }) as Arc<dyn PartitionStream>
+            Arc::new(SplitPartition { source, split, columns, schema, seen, limited: limit.is_some() })
+                as Arc<dyn PartitionStream>
         });
         Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), parts.collect(), None, [], false, limit)?))
     }
@@ -114,7 +120,8 @@ impl PartitionStream for SplitPartition {
                 match reader.poll(BATCH_ROWS).map_err(external)? {
                     Poll::Chunk(chunk) => {
                         position = chunk.end;
-                        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(chunk.rows.num_rows()));
+                        let options =
+                            arrow::array::RecordBatchOptions::new().with_row_count(Some(chunk.rows.num_rows()));
                         let columns = chunk.rows.columns().to_vec();
                         let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
                         if batches.blocking_send(Ok(rows)).is_err() {
@@ -130,6 +137,9 @@ impl PartitionStream for SplitPartition {
 }
 
 fn no_end(split: &Split) -> SqlError {
-    SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, format!("split \"{}\" of the source has no end", split.name))
-        .with_hint("Add a LIMIT, or read it through a materialized view.")
+    SqlError::new(
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("split \"{}\" of the source has no end", split.name),
+    )
+    .with_hint("Add a LIMIT, or read it through a materialized view.")
 }

@@ -130,7 +130,9 @@ impl WireSession for Session {
 
     fn idle_limit(&self) -> Option<(Duration, SqlError)> {
         let (name, message) = match self.transaction.explicit {
-            true => ("idle_in_transaction_session_timeout", "terminating connection due to idle-in-transaction timeout"),
+            true => {
+                ("idle_in_transaction_session_timeout", "terminating connection due to idle-in-transaction timeout")
+            }
             false => ("idle_session_timeout", "terminating connection due to idle-session timeout"),
         };
         let state = if self.transaction.explicit { SqlState("25P03") } else { SqlState("57P05") };
@@ -142,8 +144,8 @@ fn parameter_type(oid: u32) -> Result<Option<SqlType>> {
     match oid {
         // Unspecified, or `unknown`: to be inferred.
         0 | 705 => Ok(None),
-        oid => SqlType::from_oid(oid).map(Some).ok_or_else(|| {
-            SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))
-        }),
+        oid => SqlType::from_oid(oid)
+            .map(Some)
+            .ok_or_else(|| SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type with OID {oid} does not exist"))),
     }
 }

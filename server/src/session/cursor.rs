@@ -5,6 +5,7 @@ use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use millrace_types::Result;
+use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -14,7 +15,8 @@ pub struct Cursor {
     pub hold: bool,
     /// Its columns.
     pub schema: SchemaRef,
-    rows: BoxStream<'static, Result<RecordBatch>>,
+    /// Behind a lock that is never waited for: a stream alone cannot be shared between threads, as sessions are.
+    rows: Mutex<BoxStream<'static, Result<RecordBatch>>>,
     /// Rows that the stream gave and nobody fetched yet.
     left: Option<RecordBatch>,
     /// Whether the stream never ends by itself (a subscription): a FETCH then takes what comes within its time.
@@ -24,7 +26,7 @@ pub struct Cursor {
 impl Cursor {
     /// A cursor over rows.
     pub fn new(schema: SchemaRef, rows: BoxStream<'static, Result<RecordBatch>>, hold: bool, endless: bool) -> Cursor {
-        Cursor { hold, schema, rows, left: None, endless }
+        Cursor { hold, schema, rows: Mutex::new(rows), left: None, endless }
     }
 
     /// The next rows, at most `count`. A subscription waits for the first one until `wait` has passed, for ever
@@ -49,14 +51,16 @@ impl Cursor {
             return Ok(Some(left));
         }
         if !self.endless {
-            return self.rows.next().await.transpose();
+            return self.rows.get_mut().next().await.transpose();
         }
         let now = Instant::now();
         match (first, deadline) {
-            (true, None) => self.rows.next().await.transpose(),
-            (true, Some(deadline)) => timeout_at(deadline, self.rows.next()).await.unwrap_or(None).transpose(),
+            (true, None) => self.rows.get_mut().next().await.transpose(),
+            (true, Some(deadline)) => {
+                timeout_at(deadline, self.rows.get_mut().next()).await.unwrap_or(None).transpose()
+            }
             // Rows that are there already come along; nothing is waited for.
-            (false, _) => timeout_at(now, self.rows.next()).await.unwrap_or(None).transpose(),
+            (false, _) => timeout_at(now, self.rows.get_mut().next()).await.unwrap_or(None).transpose(),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::coordinator::{Definition, Published, Writes};
 use crate::database::Database;
 use crate::reading::Snapshot;
 use crate::statements::Prepared;
+use futures::future::BoxFuture;
 use millrace_types::{RelationId, Result, SqlState};
 use millrace_wire::{CancelToken, Deallocation, Notice};
 use std::collections::HashMap;
@@ -71,13 +72,22 @@ impl Session {
     }
 
     /// Runs a statement that changes rows: `compute` reads and says what changes. In a transaction the changes wait
-    /// for its end. Alone they are committed here, and computed again when others were faster.
-    pub async fn write<T>(&mut self, mut compute: impl AsyncFnMut(&mut Session) -> Result<(Writes, T)>) -> Result<T> {
+    /// for its end. Alone they are committed here, and computed again when others were faster: when a row that they
+    /// change is no longer there, and with `resolves_duplicates` also when a key was taken meanwhile.
+    pub async fn write<T>(
+        &mut self,
+        resolves_duplicates: bool,
+        mut compute: impl for<'s> FnMut(&'s mut Session) -> BoxFuture<'s, Result<(Writes, T)>> + Send,
+    ) -> Result<T> {
+        let overtaken = |state: SqlState| {
+            state == SqlState::SERIALIZATION_FAILURE || (resolves_duplicates && state == SqlState::UNIQUE_VIOLATION)
+        };
         let mut attempt = 0;
         loop {
             let (writes, answer) = compute(self).await?;
             if self.transaction.explicit || self.several {
-                self.transaction.writes.append(writes);
+                let published = self.database.coordinator.published();
+                self.transaction.add(writes, &published)?;
                 return Ok(answer);
             }
             attempt += 1;
@@ -86,7 +96,7 @@ impl Session {
             }
             match self.database.coordinator.commit(writes, self.settings.synchronous_commit()).await {
                 Ok(_) => return Ok(answer),
-                Err(error) if error.state() == SqlState::SERIALIZATION_FAILURE && attempt < ATTEMPTS => {
+                Err(error) if overtaken(error.state()) && attempt < ATTEMPTS => {
                     self.cancel.check()?;
                 }
                 Err(error) => return Err(error),

@@ -92,9 +92,19 @@ known! {
 
 /// Parameters whose changes the client is told of, as in Postgres.
 const REPORTED: &[&str] = &[
-    "application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "in_hot_standby",
-    "integer_datetimes", "IntervalStyle", "is_superuser", "server_encoding", "server_version",
-    "session_authorization", "standard_conforming_strings", "TimeZone",
+    "application_name",
+    "client_encoding",
+    "DateStyle",
+    "default_transaction_read_only",
+    "in_hot_standby",
+    "integer_datetimes",
+    "IntervalStyle",
+    "is_superuser",
+    "server_encoding",
+    "server_version",
+    "session_authorization",
+    "standard_conforming_strings",
+    "TimeZone",
 ];
 
 /// The parameters of one session.
@@ -186,7 +196,7 @@ impl Settings {
             None => self.values.remove(&name),
         };
         self.format = TextFormat {
-            time_zone: self.get("TimeZone")?.parse()?,
+            time_zone: TimeZone::parse(self.get("TimeZone")?)?,
             extra_float_digits: self.get("extra_float_digits")?.parse().unwrap_or(1),
         };
         Ok(())
@@ -300,7 +310,7 @@ fn checked(name: &str, value: &str) -> Result<String> {
             let hint = || format!("Available values: {}.", words.join(", "));
             if words.contains(&word.as_str()) { Ok(word) } else { Err(invalid().with_hint(hint())) }
         }
-        Kind::TimeZone => value.parse::<TimeZone>().map(|zone| zone.to_string()),
+        Kind::TimeZone => TimeZone::parse(value).map(|zone| zone.to_string()),
         Kind::Encoding => client_encoding(value).map(str::to_owned),
         Kind::DateStyle => {
             let style = value.to_uppercase();

@@ -1,6 +1,6 @@
 //! Transactions of a session: what is written but not committed, and what to do at its end.
 
-use crate::coordinator::{Published, Writes};
+use crate::coordinator::{Accepted, Published, Writes};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::TransactionStatus;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub struct Transaction {
     /// The one state that a read-only block reads, from its first statement on.
     pub snapshot: Option<Arc<Published>>,
     pub writes: Writes,
+    /// What the writes do to keys, so that a statement that takes one twice fails by itself.
+    accepted: Accepted,
     /// Relations made in it, in order: ROLLBACK drops them.
     pub created: Vec<RelationId>,
     /// Relations to be dropped when it commits.
@@ -26,16 +28,12 @@ pub struct Transaction {
 struct Savepoint {
     name: String,
     writes: Writes,
+    accepted: Accepted,
     created: usize,
     dropping: usize,
 }
 
 impl Transaction {
-    /// A block that BEGIN opens.
-    pub fn explicit(read_only: bool) -> Transaction {
-        Transaction { explicit: true, read_only, ..Transaction::default() }
-    }
-
     /// As ReadyForQuery tells it.
     pub fn status(&self) -> TransactionStatus {
         match (self.explicit, self.failed) {
@@ -67,10 +65,21 @@ impl Transaction {
         }
     }
 
+    /// Adds the changes of a statement.
+    ///
+    /// # Errors
+    /// `23505` and `40001` as far as they can be known now; the commit looks again.
+    pub fn add(&mut self, writes: Writes, published: &Published) -> Result<()> {
+        self.accepted.accept(&writes, published)?;
+        self.writes.append(writes);
+        Ok(())
+    }
+
     /// SAVEPOINT.
     pub fn save(&mut self, name: &str) {
         let (created, dropping) = (self.created.len(), self.dropping.len());
-        self.savepoints.push(Savepoint { name: name.to_owned(), writes: self.writes.clone(), created, dropping });
+        let (writes, accepted) = (self.writes.clone(), self.accepted.clone());
+        self.savepoints.push(Savepoint { name: name.to_owned(), writes, accepted, created, dropping });
     }
 
     /// RELEASE SAVEPOINT.
@@ -86,15 +95,17 @@ impl Transaction {
         self.savepoints.truncate(position + 1);
         let savepoint = &self.savepoints[position];
         self.writes = savepoint.writes.clone();
+        self.accepted = savepoint.accepted.clone();
         self.dropping.truncate(savepoint.dropping);
         self.failed = false;
         Ok(self.created.split_off(savepoint.created))
     }
 
     fn position(&self, name: &str) -> Result<usize> {
-        self.savepoints.iter().rposition(|savepoint| savepoint.name == name).ok_or_else(|| {
-            SqlError::new(SqlState("3B001"), format!("savepoint \"{name}\" does not exist"))
-        })
+        self.savepoints
+            .iter()
+            .rposition(|savepoint| savepoint.name == name)
+            .ok_or_else(|| SqlError::new(SqlState("3B001"), format!("savepoint \"{name}\" does not exist")))
     }
 }
 
@@ -104,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_savepoint_takes_back_what_came_after_it() {
-        let mut transaction = Transaction::explicit(false);
+        let mut transaction = Transaction { explicit: true, ..Transaction::default() };
         transaction.created.push(RelationId(1));
         transaction.save("a");
         transaction.created.push(RelationId(2));

@@ -13,7 +13,7 @@ pub async fn execute(session: &mut Session, alter: &Alter) -> Result<Response> {
     let context = Context::new(session, session.published(), "");
     let relation = match context.resolve(&name_parts(&alter.name)) {
         Err(error) if alter.if_exists && error.state() == SqlState::UNDEFINED_TABLE => {
-            session.notice(Notice::notice(format!("{}, skipping", error.message())));
+            session.notice(Notice::plain(format!("{}, skipping", error.message())));
             return done("ALTER TABLE");
         }
         found => found?.clone(),
@@ -30,8 +30,9 @@ pub async fn execute(session: &mut Session, alter: &Alter) -> Result<Response> {
         }
         AlterAction::RenameColumn { .. } => return Err(SqlError::unsupported("ALTER TABLE ... RENAME COLUMN")),
         AlterAction::AddPrimaryKey(_) => {
-            return Err(SqlError::unsupported("ALTER TABLE ... ADD PRIMARY KEY")
-                .with_hint("Give the key in CREATE TABLE."));
+            return Err(
+                SqlError::unsupported("ALTER TABLE ... ADD PRIMARY KEY").with_hint("Give the key in CREATE TABLE.")
+            );
         }
     }
     done("ALTER TABLE")
@@ -42,7 +43,9 @@ pub async fn comment(session: &mut Session, comment: &Comment) -> Result<Respons
     let mut parts = name_parts(&comment.name);
     let column = match comment.kind.as_str() {
         "column" => parts.pop(),
-        "schema" | "database" => return Err(SqlError::unsupported(format!("COMMENT ON {}", comment.kind.to_uppercase()))),
+        "schema" | "database" => {
+            return Err(SqlError::unsupported(format!("COMMENT ON {}", comment.kind.to_uppercase())));
+        }
         _ => None,
     };
     let relation = context.resolve(&parts)?;

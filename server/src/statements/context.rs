@@ -8,6 +8,7 @@ use crate::system;
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
 use millrace_catalog::{self as catalog, DropBehavior, RelationKind};
+use millrace_planner::bind::{bind_check, bind_default};
 use millrace_planner::{self as planner, FunctionSource};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use parking_lot::Mutex;
@@ -19,7 +20,8 @@ pub struct Context {
     pub published: Arc<Published>,
     pub search_path: Vec<String>,
     pub functions: FunctionSource,
-    database: Arc<Database>,
+    /// `None` while the server recovers: then sources and system relations have no rows to read.
+    database: Option<Arc<Database>>,
     /// What system relations show; only for statements that may concern them, since it is not free.
     facts: Option<Arc<catalog::system::Snapshot>>,
     /// The relations that names have been resolved to: what a definition depends on.
@@ -35,7 +37,12 @@ impl Context {
             Some(facts) => system::functions(&database.state, facts),
             None => database.functions.clone(),
         };
-        Context { published, search_path, functions, database, facts, used: Mutex::default() }
+        Context { published, search_path, functions, database: Some(database), facts, used: Mutex::default() }
+    }
+
+    /// The context of a definition that is brought back to life.
+    pub fn of_recovery(published: Arc<Published>, functions: FunctionSource, search_path: Vec<String>) -> Context {
+        Context { published, search_path, functions, database: None, facts: None, used: Mutex::default() }
     }
 
     /// Whether the statement may read the system's state, so that its plan is good for one run only.
@@ -70,6 +77,20 @@ impl Context {
         self.published.catalog.plan_drop(targets, behavior)
     }
 
+    /// Whether the DEFAULT and CHECK expressions of a new table mean something.
+    pub fn check_expressions(&self, relation: &catalog::Relation) -> Result<()> {
+        let schema = schema_of(relation);
+        for (column, field) in relation.columns.iter().zip(schema.fields()) {
+            if let Some(default) = &column.default {
+                bind_default(default, field, self, &self.functions)?;
+            }
+        }
+        for check in relation.checks() {
+            bind_check(&check.sql, &relation.name, &schema, self, &self.functions)?;
+        }
+        Ok(())
+    }
+
     fn relation_of(&self, relation: &catalog::Relation) -> planner::Relation {
         let schema = schema_of(relation);
         let key = relation.keys().next().map(|key| key.columns.clone());
@@ -89,7 +110,7 @@ impl Context {
                 Arc::new(ModelTable::new(relation.id, schema.clone(), unique_key.clone().unwrap_or_default()))
             }
             planner::RelationKind::Source => {
-                let source = self.database.coordinator.source(relation.id);
+                let source = self.database.as_ref().and_then(|database| database.coordinator.source(relation.id));
                 Arc::new(SourceTable::new(relation.name.clone(), schema.clone(), source))
             }
             _ => Arc::new(EmptyTable::new(schema.clone())),
@@ -113,7 +134,8 @@ impl Context {
     }
 
     fn system_relation(&self, schema: Option<&str>, name: &str) -> Option<planner::Relation> {
-        let (schema, provider) = system::relation(&self.database, &self.published, self.facts.as_ref()?, schema, name)?;
+        let (schema, provider) =
+            system::relation(self.database.as_ref()?, &self.published, self.facts.as_ref()?, schema, name)?;
         Some(planner::Relation {
             id: RelationId(0),
             schema_name: schema,
@@ -161,11 +183,29 @@ fn schema_and_name(parts: &[String]) -> Result<(Option<&str>, &str)> {
 /// Whether a text may concern system relations or functions. Saying yes too often costs time only.
 pub fn concerns_system(text: &str) -> bool {
     const WORDS: &[&str] = &[
-        "pg_", "information_schema", "current_", "session_user", "version", "setting", "set_config", "has_",
-        "_description", "format_type", "quote_", "to_reg", "regclass", "regtype", "regproc", "regnamespace",
-        "millrace", "inet_", "txid", "array_upper", "array_lower", "generate_subscripts",
+        "pg_",
+        "information_schema",
+        "current_",
+        "session_user",
+        "version",
+        "setting",
+        "set_config",
+        "has_",
+        "_description",
+        "format_type",
+        "quote_",
+        "to_reg",
+        "regclass",
+        "regtype",
+        "regproc",
+        "regnamespace",
+        "millrace",
+        "inet_",
+        "txid",
+        "array_upper",
+        "array_lower",
+        "generate_subscripts",
     ];
     let text = text.to_ascii_lowercase();
     WORDS.iter().any(|word| text.contains(word))
 }
-

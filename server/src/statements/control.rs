@@ -1,7 +1,7 @@
 //! Transaction control, and what is accepted without effect.
 
 use super::answer::done;
-use crate::session::{Session, Transaction};
+use crate::session::Session;
 use millrace_planner::parse::{Statement, TransactionModes};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Notice, Response};
@@ -50,7 +50,9 @@ pub fn tag(statement: &Statement) -> &'static str {
 pub fn notifications(statement: &Statement) -> Result<Response> {
     match statement {
         Statement::Unlisten(_) => done("UNLISTEN"),
-        Statement::Listen(_) => Err(SqlError::unsupported("LISTEN").with_hint("SUBSCRIBE follows a relation's changes.")),
+        Statement::Listen(_) => {
+            Err(SqlError::unsupported("LISTEN").with_hint("SUBSCRIBE follows a relation's changes."))
+        }
         _ => Err(SqlError::unsupported("NOTIFY").with_hint("SUBSCRIBE follows a relation's changes.")),
     }
 }
@@ -62,11 +64,9 @@ pub fn begin(session: &mut Session, modes: &TransactionModes) -> Result<Response
         return done("BEGIN");
     }
     let read_only = modes.read_only.unwrap_or_else(|| session.settings.is_on("default_transaction_read_only"));
-    let begun = std::mem::replace(&mut session.transaction, Transaction::explicit(read_only));
     // What the same batch of messages wrote before BEGIN belongs to the block, as in Postgres.
-    session.transaction.writes = begun.writes;
-    session.transaction.created = begun.created;
-    session.transaction.dropping = begun.dropping;
+    session.transaction.explicit = true;
+    session.transaction.read_only = read_only;
     session.settings.begin();
     session.settings.set_local("transaction_read_only", if read_only { "on" } else { "off" })?;
     done("BEGIN")

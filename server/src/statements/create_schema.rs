@@ -12,7 +12,7 @@ use sqlparser::ast::ObjectName;
 pub async fn create(session: &mut Session, name: &ObjectName, if_not_exists: bool) -> Result<Response> {
     let name = last(name)?;
     if if_not_exists && session.published().catalog.has_schema(&name) {
-        session.notice(Notice::notice(format!("schema \"{name}\" already exists, skipping")));
+        session.notice(Notice::plain(format!("schema \"{name}\" already exists, skipping")));
         return done("CREATE SCHEMA");
     }
     let change = Change::CreateSchema { name, owner: session.user.clone() };
@@ -25,7 +25,7 @@ pub async fn drop(session: &mut Session, names: &[ObjectName], if_exists: bool, 
         let name = last(name)?;
         let catalog = session.published().catalog.clone();
         if if_exists && !catalog.has_schema(&name) {
-            session.notice(Notice::notice(format!("schema \"{name}\" does not exist, skipping")));
+            session.notice(Notice::plain(format!("schema \"{name}\" does not exist, skipping")));
             continue;
         }
         let behavior = if cascade { DropBehavior::Cascade } else { DropBehavior::Restrict };

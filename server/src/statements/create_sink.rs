@@ -5,12 +5,13 @@ use super::context::Context;
 use super::create_view::{already_there, define, maintainable, view_columns};
 use crate::coordinator::{Parts, now};
 use crate::session::Session;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_ir::{Job, Output};
 use millrace_planner::lower::lower;
 use millrace_planner::parse::{CreateSink, SinkInput, name_parts, parse_query};
-use millrace_types::{RelationId, Result, SqlError, SqlState};
+use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
 use millrace_wire::Response;
 use sqlparser::ast;
 
@@ -54,7 +55,7 @@ pub async fn execute(session: &mut Session, create: &CreateSink, text: &str) -> 
 /// Plans the job that hands on a query's changes, and tells its columns.
 pub fn plan_stream(context: &Context, query: &ast::Query, id: RelationId, name: &str) -> Result<(Job, SchemaRef)> {
     let bound = maintainable(context, query)?;
-    let plan = lower(&bound)?;
+    let plan = lower(&bound, &context.functions)?;
     Ok((Job { id, name: name.to_owned(), plan, output: Output::Stream }, bound.schema))
 }
 
@@ -90,6 +91,10 @@ pub async fn insert_job(session: &mut Session, target: &Relation, query: &ast::Q
     done(format!("INSERT JOB {id}"))
 }
 
+/// Hands rows to a sink once.
+pub async fn write_to_sink(session: &mut Session, sink: RelationId, rows: RecordBatch) -> Result<()> {
+    session.database.coordinator.feed(sink, Delta::inserts(rows)).await
+}
 
 fn check_columns(target: &Relation, schema: &SchemaRef) -> Result<()> {
     let (given, wanted) = (schema.fields().len(), target.columns.len());

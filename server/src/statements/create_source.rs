@@ -22,16 +22,18 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
         }
     }
     if !create.primary_key.is_empty() {
-        return Err(SqlError::unsupported("a PRIMARY KEY of a source").with_hint("Rows of a source are only ever added."));
+        return Err(
+            SqlError::unsupported("a PRIMARY KEY of a source").with_hint("Rows of a source are only ever added.")
+        );
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     let options = with_start_time(create.options.clone());
     let (schema, source) = millrace_connectors::create_source(&options, &declared(&create.columns))?;
     let not_null = |name: &str| create.columns.iter().any(|column| fold(&column.name) == name && column.not_null);
-    let columns = schema.fields().iter().map(|field| Column {
-        not_null: not_null(field.name()),
-        ..Column::new(field.name(), sql_type_of(field))
-    });
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| Column { not_null: not_null(field.name()), ..Column::new(field.name(), sql_type_of(field)) });
     let relation = Relation {
         id: session.database.coordinator.allocate(1),
         schema: taken.0,

@@ -27,7 +27,7 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     refuse(create)?;
     check_names(&create.columns)?;
     if create.not_enforced {
-        session.notice(Notice::notice("NOT ENFORCED has no effect: keys are always enforced"));
+        session.notice(Notice::plain("NOT ENFORCED has no effect: keys are always enforced"));
     }
     let first = session.database.coordinator.allocate(2 + create.unique.len() as u32);
     let (schema, name) = taken;
@@ -109,7 +109,8 @@ fn table(create: &CreateTable, name: &str, id: RelationId) -> Result<TableDefini
             (None, None) => format!("{name}_check"),
         };
         let taken = |name: &str| checks.iter().any(|check| check.name == name);
-        let name = (1..).map(|n| format!("{base}{n}")).find(|name| !taken(name)).filter(|_| taken(&base)).unwrap_or(base);
+        let name =
+            (1..).map(|n| format!("{base}{n}")).find(|name| !taken(name)).filter(|_| taken(&base)).unwrap_or(base);
         checks.push(Check { name, sql: check.expression.clone() });
     }
     Ok(TableDefinition { primary_key, unique: unique.collect::<Result<_>>()?, checks, options: create.options.clone() })

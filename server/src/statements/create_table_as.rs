@@ -5,6 +5,7 @@ use super::create_view::{already_there, define, view_columns};
 use super::select;
 use crate::coordinator::{Parts, Writes, now};
 use crate::session::Session;
+use futures::FutureExt;
 use millrace_catalog::{Relation, RelationKind, TableDefinition};
 use millrace_planner::parse::{CreateTableAs, name_parts};
 use millrace_types::{Delta, Result, SqlError};
@@ -48,6 +49,6 @@ pub async fn execute(session: &mut Session, create: &CreateTableAs, text: &str) 
     for rows in batches {
         writes.add(id, Delta::inserts(select::conform(rows, &schema)?));
     }
-    session.write(async |_| Ok((writes.clone(), ()))).await?;
+    session.write(false, |_| std::future::ready(Ok((writes.clone(), ()))).boxed()).await?;
     Ok(Response::Complete(format!("SELECT {rows}")))
 }

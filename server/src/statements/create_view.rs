@@ -26,7 +26,7 @@ pub struct PlannedJob {
 /// Plans the job that keeps a query's rows under an id and name.
 pub fn plan_job(context: &Context, query: &ast::Query, id: RelationId, name: &str) -> Result<PlannedJob> {
     let bound = maintainable(context, query)?;
-    let node = lower(&bound)?;
+    let node = lower(&bound, &context.functions)?;
     Ok(PlannedJob { job: job(id, name, node), schema: bound.schema, depends_on: context.used() })
 }
 
@@ -63,7 +63,7 @@ pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> 
 pub fn already_there(session: &mut Session, context: &Context, name: &(String, String), tag: &str) -> Option<Response> {
     context.published.catalog.find(&name.0, &name.1)?;
     let message = format!("relation \"{}\" already exists, skipping", name.1);
-    session.notice(Notice::notice(message));
+    session.notice(Notice::plain(message));
     Some(Response::Complete(tag.to_owned()))
 }
 
@@ -98,7 +98,11 @@ pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &st
     done("CREATE VIEW")
 }
 
-pub async fn execute_materialized(session: &mut Session, create: &CreateMaterializedView, text: &str) -> Result<Response> {
+pub async fn execute_materialized(
+    session: &mut Session,
+    create: &CreateMaterializedView,
+    text: &str,
+) -> Result<Response> {
     let context = Context::new(session, session.published(), text);
     let taken = context.new_name(&name_parts(&create.name))?;
     if create.or_replace && context.published.catalog.find(&taken.0, &taken.1).is_some() {

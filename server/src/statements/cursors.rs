@@ -2,7 +2,7 @@
 
 use super::answer::done;
 use super::context::Context;
-use super::running::{Runnable, Rows};
+use super::running::{Rows, Runnable};
 use super::{select, subscribe};
 use crate::session::{Cursor, Session};
 use arrow::datatypes::SchemaRef;
@@ -55,7 +55,8 @@ pub async fn fetch(session: &mut Session, fetch: &Fetch) -> Result<Response> {
                 .with_hint("FETCH FORWARD n and FETCH ALL are supported."));
         }
     };
-    let wait = fetch.options.iter().find(|(option, _)| option == "timeout").map(|(_, value)| duration(value)).transpose()?;
+    let wait =
+        fetch.options.iter().find(|(option, _)| option == "timeout").map(|(_, value)| duration(value)).transpose()?;
     let cancel = session.cancel.clone();
     let cursor = session.cursors.get_mut(&name).ok_or_else(|| unknown(&name))?;
     let batches = tokio::select! {

@@ -22,7 +22,7 @@ pub async fn execute(session: &mut Session, drop: &Drop) -> Result<Response> {
             Err(error) if error.state() == SqlState::UNDEFINED_TABLE => {
                 let message = format!("{noun} \"{}\" does not exist", parts.join("."));
                 match drop.if_exists {
-                    true => session.notice(Notice::notice(format!("{message}, skipping"))),
+                    true => session.notice(Notice::plain(format!("{message}, skipping"))),
                     false => return Err(SqlError::new(SqlState::UNDEFINED_TABLE, message)),
                 }
             }
@@ -60,9 +60,9 @@ fn cascade_notice(session: &mut Session, context: &Context, targets: &[RelationI
     let lines = context.published.catalog.dependent_lines(targets);
     let objects: Vec<_> = lines.iter().map(|line| line.split(" depends on ").next().unwrap_or(line)).collect();
     let notice = match objects.as_slice() {
-        [one] => Notice::notice(format!("drop cascades to {one}")),
+        [one] => Notice::plain(format!("drop cascades to {one}")),
         many => {
-            let mut notice = Notice::notice(format!("drop cascades to {} other objects", many.len()));
+            let mut notice = Notice::plain(format!("drop cascades to {} other objects", many.len()));
             let detail: Vec<_> = many.iter().map(|object| format!("drop cascades to {object}")).collect();
             notice.content = notice.content.with_detail(detail.join("\n"));
             notice
@@ -98,7 +98,8 @@ fn check_kind(kind: ObjectKind, relation: &Relation, noun: &str) -> Result<()> {
     let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let found = relation.kind.noun();
     let hint = format!("Use DROP {} to remove a {found}.", found.to_uppercase());
-    Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not {article} {noun}", relation.name)).with_hint(hint))
+    Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, format!("\"{}\" is not {article} {noun}", relation.name))
+        .with_hint(hint))
 }
 
 /// CANCEL JOB: ends an INSERT job.

@@ -10,8 +10,8 @@ use crate::session::Session;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::displayable;
 use millrace_catalog::RelationKind;
-use millrace_planner::parse::{Explain, ExplainTarget, Statement, name_parts, parse_query};
 use millrace_planner::lower;
+use millrace_planner::parse::{Explain, ExplainTarget, Statement, name_parts, parse_query};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Response, Tag};
 use sqlparser::ast::Query;
@@ -29,7 +29,8 @@ pub async fn execute(session: &mut Session, explain: &Explain, prepared: &Prepar
             let relation = context.resolve(&name_parts(name))?.clone();
             let query = relation.kind.query().filter(|_| !matches!(relation.kind, RelationKind::View { .. }));
             let query = query.ok_or_else(|| {
-                let message = format!("\"{}\" is a {}, which nothing keeps up to date", relation.name, relation.kind.noun());
+                let message =
+                    format!("\"{}\" is a {}, which nothing keeps up to date", relation.name, relation.kind.noun());
                 SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
             })?;
             maintained(&context, &*parse_query(query)?)?
@@ -59,8 +60,8 @@ async fn statement_plan(session: &mut Session, explain: &Explain, statement: &St
 /// The logical plan, and the dataflow with its fragments.
 fn maintained(context: &Context, query: &Query) -> Result<String> {
     let bound = maintainable(context, query)?;
-    let plans = lower::explain(&bound)?;
-    let job = lower::job(millrace_types::RelationId(0), "explained", lower::lower(&bound)?);
+    let plans = lower::explain(&bound, &context.functions)?;
+    let job = lower::job(millrace_types::RelationId(0), "explained", lower::lower(&bound, &context.functions)?);
     Ok(format!("{plans}\n\nFragments\n{}", millrace_dataflow::render::describe(&job)))
 }
 

@@ -19,6 +19,7 @@ mod insert;
 mod lookup;
 mod prepared;
 mod returning;
+pub mod revive;
 mod running;
 mod select;
 mod set;
@@ -54,7 +55,7 @@ pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters
         Update(_) => update::execute(session, prepared, parameters).await,
         Delete(_) => delete::execute(session, prepared, parameters).await,
         Truncate(truncate) => truncate::execute(session, truncate).await,
-        Copy(copy) => copy::execute(session, copy, &prepared.text).await,
+        Copy(copy) => copy::execute(session, copy, prepared).await,
         Explain(explain) => explain::execute(session, explain, prepared).await,
         CreateTable(create) => create_table::execute(session, create, &prepared.text).await,
         CreateTableAs(create) => create_table_as::execute(session, create, &prepared.text).await,
@@ -97,7 +98,8 @@ pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters
         Refresh { .. } => Err(SqlError::unsupported("REFRESH MATERIALIZED VIEW")
             .with_hint("A materialized view is always up to date; there is nothing to refresh.")),
         CreateIndex(_) => Err(SqlError::unsupported("CREATE INDEX").with_hint("PRIMARY KEY and UNIQUE make indexes.")),
-        Checkpoint => Err(SqlError::unsupported("CHECKPOINT")
-            .with_hint("Every acknowledged commit is on disk already.")),
+        Checkpoint => {
+            Err(SqlError::unsupported("CHECKPOINT").with_hint("Every acknowledged commit is on disk already."))
+        }
     }
 }

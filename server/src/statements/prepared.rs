@@ -7,7 +7,7 @@ use crate::session::Session;
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
-use millrace_planner::bind::{self, Bound, BoundDelete, BoundInsert, BoundUpdate};
+use millrace_planner::bind::{self, Bound, Delete, Insert, Update};
 use millrace_planner::parse::{self, Copy, CopyDirection, CopyTarget, Prepare, Statement, fold};
 use millrace_planner::sql_error;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
@@ -35,10 +35,13 @@ pub struct Planned {
 
 /// What binding gives.
 pub enum Body {
-    Query { bound: Bound, lookup: Option<Lookup> },
-    Insert(BoundInsert),
-    Update(BoundUpdate),
-    Delete(BoundDelete),
+    Query {
+        bound: Bound,
+        lookup: Option<Lookup>,
+    },
+    Insert(Insert),
+    Update(Update),
+    Delete(Delete),
     /// Statements that are not planned.
     Other,
 }
@@ -54,7 +57,12 @@ pub async fn prepare(session: &mut Session, text: &str, types: &[Option<SqlType>
     describe(session, text.to_owned(), statement, types)
 }
 
-fn describe(session: &mut Session, text: String, statement: Option<Statement>, types: &[Option<SqlType>]) -> Result<Prepared> {
+fn describe(
+    session: &mut Session,
+    text: String,
+    statement: Option<Statement>,
+    types: &[Option<SqlType>],
+) -> Result<Prepared> {
     let planned = statement.as_ref().map(|statement| plan(session, &text, statement, types)).transpose()?;
     let (parameters, mut columns) = match planned.as_ref().map(|planned| &planned.body) {
         Some(Body::Query { bound, .. }) => (bound.parameters.clone(), Some(bound.schema.clone())),

@@ -29,7 +29,12 @@ pub struct Runnable {
 
 impl Runnable {
     /// Plans the physical side of a bound plan for a snapshot. The functions are those that the plan was bound with.
-    pub async fn new(session: &Session, context: &Context, plan: LogicalPlan, snapshot: Arc<Snapshot>) -> Result<Runnable> {
+    pub async fn new(
+        session: &Session,
+        context: &Context,
+        plan: LogicalPlan,
+        snapshot: Arc<Snapshot>,
+    ) -> Result<Runnable> {
         let state = session_state(session, context.functions.state(), snapshot);
         let plan = executable(plan)?;
         let plan = state.create_physical_plan(&plan).await.map_err(sql_error)?;
@@ -83,7 +88,8 @@ fn session_state(session: &Session, base: &SessionState, snapshot: Arc<Snapshot>
 
 /// A channel's receiving end as a stream.
 pub fn receiver_stream(receiver: mpsc::Receiver<Result<RecordBatch>>) -> Rows {
-    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|rows| (rows, receiver)) }).boxed()
+    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|rows| (rows, receiver)) })
+        .boxed()
 }
 
 /// A single batch as a stream.

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::prepared::Prepared;
 use crate::session::Session;
 use crate::system;
+use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_planner::parse::{ObjectKind, ShowObjects, fold, name_parts};
@@ -84,7 +85,7 @@ pub async fn objects(session: &mut Session, prepared: &Prepared, objects: &ShowO
 
 /// Whether a name matches a LIKE pattern.
 fn like(name: &str, pattern: &str) -> bool {
-    let (name, pattern) = ([name].into_iter().collect::<arrow::array::StringArray>(), arrow::array::StringArray::new_scalar(pattern));
+    let (name, pattern) = (StringArray::from(vec![name]), StringArray::new_scalar(pattern));
     arrow::compute::kernels::comparison::like(&name, &pattern).is_ok_and(|matches| matches.value(0))
 }
 
@@ -101,12 +102,15 @@ fn is_listed(kind: ObjectKind, relation: &Relation) -> bool {
 }
 
 fn index_lines(relation: &Relation) -> Vec<TextRow> {
-    let line = |key: &millrace_catalog::Key| vec![Some(relation.schema.clone()), Some(key.name.clone()), Some(relation.owner.clone())];
+    let line = |key: &millrace_catalog::Key| {
+        vec![Some(relation.schema.clone()), Some(key.name.clone()), Some(relation.owner.clone())]
+    };
     relation.keys().map(line).collect()
 }
 
 fn source_line(session: &Session, relation: &Relation) -> TextRow {
-    let connector = relation.kind.options().iter().find(|(name, _)| name == "connector").map(|(_, value)| value.clone());
+    let connector =
+        relation.kind.options().iter().find(|(name, _)| name == "connector").map(|(_, value)| value.clone());
     let summary = system::source_summary(&session.database, relation.id);
     vec![
         Some(relation.schema.clone()),

@@ -76,8 +76,11 @@ impl Options {
                 "snapshot" => options.snapshot = on,
                 "progress" => options.progress = on,
                 _ => {
-                    return Err(SqlError::new(SqlState::SYNTAX_ERROR, format!("unrecognized SUBSCRIBE option \"{name}\""))
-                        .with_hint("The options are snapshot and progress."));
+                    return Err(SqlError::new(
+                        SqlState::SYNTAX_ERROR,
+                        format!("unrecognized SUBSCRIBE option \"{name}\""),
+                    )
+                    .with_hint("The options are snapshot and progress."));
                 }
             }
         }
@@ -100,7 +103,12 @@ fn existing(session: &Session, name: &[String], text: &str) -> Result<RelationId
 }
 
 /// A query is followed through a view of its own, which goes with the subscription.
-async fn temporary_view(session: &mut Session, query: &str, ast: &sqlparser::ast::Query, text: &str) -> Result<RelationId> {
+async fn temporary_view(
+    session: &mut Session,
+    query: &str,
+    ast: &sqlparser::ast::Query,
+    text: &str,
+) -> Result<RelationId> {
     let context = Context::new(session, session.published(), text);
     let id = session.database.coordinator.allocate(1);
     let name = format!("subscription_{id}");
@@ -142,7 +150,13 @@ impl Drop for Temporary {
 
 type Sender = mpsc::Sender<Result<RecordBatch>>;
 
-async fn follow(subscription: Subscription, schema: SchemaRef, options: Options, sender: Sender, _held: Option<Temporary>) {
+async fn follow(
+    subscription: Subscription,
+    schema: SchemaRef,
+    options: Options,
+    sender: Sender,
+    _held: Option<Temporary>,
+) {
     let Subscription { snapshot, tick, mut updates } = subscription;
     if options.snapshot {
         for delta in snapshot.deltas() {

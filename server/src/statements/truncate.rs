@@ -4,28 +4,29 @@ use super::answer::done;
 use super::context::Context;
 use crate::coordinator::Writes;
 use crate::session::Session;
+use futures::FutureExt;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_planner::parse::{Truncate, name_parts};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::Response;
 
 pub async fn execute(session: &mut Session, truncate: &Truncate) -> Result<Response> {
-    session
-        .write(async |session| {
-            let snapshot = session.snapshot();
-            let context = Context::new(session, snapshot.published.clone(), "");
-            let mut writes = Writes::default();
-            for name in &truncate.tables {
-                let relation = context.resolve(&name_parts(name))?;
-                check_stored(relation)?;
-                for delta in snapshot.model(relation.id)?.deltas() {
-                    writes.add(relation.id, delta?.negated());
-                }
-            }
-            Ok((writes, ()))
-        })
-        .await?;
+    session.write(false, |session| std::future::ready(compute(session, truncate)).boxed()).await?;
     done("TRUNCATE TABLE")
+}
+
+fn compute(session: &mut Session, truncate: &Truncate) -> Result<(Writes, ())> {
+    let snapshot = session.snapshot();
+    let context = Context::new(session, snapshot.published.clone(), "");
+    let mut writes = Writes::default();
+    for name in &truncate.tables {
+        let relation = context.resolve(&name_parts(name))?;
+        check_stored(relation)?;
+        for delta in snapshot.model(relation.id)?.deltas() {
+            writes.add(relation.id, delta?.negated());
+        }
+    }
+    Ok((writes, ()))
 }
 
 /// Refuses DML on what is not a stored table.

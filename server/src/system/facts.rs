@@ -2,8 +2,8 @@
 
 use crate::coordinator::Published;
 use crate::session::Session;
-use datafusion::execution::context::SessionState;
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::context::SessionState;
 use millrace_catalog::system::{self, RelationSize, Setting, Snapshot};
 use millrace_planner::FunctionSource;
 use std::sync::Arc;
@@ -19,9 +19,10 @@ pub fn facts(session: &Session, published: &Published) -> Snapshot {
         context: "user",
         description: "",
     };
-    let sizes = published.models.iter().map(|(id, model)| {
-        (*id, RelationSize { rows: model.rows() as u64, bytes: model.bytes() as u64 })
-    });
+    let sizes = published
+        .models
+        .iter()
+        .map(|(id, model)| (*id, RelationSize { rows: model.rows() as u64, bytes: model.bytes() as u64 }));
     let path = session.settings.search_path();
     Snapshot {
         catalog: published.catalog.clone(),

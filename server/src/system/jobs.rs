@@ -33,7 +33,9 @@ impl Job {
 /// Every job there is, in the order in which they were made.
 pub fn jobs(database: &Database, published: &Published) -> Vec<Job> {
     let sinks = database.coordinator.sinks();
-    let runs = |kind: &RelationKind| !matches!(kind, RelationKind::Table(_) | RelationKind::Source { .. } | RelationKind::View { .. });
+    let runs = |kind: &RelationKind| {
+        !matches!(kind, RelationKind::Table(_) | RelationKind::Source { .. } | RelationKind::View { .. })
+    };
     let job = |relation: &std::sync::Arc<millrace_catalog::Relation>| {
         let fed = match &relation.kind {
             RelationKind::Job { target, .. } => *target,
@@ -46,7 +48,13 @@ pub fn jobs(database: &Database, published: &Published) -> Vec<Job> {
             schema: relation.schema.clone(),
             name: relation.name.clone(),
             kind: relation.kind.noun(),
-            state: if error.is_some() { "failed" } else if building { "building" } else { "running" },
+            state: if error.is_some() {
+                "failed"
+            } else if building {
+                "building"
+            } else {
+                "running"
+            },
             error,
         }
     };

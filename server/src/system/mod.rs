@@ -5,5 +5,5 @@ mod jobs;
 mod relations;
 
 pub use facts::{facts, functions};
-pub use jobs::{Job, SourceSummary, jobs, source_summary};
+pub use jobs::{Job, jobs, source_summary};
 pub use relations::relation;

@@ -4,6 +4,7 @@ use super::jobs::{jobs, source_summary};
 use crate::coordinator::{DefinedSource, Published};
 use crate::database::Database;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringViewArray};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
@@ -11,7 +12,6 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use arrow::datatypes::SchemaRef;
 use millrace_catalog::system::{Snapshot, is_system_relation, system_tables};
 use millrace_catalog::{Relation, RelationKind};
 use millrace_types::SqlError;
@@ -63,7 +63,8 @@ struct OwnTable {
 
 impl OwnTable {
     fn new(database: Arc<Database>, published: Arc<Published>, fill: Fill) -> Result<OwnTable> {
-        let schema = RecordBatch::try_from_iter(fill(&database, &Published::new((*published.catalog).clone()), &[]))?.schema();
+        let schema =
+            RecordBatch::try_from_iter(fill(&database, &Published::new((*published.catalog).clone()), &[]))?.schema();
         let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
         Ok(OwnTable { database, published, fill, schema })
@@ -141,7 +142,10 @@ fn fill_sources(database: &Database, published: &Published, _: &[OperatorRow]) -
         ("state", text(summaries.iter().map(|summary| Some(summary.state)))),
         ("records", number(summaries.iter().map(|summary| Some(summary.records as i64)))),
         ("bad_records", number(summaries.iter().map(|summary| Some(summary.bad_records as i64)))),
-        ("error", text(sources.iter().map(|(_, source)| source.status.error().map(|error| error.message().to_owned())))),
+        (
+            "error",
+            text(sources.iter().map(|(_, source)| source.status.error().map(|error| error.message().to_owned()))),
+        ),
     ]
 }
 
@@ -159,7 +163,10 @@ fn fill_splits(database: &Database, published: &Published, _: &[OperatorRow]) ->
         ("records", number(splits.iter().map(|(_, _, split)| Some(split.records as i64)))),
         ("bad_records", number(splits.iter().map(|(_, _, split)| Some(split.bad_records as i64)))),
         ("lag", number(splits.iter().map(|(_, _, split)| split.lag.map(|lag| lag as i64)))),
-        ("error", text(splits.iter().map(|(_, _, split)| split.error.as_ref().map(|error| error.message().to_owned())))),
+        (
+            "error",
+            text(splits.iter().map(|(_, _, split)| split.error.as_ref().map(|error| error.message().to_owned()))),
+        ),
     ]
 }
 

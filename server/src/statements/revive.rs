@@ -1,0 +1,35 @@
+//! Definitions brought back to life after a restart: planned as when they were made.
+
+use super::context::Context;
+use super::create_sink::plan_stream;
+use super::create_view::plan_job;
+use crate::coordinator::{Parts, schema_of};
+use millrace_catalog::{Relation, RelationKind};
+use millrace_planner::parse::parse_query;
+use millrace_types::Result;
+
+/// What a relation of the catalog needs to run. What it is made from must run already.
+pub fn parts(relation: &Relation, context: &Context) -> Result<Parts> {
+    let mut parts = Parts::default();
+    match &relation.kind {
+        RelationKind::View { .. } => {}
+        RelationKind::Table(table) => {
+            parts.sink = Some(millrace_connectors::create_sink(&table.options, &schema_of(relation), true)?);
+        }
+        RelationKind::Source { options } => {
+            parts.source = Some(millrace_connectors::create_source(options, &schema_of(relation))?.1);
+        }
+        RelationKind::MaterializedView { query, .. } => {
+            parts.job = Some(plan_job(context, &*parse_query(query)?, relation.id, &relation.name)?.job);
+        }
+        RelationKind::Sink { query, options } => {
+            let (job, schema) = plan_stream(context, &*parse_query(query)?, relation.id, &relation.name)?;
+            parts.sink = Some(millrace_connectors::create_sink(options, &schema, job.plan.append_only)?);
+            parts.job = Some(job);
+        }
+        RelationKind::Job { query, .. } => {
+            parts.job = Some(plan_stream(context, &*parse_query(query)?, relation.id, &relation.name)?.0);
+        }
+    }
+    Ok(parts)
+}
