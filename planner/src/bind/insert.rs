@@ -221,7 +221,8 @@ impl ConflictPlan {
             ConflictPlan::DoNothing { key } => Ok(Conflict::DoNothing { key }),
             ConflictPlan::DoUpdate { key, columns, values, filter } => {
                 let fields: Vec<_> = columns.iter().map(|column| relation.schema.field(*column)).collect();
-                let values = RowExpressions::of(values, known, functions, "ON CONFLICT DO UPDATE")?.assigned_to(&fields)?;
+                let values =
+                    RowExpressions::of(values, known, functions, "ON CONFLICT DO UPDATE")?.assigned_to(&fields)?;
                 let filter = filter.map(|plan| RowExpressions::of(plan, known, functions, "WHERE")).transpose()?;
                 Ok(Conflict::DoUpdate { key, columns, values, filter })
             }

@@ -55,7 +55,9 @@ fn rules(message: &str) -> Option<SqlError> {
     if let Some(rest) = after(message, "Failed to coerce arguments to satisfy a call to '") {
         return Some(undefined_function(rest.split('\'').next()?, "..."));
     }
-    if message.contains("is not compatible with") || message.contains("UNION") && message.contains("number of columns")
+    if message.contains("ncompatible inputs for Union")
+        || message.contains("is not compatible with")
+        || message.contains("UNION") && message.contains("number of columns")
     {
         return set_operation(message);
     }
@@ -84,6 +86,12 @@ fn not_boolean(message: &str) -> SqlError {
 }
 
 fn set_operation(message: &str) -> Option<SqlError> {
+    if let Some((_, rest)) = message.split_once("Previous inputs were of type ") {
+        let (left, rest) = rest.split_once(", but got incompatible type ")?;
+        let right = rest.split(" on column").next()?;
+        let words = format!("UNION types {} and {} cannot be matched", type_name(left), type_name(right));
+        return Some(SqlError::new(SqlState::DATATYPE_MISMATCH, words));
+    }
     let same = message.contains("number of columns");
     let (state, words) = match same {
         true => (SqlState::SYNTAX_ERROR, "each UNION query must have the same number of columns".to_owned()),
@@ -111,23 +119,32 @@ fn operator(message: &str) -> Option<SqlError> {
     let symbol = words.iter().position(|word| word.chars().all(|c| !c.is_alphanumeric() && c != '"'))?;
     let left = type_name(&words[..symbol].join(" "));
     let right = type_name(words[symbol + 1..].join(" ").trim_end_matches(" to valid types"));
-    let message = format!("operator does not exist: {left} {} {right}", words[symbol]);
-    Some(
-        SqlError::new(SqlState::UNDEFINED_FUNCTION, message).with_hint(
-            "No operator matches the given name and argument types. You might need to add explicit type casts.",
-        ),
-    )
+    Some(no_operator(words[symbol], &[left, right]))
 }
 
 /// `f(Int64, Utf8)` as DataFusion writes a call that fits no signature.
 fn no_function(call: &str) -> SqlError {
     match call.split_once('(') {
+        Some((symbol, arguments)) if !symbol.chars().any(|c| c.is_alphanumeric() || c == '_') => {
+            let types: Vec<_> = arguments.trim_end_matches(')').split(", ").map(type_name).collect();
+            no_operator(symbol, &types)
+        }
         Some((name, arguments)) => {
             let types: Vec<_> = arguments.trim_end_matches(')').split(", ").map(type_name).collect();
             undefined_function(name, &types.join(", "))
         }
         None => undefined_function(call, ""),
     }
+}
+
+/// `42883`: no such operator.
+fn no_operator(symbol: &str, operands: &[String]) -> SqlError {
+    let written = match operands {
+        [left, right] => format!("{left} {symbol} {right}"),
+        others => format!("{symbol} {}", others.join(", ")),
+    };
+    SqlError::new(SqlState::UNDEFINED_FUNCTION, format!("operator does not exist: {written}"))
+        .with_hint("No operator matches the given name and argument types. You might need to add explicit type casts.")
 }
 
 /// `42883`: no such function.

@@ -31,6 +31,8 @@ use std::sync::Arc;
 /// # Errors
 /// `0A000` naming a construct that cannot be kept up to date, and the errors of [`rewrite::rewrite`].
 pub fn lower(bound: &Bound, functions: &FunctionSource) -> Result<Node> {
+    // Before rewriting, which takes `now()` for a constant of the statement.
+    refuse::changing_functions(&bound.plan)?;
     let plan = rewrite::rewrite(bound.plan.clone(), functions)?;
     let node = Lowering::new().plan(&plan)?;
     Ok(node::with_schema(node, bound.schema.clone()))

@@ -58,9 +58,7 @@ pub fn expression(expr: &Expr) -> Result<()> {
 
 fn reason(expr: &Expr) -> Option<SqlError> {
     match expr {
-        Expr::ScalarFunction(function) if function.func.signature().volatility != Volatility::Immutable => {
-            Some(in_view(format!("the function {}(), whose value changes by itself,", function.name())))
-        }
+        Expr::ScalarFunction(_) => changing(expr),
         Expr::Exists(_) => Some(in_view("EXISTS in this place")),
         Expr::InSubquery(_) | Expr::SetComparison(_) => Some(in_view("IN (subquery) in this place")),
         Expr::ScalarSubquery(_) => Some(in_view("a subquery in an expression")),
@@ -70,6 +68,33 @@ fn reason(expr: &Expr) -> Option<SqlError> {
         Expr::GroupingSet(_) => Some(in_view("GROUPING SETS")),
         Expr::Placeholder(placeholder) => {
             Some(SqlError::new(SqlState::UNDEFINED_PARAMETER, format!("there is no parameter {}", placeholder.id)))
+        }
+        _ => None,
+    }
+}
+
+/// Refuses functions whose value is not a function of their arguments, anywhere in a plan.
+///
+/// # Errors
+/// `0A000` naming the function.
+pub fn changing_functions(plan: &LogicalPlan) -> Result<()> {
+    let mut refusal = None;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                refusal = refusal.take().or_else(|| changing(expr));
+                Ok(if refusal.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })
+        })
+    })
+    .map_err(sql_error)?;
+    refusal.map_or(Ok(()), Err)
+}
+
+fn changing(expr: &Expr) -> Option<SqlError> {
+    match expr {
+        Expr::ScalarFunction(function) if function.func.signature().volatility != Volatility::Immutable => {
+            Some(in_view(format!("the function {}(), whose value changes by itself,", function.name())))
         }
         _ => None,
     }

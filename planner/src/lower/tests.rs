@@ -22,3 +22,12 @@ fn queries_become_dataflow_plans() {
         }
     });
 }
+
+#[test]
+fn explaining_shows_both_plans() {
+    let query = parse_query("SELECT channel, count(*) FROM bids GROUP BY channel").expect("it parses");
+    let bound = bind_view(&query, &[], &catalog(), functions()).expect("it binds");
+    let text = super::explain(&bound, functions()).expect("it explains");
+    assert!(text.starts_with("Logical plan\nProjection: bids.channel"), "{text}");
+    assert!(text.contains("Dataflow plan\nProject channel@0"), "{text}");
+}

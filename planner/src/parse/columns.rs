@@ -123,23 +123,23 @@ impl Columns {
             self.check(cursor, name, Some(column.name.clone()))?;
             return Ok(true);
         }
-        match words.into_iter().find(|words| cursor.peeks(words)) {
-            Some("generated") => return cursor.unsupported("GENERATED columns"),
-            Some("references") => return cursor.unsupported("FOREIGN KEY"),
-            Some("metadata") => return cursor.unsupported("METADATA columns"),
-            Some(words) => cursor.expect(words)?,
-            None if name.is_some() => return cursor.unexpected(),
-            None => return Ok(false),
+        let Some(words) = words.into_iter().find(|words| cursor.peeks(words)) else {
+            return if name.is_some() { cursor.unexpected() } else { Ok(false) };
+        };
+        match words {
+            "generated" => return cursor.unsupported("a GENERATED column"),
+            "references" => return cursor.unsupported("FOREIGN KEY"),
+            "metadata" => return cursor.unsupported("a METADATA column"),
+            words => cursor.expect(words)?,
         }
-        // The branch is told by the words just stepped over.
-        let previous = cursor.parser.get_current_token().token.to_string().to_lowercase();
-        self.apply(&previous, cursor, column)?;
+        self.apply(words, cursor, column)?;
         Ok(true)
     }
 
-    fn apply(&mut self, last_word: &str, cursor: &mut Cursor, column: &mut ColumnDefinition) -> Parsed<()> {
-        match last_word {
-            "key" => {
+    fn apply(&mut self, words: &str, cursor: &mut Cursor, column: &mut ColumnDefinition) -> Parsed<()> {
+        match words {
+            "not null" => column.not_null = true,
+            "primary key" => {
                 (column.primary_key, column.not_null) = (true, true);
                 self.set_primary_key(vec![column.name.clone()], cursor)?;
             }
@@ -147,7 +147,7 @@ impl Columns {
                 column.unique = true;
                 self.unique.push(vec![column.name.clone()]);
             }
-            "enforced" => self.not_enforced = true,
+            "not enforced" => self.not_enforced = true,
             "default" => column.default = Some(default(cursor)?),
             "collate" => drop(cursor.name()?),
             "storage" => drop(cursor.identifier()?),

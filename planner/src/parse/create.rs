@@ -65,9 +65,10 @@ fn materialized_view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement>
 
 /// When the rows of a view appear. Changes at once is what views do.
 fn emission(cursor: &mut Cursor) -> Parsed<()> {
-    cursor.accept("emit changes");
-    if cursor.peeks("emit on window close") || cursor.peeks("emit final") {
-        return cursor.unsupported("EMIT ON WINDOW CLOSE");
+    let ends = cursor.parser.peek_token_ref().token == Token::SemiColon;
+    if ends && cursor.peek_word_at(1).is_some_and(|word| word == "changes") {
+        cursor.skip_semicolons();
+        cursor.expect("changes")?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A place in the tokens of one statement, with the small steps that our own statements are parsed by.
 
 use super::failure::{Failure, Parsed};
-use super::{limits, tokens};
+use super::{limits, tokens, unsupported};
 use millrace_types::Result;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query};
 use sqlparser::dialect::PostgreSqlDialect;
@@ -24,8 +24,10 @@ impl<'a> Cursor<'a> {
     /// `42601` when it does not tokenise, `54001` when it is nested too deep.
     pub fn new(sql: &'a str) -> Result<Cursor<'a>> {
         const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
-        let tokens = tokens::tokenize(sql)?;
+        let mut tokens = tokens::tokenize(sql)?;
         limits::check(&tokens)?;
+        unsupported::refuse_tokens(&tokens)?;
+        tokens::end_before_emission(&mut tokens);
         let parser = Parser::new(&DIALECT).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
         Ok(Cursor { parser, sql })
     }

@@ -8,13 +8,13 @@ use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// How deep brackets and CASE may nest.
-const NESTING: usize = 100;
+const NESTING: usize = 60;
 /// How many operators may follow one another in one list element at one level of nesting: `a OR b OR ...`.
-const CHAIN: usize = 1_000;
+const CHAIN: usize = 250;
 /// How many set operations (`UNION` ...) a statement may hold at one level of nesting.
-const SET_OPERATIONS: usize = 200;
+const SET_OPERATIONS: usize = 100;
 /// How many operators may stand before one operand: `NOT NOT ...`.
-const PREFIXES: usize = 100;
+const PREFIXES: usize = 60;
 
 /// What was seen at one level of nesting.
 #[derive(Default)]

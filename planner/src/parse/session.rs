@@ -145,6 +145,9 @@ fn prepare(cursor: &mut Cursor) -> Parsed<Statement> {
         _ => vec![],
     };
     cursor.expect("as")?;
+    if cursor.peeks("prepare") || cursor.peeks("explain") {
+        return cursor.unexpected();
+    }
     let (statement, text) = cursor.with_text(super::statement)?;
     Ok(Statement::Prepare(Prepare { name, types, statement: Box::new(statement), text }))
 }

@@ -81,6 +81,8 @@ pub fn explain(cursor: &mut Cursor) -> Parsed<Statement> {
     let options = all.into_iter().filter(|(name, _)| name != "analyze" && name != "verbose").collect();
     let target = match cursor.accept_one(&["materialized view", "view"]) {
         Some(_) => ExplainTarget::Relation(cursor.name()?),
+        // As in Postgres, what is explained is no EXPLAIN itself: statements do not nest without end.
+        None if cursor.peeks("explain") || cursor.peeks("prepare") => return cursor.unexpected(),
         None => ExplainTarget::Statement(Box::new(super::statement(cursor)?)),
     };
     Ok(Statement::Explain(Explain { analyze, verbose, options, target }))

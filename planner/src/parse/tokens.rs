@@ -51,6 +51,17 @@ fn unfinished(error: TokenizerError, lines: &Lines, sql: &str) -> SqlError {
     SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} at or near \"{rest}\"")).at(position)
 }
 
+/// Puts a semicolon where `EMIT CHANGES` ends a statement: `EMIT` would be taken for the alias of what stands before it.
+pub fn end_before_emission(tokens: &mut [TokenWithSpan]) {
+    let is_text = |token: &Token| !matches!(token, Token::Whitespace(_) | Token::SemiColon | Token::EOF);
+    let words: Vec<usize> = (0..tokens.len()).rev().filter(|index| is_text(&tokens[*index].token)).take(2).collect();
+    let [changes, emit] = words[..] else { return };
+    let is_word = |index: usize, word: &str| matches!(&tokens[index].token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+    if is_word(emit, "emit") && is_word(changes, "changes") {
+        tokens[emit].token = Token::SemiColon;
+    }
+}
+
 /// The statements of a text with the number of characters before each; see [`super::split`].
 pub fn statements(sql: &str) -> Result<Vec<(usize, String)>> {
     let tokens = tokenize(sql)?;

@@ -3,7 +3,8 @@
 use super::cursor::Cursor;
 use super::failure::Parsed;
 use super::statement::Statement;
-use millrace_types::SqlError;
+use millrace_types::{Result, SqlError};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Statements by their first words, what they are called, and what to do instead.
 const STATEMENTS: &[(&str, &str, Option<&str>)] = &[
@@ -95,5 +96,52 @@ fn refuse(cursor: &Cursor, verb: &str) -> Parsed<Statement> {
             .into()),
         Some((_, name)) => cursor.unsupported(format!("{verb} {name}")),
         None => cursor.unexpected(),
+    }
+}
+
+/// Constructs inside queries by words that only they have, `(` and `)` among them.
+const CONSTRUCTS: &[(&[&str], &str)] = &[
+    (&["emit", "on", "window", "close"], "EMIT ON WINDOW CLOSE"),
+    (&["emit", "final"], "EMIT ON WINDOW CLOSE"),
+    (&["for", "system_time", "as", "of"], "FOR SYSTEM_TIME AS OF"),
+    (&["match_recognize", "("], "MATCH_RECOGNIZE"),
+    (&["asof", "join"], "ASOF JOIN"),
+    (&["asof", "left", "join"], "ASOF JOIN"),
+    (&["as", "changelog", "from"], "CHANGELOG"),
+    (&["table", "(", "tumble"], "the window function TUMBLE"),
+    (&["table", "(", "hop"], "the window function HOP"),
+    (&["table", "(", "cumulate"], "the window function CUMULATE"),
+    (&["table", "(", "session"], "the window function SESSION"),
+    (&["with", "mutually", "recursive"], "WITH MUTUALLY RECURSIVE"),
+    (&["where", "current", "of"], "WHERE CURRENT OF"),
+];
+
+/// Refuses constructs that are known and that the grammar would stumble over.
+///
+/// # Errors
+/// `0A000` naming the construct, at its first word.
+pub fn refuse_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
+    let words: Vec<(&TokenWithSpan, &str)> =
+        tokens.iter().filter_map(|token| Some((token, word(&token.token)?))).collect();
+    for (index, (token, _)) in words.iter().enumerate() {
+        let next = |at: usize, expected: &str| {
+            words.get(index + at).is_some_and(|(_, word)| word.eq_ignore_ascii_case(expected))
+        };
+        let found = CONSTRUCTS.iter().find(|(shape, _)| shape.iter().enumerate().all(|(at, word)| next(at, word)));
+        if let Some((_, name)) = found {
+            return Err(SqlError::unsupported(name).at(token.span.start.column as usize));
+        }
+    }
+    Ok(())
+}
+
+/// What a token is to [`CONSTRUCTS`]; white space is nothing.
+fn word(token: &Token) -> Option<&str> {
+    match token {
+        Token::Whitespace(_) => None,
+        Token::Word(word) if word.quote_style.is_none() => Some(&word.value),
+        Token::LParen => Some("("),
+        Token::RParen => Some(")"),
+        _ => Some(""),
     }
 }
