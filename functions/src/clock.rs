@@ -1,8 +1,13 @@
-//! `now()`: the moment at which the statement began.
+//! `now()` and its relatives: the moment at which the statement began.
 
-use crate::operators::arithmetic::timestamptz;
+use crate::casts::{Purpose, cast};
+use crate::error::carried;
+use crate::operators::arithmetic::{TIME, TIMESTAMP, timestamptz};
+use crate::time_zone::session_zone;
+use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
+use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -11,19 +16,42 @@ use std::sync::Arc;
 
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
-    let aliases = ["current_timestamp", "transaction_timestamp", "statement_timestamp"].map(str::to_owned).to_vec();
-    vec![ScalarUDF::from(Now { aliases, signature: Signature::nullary(Volatility::Stable) })]
+    let of = |name: &'static str, aliases: &[&str], result: DataType| {
+        let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+        ScalarUDF::from(Clock { name, aliases, result, signature: Signature::nullary(Volatility::Stable) })
+    };
+    vec![
+        of("now", &["current_timestamp", "transaction_timestamp", "statement_timestamp"], timestamptz()),
+        of("localtimestamp", &[], TIMESTAMP),
+        of("current_date", &[], DataType::Date32),
+        of("localtime", &["current_time"], TIME),
+    ]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Now {
+struct Clock {
+    name: &'static str,
     aliases: Vec<String>,
+    result: DataType,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Now {
+impl Clock {
+    /// A moment in the session's zone, as the type of the function.
+    fn reading(&self, moment: chrono::DateTime<chrono::Utc>, options: &ConfigOptions) -> Result<ScalarValue> {
+        let moment: ArrayRef =
+            Arc::new(TimestampMicrosecondArray::from(vec![moment.timestamp_micros()]).with_timezone("UTC"));
+        let from = Field::new("", timestamptz(), false);
+        let to = Field::new("", self.result.clone(), false);
+        let zone = session_zone(options).map_err(carried)?;
+        let converted = cast(&moment, &from, &to, Purpose::Explicit, &zone).map_err(carried)?;
+        ScalarValue::try_from_array(&converted, 0)
+    }
+}
+
+impl ScalarUDFImpl for Clock {
     fn name(&self) -> &str {
-        "now"
+        self.name
     }
 
     fn aliases(&self) -> &[String] {
@@ -35,26 +63,24 @@ impl ScalarUDFImpl for Now {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(timestamptz())
+        Ok(self.result.clone())
     }
 
     fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(Arc::new(Field::new(self.name(), timestamptz(), false)))
+        Ok(Arc::new(Field::new(self.name, self.result.clone(), false)))
     }
 
     fn simplify(&self, args: Vec<Expr>, context: &SimplifyContext) -> Result<ExprSimplifyResult> {
         Ok(match context.query_execution_start_time() {
-            Some(start) => ExprSimplifyResult::Simplified(Expr::Literal(moment(start.timestamp_micros()), None)),
+            Some(start) => {
+                ExprSimplifyResult::Simplified(Expr::Literal(self.reading(start, context.config_options())?, None))
+            }
             None => ExprSimplifyResult::Original(args),
         })
     }
 
     /// Reached only where nobody told when the statement began.
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        Ok(ColumnarValue::Scalar(moment(chrono::Utc::now().timestamp_micros())))
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.reading(chrono::Utc::now(), &args.config_options).map(ColumnarValue::Scalar)
     }
-}
-
-fn moment(micros: i64) -> ScalarValue {
-    ScalarValue::TimestampMicrosecond(Some(micros), Some("UTC".into()))
 }

@@ -255,6 +255,8 @@ fn part_of_date(call: &Call, row: usize) -> Result<i128> {
     if of_time.contains(&unit.as_str()) {
         return Err(unknown_unit(&unit, "date", true));
     }
+    // Only days that the calendar has fit into microseconds.
+    temporal::day(days)?;
     let moment = Moment { local: i64::from(days) * DAY, offset: None };
     part(&unit, &moment, "date")
 }

@@ -399,7 +399,11 @@ impl Reader<'_> {
             0xd800..=0xdbff if self.text[self.at.min(self.text.len())..].starts_with("\\u") => {
                 self.at += 2;
                 let second = self.four_digits()?;
-                0x10000 + ((first - 0xd800) << 10) + second.wrapping_sub(0xdc00)
+                match second {
+                    0xdc00..=0xdfff => 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00),
+                    // No character: refused below.
+                    _ => first,
+                }
             }
             code => code,
         };

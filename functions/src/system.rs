@@ -2,6 +2,7 @@
 
 use crate::function::{Call, Overload, immutable, is_null};
 use arrow::array::{ArrayRef, Int32Array};
+use arrow::datatypes::DataType;
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlType, sql_type_of};
 use std::sync::Arc;
@@ -21,6 +22,20 @@ pub fn functions() -> Vec<ScalarUDF> {
                     other => other.to_string(),
                 };
                 Ok(Arc::new(arrow::array::StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows))))
+            })],
+        ),
+        immutable(
+            "to_flag",
+            &[],
+            vec![Overload::new(&[SqlType::Bool], SqlType::Int2, |call| {
+                Ok(arrow::compute::cast(&call.arrays[0], &DataType::Int16)?)
+            })],
+        ),
+        immutable(
+            "from_flag",
+            &[],
+            vec![Overload::new(&[SqlType::Int2], SqlType::Bool, |call| {
+                Ok(arrow::compute::cast(&call.arrays[0], &DataType::Boolean)?)
             })],
         ),
         immutable("num_nulls", &[], vec![Overload::variadic(any, SqlType::Int4, |call| counted(call, true))]),

@@ -69,9 +69,12 @@ pub fn moment_of(zone: &Tz, local: i64) -> Result<i64> {
 
 /// A civil time plus months (keeping inside the month), then days, then time.
 pub fn add_interval(micros: i64, interval: IntervalMonthDayNano) -> Result<i64> {
+    if matches!(micros, i64::MIN | i64::MAX) {
+        return Ok(micros);
+    }
     let months = add_months(micros, interval.months)?;
-    let days = i64::from(interval.days) * DAY;
-    let sum = months.checked_add(days).and_then(|t| t.checked_add(interval.nanoseconds / 1000));
+    let days = i64::from(interval.days).checked_mul(DAY);
+    let sum = days.and_then(|days| months.checked_add(days)).and_then(|t| t.checked_add(interval.nanoseconds / 1000));
     let sum = sum.ok_or_else(|| out_of_range("timestamp"))?;
     civil(sum)?;
     Ok(sum)
@@ -79,6 +82,9 @@ pub fn add_interval(micros: i64, interval: IntervalMonthDayNano) -> Result<i64> 
 
 /// As [`add_interval`] for a moment: months and days are counted in a zone's civil time.
 pub fn add_interval_in(zone: &Tz, micros: i64, interval: IntervalMonthDayNano) -> Result<i64> {
+    if matches!(micros, i64::MIN | i64::MAX) {
+        return Ok(micros);
+    }
     let mut moment = micros;
     if interval.months != 0 || interval.days != 0 {
         let whole = IntervalMonthDayNano::new(interval.months, interval.days, 0);

@@ -1,5 +1,7 @@
 //! `WHERE x <> 0 AND 10 / x > 1` must not divide by the zeros that its first condition leaves out.
 
+use crate::functions::named;
+use crate::operators::call;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
@@ -10,7 +12,8 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 
 /// Postgres evaluates the conditions of a filter from the left, row by row, and stops at the first that does not hold;
 /// DataFusion evaluates them over whole batches. A condition that may fail is put behind those before it:
-/// `a AND b` becomes `a AND CASE WHEN a THEN b END`. In a filter NULL is as good as false.
+/// `a AND b` becomes `a AND CASE WHEN a THEN b END`. In a filter NULL is as good as false. The CASE is over flags
+/// instead of booleans, as the optimizer would turn one of booleans back into `a AND b`.
 #[derive(Debug, Default)]
 pub struct GuardFilters;
 
@@ -39,8 +42,8 @@ fn guarded(predicate: Expr) -> Expr {
         let guard = may_fail(&condition).then(|| conjunction(before.iter().cloned())).flatten();
         kept.push(match guard {
             Some(guard) => {
-                let arm = (Box::new(guard), Box::new(condition));
-                Expr::Case(Case::new(None, vec![arm], None))
+                let arm = (Box::new(guard), Box::new(call(named("to_flag"), vec![condition])));
+                call(named("from_flag"), vec![Expr::Case(Case::new(None, vec![arm], None))])
             }
             None => {
                 before.push(condition.clone());

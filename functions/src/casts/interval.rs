@@ -18,6 +18,8 @@ pub fn interval(text: &str) -> Result<IntervalMonthDayNano> {
         SqlError::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid input syntax for type interval: \"{text}\""))
     };
     let sum = match lower.strip_prefix('p') {
+        // What follows cuts at bytes.
+        _ if !lower.is_ascii() => None,
         Some(iso) => iso_form(iso),
         None => verbose_form(&lower),
     };

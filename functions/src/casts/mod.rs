@@ -330,3 +330,97 @@ impl ScalarUDFImpl for CastTo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::StringViewArray;
+
+    /// Texts that reach the corners of the readers: bytes cut in the middle, sums that overflow, lone signs.
+    const CORNERS: &[&str] = &[
+        "",
+        " ",
+        "é",
+        "-",
+        "+",
+        ".",
+        "e",
+        "-.",
+        "1e",
+        "1e999999999999",
+        "p",
+        "pt",
+        "p1",
+        "@",
+        "ago",
+        "{",
+        "{\"",
+        "{,}",
+        "\\x",
+        "\\",
+        "\\0",
+        "2024-01-01 12:00+é€",
+        "12:00+é€é",
+        "99999999999999999999:00",
+        "2024-01-01 12:00+999999999999",
+        "999999999999999-01-01",
+        "2024--1",
+        "1-",
+        "-1-",
+        "2147483648 days",
+        "9999999999 months",
+        "nan",
+        "inf days",
+        "1 é",
+        "é 1",
+        "tt",
+        "1t1",
+        "t1",
+        "\"\\ud800\\u0041\"",
+        "\"\\ué",
+        "[[[",
+        "{\"a\"",
+        "0x10",
+        "1_000",
+        "infinity bc",
+        "bc",
+        "1 bc",
+        "am",
+        "12 am",
+        ":",
+        "::",
+        "1:2:3:4",
+    ];
+
+    #[test]
+    fn no_text_makes_a_reader_panic() {
+        let zone = temporal::zone("UTC").unwrap();
+        let text = field_of("", &SqlType::Text, true);
+        let list = SqlType::Array(Box::new(SqlType::Int4));
+        for target in SqlType::ALL.iter().chain([&list]) {
+            let to = field_of("", target, true);
+            for corner in CORNERS {
+                let texts: ArrayRef = Arc::new(StringViewArray::from(vec![*corner]));
+                if let Ok(array) = cast(&texts, &text, &to, Purpose::Explicit, &zone) {
+                    // What is read can be written.
+                    text_of(&array, &to, &zone).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn assignment_refuses_what_an_explicit_cast_cuts() {
+        let zone = temporal::zone("UTC").unwrap();
+        let text = field_of("", &SqlType::Text, true);
+        let to = field_of("", &SqlType::Varchar(Some(2)), true);
+        let texts: ArrayRef = Arc::new(StringViewArray::from(vec!["ab  ", "abc"]));
+        let cut = cast(&texts, &text, &to, Purpose::Explicit, &zone).unwrap();
+        assert_eq!(cut.as_string_view().value(1), "ab");
+        let error = cast(&texts, &text, &to, Purpose::Assignment, &zone).unwrap_err();
+        assert_eq!(error.state(), SqlState::STRING_DATA_RIGHT_TRUNCATION);
+        assert_eq!(error.message(), "value too long for type character varying(2)");
+        let blanks = cast(&texts.slice(0, 1), &text, &to, Purpose::Assignment, &zone).unwrap();
+        assert_eq!(blanks.as_string_view().value(0), "ab");
+    }
+}

@@ -98,6 +98,10 @@ fn field_out_of_range(text: &str) -> SqlError {
 }
 
 fn parse(text: &str, type_name: &str) -> Result<Parts> {
+    // What follows cuts at bytes.
+    if !text.is_ascii() {
+        return Err(invalid(type_name, text));
+    }
     let lower = text.trim().to_ascii_lowercase();
     let word = match lower.as_str() {
         "infinity" | "+infinity" => Some(Word::Infinity),
@@ -125,7 +129,7 @@ fn tokens(lower: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     for word in lower.split(|c: char| c.is_ascii_whitespace() || c == ',').filter(|word| !word.is_empty()) {
         let joint = word.find('t').filter(|at| {
-            let (before, after) = (word[..*at].as_bytes(), word[at + 1..].as_bytes());
+            let (before, after) = (&word.as_bytes()[..*at], &word.as_bytes()[at + 1..]);
             before.last().is_some_and(u8::is_ascii_digit) && after.first().is_some_and(u8::is_ascii_digit)
         });
         match joint {
@@ -241,7 +245,9 @@ impl Reader<'_> {
     }
 
     fn number(&self, digits: Option<&str>) -> Result<i64> {
-        digits.and_then(|d| d.parse().ok()).ok_or_else(|| self.invalid())
+        // The bound keeps sums of seconds and microseconds far from overflow.
+        let number = digits.and_then(|d| d.parse::<u32>().ok()).filter(|n| *n < 100_000_000);
+        number.map(i64::from).ok_or_else(|| self.invalid())
     }
 
     fn seconds(&self, text: &str) -> Result<(i64, i64)> {

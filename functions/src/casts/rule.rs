@@ -208,6 +208,8 @@ fn values_retyped(values: datafusion::logical_expr::Values) -> Result<LogicalPla
             }
             field.clone()
         };
+        // Nullable: a scalar subquery over no row gives NULL in a column of theirs.
+        let field = Arc::new(field.as_ref().clone().with_nullable(true));
         fields.push((qualifier.cloned(), field));
     }
     let schema = Arc::new(DFSchema::new_with_metadata(fields, values.schema.metadata().clone())?);

@@ -261,8 +261,10 @@ fn width(data_type: &DataType) -> usize {
 /// Precision and scale of the numeric that holds every value of a type.
 pub fn precision_of(data_type: &DataType) -> Option<(u8, i8)> {
     Some(match data_type {
+        // A literal like 1e100 has a negative scale; its cast says that it does not fit.
+        DataType::Decimal128(_, ..0) | DataType::Decimal256(_, ..0) => (38, 0),
         DataType::Decimal128(precision, scale) => (*precision, *scale),
-        DataType::Decimal256(precision, scale) => ((*precision).min(38), *scale),
+        DataType::Decimal256(precision, scale) => ((*precision).min(38), (*scale).min(38)),
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => (5, 0),
         DataType::Int32 | DataType::UInt16 => (10, 0),
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => (20, 0),

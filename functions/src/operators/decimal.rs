@@ -58,9 +58,10 @@ pub fn divide_wide(dividend: i256, divisor: i256) -> Option<i128> {
 
 /// A value moved from one scale to another, rounded half away from zero; `None` beyond 38 digits.
 pub fn rescale(value: i128, from: i8, to: i8) -> Option<i128> {
-    match to - from {
+    match i16::from(to) - i16::from(from) {
         0 => Some(value),
-        up @ 1.. => value.checked_mul(power_of_ten(up as u32)).and_then(within),
+        39.. => (value == 0).then_some(0),
+        up @ 1.. => value.checked_mul(power_of_ten(up.unsigned_abs().into())).and_then(within),
         // 10^39 and more is above twice any value: nothing is left of it.
         ..-38 => Some(0),
         down => Some(divide_rounded(value, power_of_ten(down.unsigned_abs().into()))),

@@ -49,7 +49,9 @@ pub fn evaluate(op: Operation, left: &ArrayRef, right: &ArrayRef, rows: usize, z
                 left,
                 right,
                 rows,
-                |time, since_midnight| Ok(time + since_midnight),
+                |time, since_midnight| {
+                    time.checked_add(since_midnight).ok_or_else(|| temporal::out_of_range("timestamp"))
+                },
             )?;
             Ok(Arc::new(moved.as_primitive::<TimestampMicrosecondType>().clone().with_timezone_opt(zone.clone())))
         }
