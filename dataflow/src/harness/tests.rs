@@ -349,3 +349,66 @@ fn a_sum_out_of_range_is_a_row_error_until_it_fits() {
     assert_eq!(harness.accumulated(), &Bag::from([(vec![Some("7".to_owned())], 1)]));
     assert!(harness.errors().is_empty());
 }
+
+/// `bool_and`, `bool_or`, and `count` and `max` with a filter, over rows of a boolean and a text.
+fn over_flags(append_only: bool) -> (SchemaRef, Harness) {
+    let input = Arc::new(Schema::new(vec![
+        Field::new("b", DataType::Boolean, true),
+        Field::new("s", DataType::Utf8View, true),
+    ]));
+    let output = |data_type| Arc::new(Field::new("a", data_type, true));
+    let aggregate = |function, argument, filter, data_type| millrace_ir::Aggregate {
+        function,
+        argument: Some(argument),
+        filter,
+        output: output(data_type),
+    };
+    let aggregates = [
+        aggregate(BoolAnd, 0, None, DataType::Boolean),
+        aggregate(BoolOr, 0, None, DataType::Boolean),
+        aggregate(Count, 1, Some(0), DataType::Int64),
+        aggregate(Max, 1, Some(0), DataType::Utf8View),
+        aggregate(Min, 0, None, DataType::Boolean),
+    ];
+    let fields: Vec<_> = aggregates.iter().map(|aggregate| aggregate.output.clone()).collect();
+    let options = AggregateOptions { append_only, partitioned_by: vec![], owns_empty_key: true };
+    let schema = Arc::new(Schema::new(fields));
+    (input.clone(), Harness::new(Aggregate::new(&input, schema, vec![], &aggregates, options).unwrap()))
+}
+
+#[test]
+fn filters_and_booleans_count_only_what_is_true() {
+    for append_only in [true, false] {
+        let (input, mut harness) = over_flags(append_only);
+        let row = |values: [&str; 5]| {
+            let row = values.into_iter().map(|value| (value != "NULL").then(|| value.to_owned())).collect();
+            Bag::from([(row, 1)])
+        };
+        let flags = BooleanArray::from(vec![None, Some(true), Some(true), Some(false)]);
+        let texts = StringViewArray::from(vec!["z", "a", "b", "y"]);
+        let rows = RecordBatch::try_new(input, vec![Arc::new(flags), Arc::new(texts)]).unwrap();
+        harness.batch(0, Delta::inserts(rows.slice(0, 1))).unwrap();
+        harness.tick().unwrap();
+        assert_eq!(harness.accumulated(), &row(["NULL", "NULL", "0", "NULL", "NULL"]));
+        harness.batch(0, Delta::inserts(rows.slice(1, 3))).unwrap();
+        harness.tick().unwrap();
+        assert_eq!(harness.accumulated(), &row(["false", "true", "2", "b", "false"]));
+        if !append_only {
+            harness.batch(0, Delta::retractions(rows.slice(2, 2))).unwrap();
+            harness.tick().unwrap();
+            assert_eq!(harness.accumulated(), &row(["true", "true", "1", "a", "true"]));
+        }
+    }
+}
+
+#[test]
+fn a_change_that_changes_no_result_emits_nothing() {
+    let (input, mut harness) = over_flags(false);
+    let flags = BooleanArray::from(vec![Some(false), Some(false)]);
+    let texts = StringViewArray::from(vec!["a", "b"]);
+    let rows = RecordBatch::try_new(input, vec![Arc::new(flags), Arc::new(texts)]).unwrap();
+    harness.batch(0, Delta::inserts(rows.slice(0, 1))).unwrap();
+    assert_eq!(harness.tick().unwrap().len(), 1);
+    harness.batch(0, Delta::inserts(rows.slice(1, 1))).unwrap();
+    assert_eq!(harness.tick().unwrap().len(), 0);
+}

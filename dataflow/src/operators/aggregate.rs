@@ -47,8 +47,8 @@ pub struct Aggregate {
     found: Vec<u32>,
 }
 
-/// The most rows of an emitted batch, nearly.
-const EMITTED: usize = 32_768;
+/// The most rows of an emitted batch, nearly: as many as stay in the second-level cache until their columns are made.
+const EMITTED: usize = 8_192;
 
 impl Aggregate {
     /// The aggregate over rows of `input` by its columns `keys`; `schema`: the keys, then the aggregates.
@@ -79,25 +79,19 @@ impl Aggregate {
         Ok(Aggregate { keys, partition, accumulators, groups, schema, started, found: Vec::new() })
     }
 
-    /// Emits what became of the groups that changed.
+    /// Emits what became of the groups that changed, and removes those without rows.
     fn emit(&mut self, out: &mut Output) -> Result<()> {
         let Aggregate { accumulators, groups, .. } = self;
         accumulators.iter_mut().for_each(|accumulator| accumulator.settle(groups));
-        let (keyed, started) = (!self.keys.is_empty(), self.started);
-        let can_fail = self.accumulators.iter().any(Accumulator::can_fail);
-        let mut rows = Emission::default();
-        for (slot, &group) in self.groups.dirty.iter().enumerate() {
-            let stride = self.groups.stride;
-            let (before, now) = (&self.groups.before[slot * stride..][..stride], self.groups.row(group));
-            let (was, is) = if keyed { (exists(before), exists(now)) } else { (started, true) };
-            if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, slot, group)) {
-                continue;
-            }
-            let sides = [(was, before, -1, Side::Before(slot)), (is, now, 1, Side::Now(group))];
-            for (_, row, weight, side) in sides.into_iter().filter(|(there, ..)| *there) {
-                match self.accumulators.iter().filter(|_| can_fail).find_map(|a| a.failure(row)) {
-                    Some(error) => out.row_error(error, weight),
-                    None => rows.push(row, group, weight, side),
+        let (dirty, before) = (std::mem::take(&mut self.groups.dirty), std::mem::take(&mut self.groups.before));
+        let (mut rows, mut gone) = (Emission::default(), Vec::new());
+        for (block, groups) in dirty.chunks(BLOCK).enumerate() {
+            self.groups.fetch(groups);
+            for (at, &group) in groups.iter().enumerate() {
+                let slot = block * BLOCK + at;
+                self.emit_group(group, slot, &before[slot * self.groups.stride..], &mut rows, out);
+                if self.groups.clean(group) {
+                    gone.push(group);
                 }
             }
             if rows.groups.len() >= EMITTED {
@@ -105,7 +99,34 @@ impl Aggregate {
             }
         }
         out.push(self.delta_of(rows)?);
+        for group in gone {
+            self.groups.remove(group);
+            self.accumulators.iter_mut().for_each(|accumulator| accumulator.forget(group));
+        }
+        (self.groups.dirty, self.groups.before) = (dirty, before);
+        self.groups.dirty.clear();
+        self.groups.before.clear();
         Ok(())
+    }
+
+    /// Notes the row of a group as it was to be retracted, and as it is to be inserted. `before`: starts with the group
+    /// as it was; `slot`: its place among the dirty ones.
+    fn emit_group(&self, group: u32, slot: usize, before: &[u64], rows: &mut Emission, out: &mut Output) {
+        let (before, now) = (&before[..self.groups.stride], self.groups.row(group));
+        let (was, is) = match self.keys.is_empty() {
+            false => (exists(before), exists(now)),
+            true => (self.started, true),
+        };
+        if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, slot, group)) {
+            return;
+        }
+        let sides = [(was, before, -1, Side::Before(slot)), (is, now, 1, Side::Now(group))];
+        for (_, row, weight, side) in sides.into_iter().filter(|(there, ..)| *there) {
+            match self.accumulators.iter().find_map(|accumulator| accumulator.failure(row)) {
+                Some(error) => out.row_error(error, weight),
+                None => rows.push(row, group, weight, side),
+            }
+        }
     }
 
     fn delta_of(&self, rows: Emission) -> Result<Delta> {
@@ -171,9 +192,7 @@ impl Operator for Aggregate {
         }
         self.emit(out)?;
         self.started = true;
-        let Aggregate { groups, accumulators, .. } = self;
-        groups.settle(|group| accumulators.iter_mut().for_each(|accumulator| accumulator.forget(group)));
-        accumulators.iter_mut().for_each(Accumulator::end_tick);
+        self.accumulators.iter_mut().for_each(Accumulator::end_tick);
         Ok(())
     }
 

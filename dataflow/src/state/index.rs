@@ -51,17 +51,19 @@ impl HashIndex {
         (tag >> (32 - self.bits)) as usize
     }
 
-    /// For each hash the entry in its home slot, if that has the same hash bits, else `u32::MAX`. A loop without
-    /// branches, so that the cache misses of many rows overlap; callers verify the entry and fall back to [`find`].
-    ///
-    /// [`find`]: HashIndex::find
+    /// For each hash the entry near its home slot that has the same hash bits, else `u32::MAX`; callers verify the entry
+    /// and fall back to [`find`](HashIndex::find). The slots are read beforehand in a loop of nothing else, so that the
+    /// cache misses of many rows overlap, which they do not once branches depend on what was read.
     pub fn guess(&self, hashes: &[u64], entries: &mut Vec<u32>) {
+        const NEAR: usize = 4;
+        let mask = self.slots.len() - 1;
+        let slot = |hash: u64, step: usize| self.slots[(self.home(tag(hash)) + step) & mask];
+        std::hint::black_box(hashes.iter().fold(0, |read, &hash| read ^ slot(hash, 0) ^ slot(hash, NEAR - 1)));
         entries.clear();
         entries.extend(hashes.iter().map(|&hash| {
-            let tag = tag(hash);
-            let slot = self.slots[self.home(tag)];
+            let near = (0..NEAR).map(|step| slot(hash, step)).find(|slot| slot >> 32 == tag(hash));
             // A free slot with tag zero gives zero minus one: also none.
-            if slot >> 32 == tag { (slot as u32).wrapping_sub(1) } else { u32::MAX }
+            near.map_or(u32::MAX, |slot| (slot as u32).wrapping_sub(1))
         }));
     }
 

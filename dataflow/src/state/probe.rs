@@ -23,6 +23,9 @@ pub struct Probe {
     exact: bool,
 }
 
+/// How many rows are looked up together.
+const AHEAD: usize = 256;
+
 /// Rows `start..end` of a chunk, which have the key hash of the probed row.
 struct Stretch {
     probe: u32,
@@ -47,9 +50,15 @@ impl Probe {
         let mut probe = Probe { keys, stored_key, chunks: vec![], ranges: vec![], next: (0, 0), exact: false };
         for run in runs {
             let mut places = vec![u32::MAX; run.chunks().len()];
-            for (row, &hash) in hashes.iter().enumerate() {
-                if valid.as_ref().is_none_or(|valid| valid.is_valid(row)) {
-                    probe.find(run, row as u32, hash, &mut places);
+            for (block, hashes) in hashes.chunks(AHEAD).enumerate() {
+                let chunk = |hash: u64| &run.chunks()[run.chunk_of_key(hash)];
+                // One read per row in a loop of nothing else: the cache misses of a block overlap.
+                std::hint::black_box(hashes.iter().fold(0, |read, &hash| read ^ chunk(hash).near(hash)));
+                for (row, &hash) in hashes.iter().enumerate() {
+                    let row = block * AHEAD + row;
+                    if valid.as_ref().is_none_or(|valid| valid.is_valid(row)) {
+                        probe.find(run, row as u32, hash, &mut places);
+                    }
                 }
             }
         }

@@ -62,7 +62,7 @@ impl Chunk {
         if key > last {
             return keys.len();
         }
-        let guess = ((u128::from(key - first) * (keys.len() - 1) as u128) / u128::from(last - first).max(1)) as usize;
+        let guess = self.guess(key).min(keys.len() - 1);
         let (mut low, mut high, mut step) = (guess, guess, 4);
         // From here on: every key before `low` is below `key`, and none from `high` on is.
         while low > 0 && keys[low - 1] >= key {
@@ -76,6 +76,22 @@ impl Chunk {
             step *= 2;
         }
         low + keys[low..high].partition_point(|&k| k < key)
+    }
+
+    /// Where a key hash would stand if hashes were spread evenly.
+    #[inline]
+    fn guess(&self, key: u64) -> usize {
+        let (first, last) = (self.keys[0], self.keys[self.keys.len() - 1]);
+        let (distance, span) = (key.clamp(first, last) - first, (last - first).max(1));
+        // Both are shortened to 32 bits and more, which keeps the product and its quotient in 64.
+        let shift = (u64::BITS - span.leading_zeros()).saturating_sub(32);
+        ((distance >> shift) * (self.keys.len() as u64 - 1) / (span >> shift).max(1)) as usize
+    }
+
+    /// The key hash at the place where `key` would stand: read ahead of a search, to have it in the cache.
+    #[inline]
+    pub fn near(&self, key: u64) -> u64 {
+        self.keys[self.guess(key).min(self.keys.len() - 1)]
     }
 
     /// The row with this identity.

@@ -234,11 +234,6 @@ impl Accumulator {
         }
     }
 
-    /// Whether [`failure`](Accumulator::failure) can have something to say.
-    pub fn can_fail(&self) -> bool {
-        matches!(self.kind, Kind::Integer { .. } | Kind::Decimal { .. } | Kind::Float { .. })
-    }
-
     fn scale(&self) -> u32 {
         if let DataType::Decimal128(_, scale) = self.output { scale.max(0) as u32 } else { 0 }
     }

@@ -192,6 +192,7 @@ impl Groups {
         let mut hashes = std::mem::take(&mut self.hashes);
         hashes.iter_mut().zip(keys.chunks_exact(words)).for_each(|(hash, key)| *hash = hash_of(key));
         self.index.guess(&hashes, found);
+        self.fetch(found);
         for ((group, key), &hash) in found.iter_mut().zip(keys.chunks_exact(words)).zip(&hashes) {
             let is = |group: u32| self.words[group as usize * self.stride + HEAD..][..words] == *key;
             if *group == u32::MAX || !is(*group) {
@@ -202,6 +203,17 @@ impl Groups {
             }
         }
         (self.key_words, self.hashes) = (keys, hashes);
+    }
+
+    /// Brings the rows of these groups into the cache. Reading one word of each in a loop of nothing else lets the cache
+    /// misses overlap, which they do not once branches depend on what was read.
+    pub fn fetch(&self, groups: &[u32]) {
+        let last = self.capacity().saturating_sub(1);
+        let read = groups.iter().fold(0, |read, &group| {
+            let start = (group as usize).min(last) * self.stride;
+            read ^ self.words.get(start).unwrap_or(&0) ^ self.words.get(start + self.stride - 1).unwrap_or(&0)
+        });
+        std::hint::black_box(read);
     }
 
     fn find_bytes(&mut self, keys: &Rows, hashes: &[u64], rows: Range<usize>, found: &mut Vec<u32>) {
@@ -255,27 +267,26 @@ impl Groups {
         row[ROWS] = row[ROWS].wrapping_add_signed(weight);
     }
 
-    /// Ends the tick: all groups are clean, those without rows are gone. Calls `gone` with each of the latter.
-    pub fn settle(&mut self, mut gone: impl FnMut(u32)) {
-        let keyed = !self.types.is_empty();
-        for group in std::mem::take(&mut self.dirty) {
-            let row = &mut self.words[group as usize * self.stride..][..self.stride];
-            row[DIRTY] = 0;
-            if keyed && row[ROWS] == 0 {
-                let hash = match &mut self.key {
-                    Key::Words(words) => hash_of(&row[HEAD..][..*words]),
-                    Key::Bytes { stored, .. } => {
-                        stored[group as usize] = Box::default();
-                        row[HEAD]
-                    }
-                };
-                row.fill(0);
-                self.index.remove(hash, group);
-                self.free.push(group);
-                gone(group);
+    /// Marks a group as clean. True when it has no rows left and is to be [removed](Groups::remove).
+    pub fn clean(&mut self, group: u32) -> bool {
+        let row = &mut self.words[group as usize * self.stride..][..self.stride];
+        row[DIRTY] = 0;
+        row[ROWS] == 0 && !self.types.is_empty()
+    }
+
+    /// Removes a group with all that is kept of it.
+    pub fn remove(&mut self, group: u32) {
+        let row = &mut self.words[group as usize * self.stride..][..self.stride];
+        let hash = match &mut self.key {
+            Key::Words(words) => hash_of(&row[HEAD..][..*words]),
+            Key::Bytes { stored, .. } => {
+                stored[group as usize] = Box::default();
+                row[HEAD]
             }
-        }
-        self.before.clear();
+        };
+        row.fill(0);
+        self.index.remove(hash, group);
+        self.free.push(group);
     }
 
     /// The key columns of rows of groups (`rows`, of [`stride`](Groups::stride) words each) whose numbers are `groups`.
