@@ -223,7 +223,10 @@ fn joins_pair_rows_of_equal_keys() {
 
 use AggregateFunction::*;
 
-fn aggregates() -> Vec<(millrace_ir::Aggregate, fn(&[&Row]) -> Option<String>)> {
+/// What an aggregate comes to over these rows, as text.
+type Oracle = fn(&[&Row]) -> Option<String>;
+
+fn aggregates() -> Vec<(millrace_ir::Aggregate, Oracle)> {
     let decimal = DataType::Decimal128(38, 0);
     let aggregate = |function, argument, data_type| millrace_ir::Aggregate {
         function,

@@ -189,7 +189,7 @@ mod tests {
                 seed += 1;
                 let key = (mix(seed) % 30_000) as i64;
                 let known = model.entry(key).or_default();
-                let change = if *known > 0 && mix(!seed) % 2 == 0 { -*known } else { 1 };
+                let change = if *known > 0 && mix(!seed).is_multiple_of(2) { -*known } else { 1 };
                 *known += change;
                 keys.push(key);
                 weights.push(change);

@@ -72,16 +72,16 @@ impl Probe {
     /// Notes the rows of one key in one run; `places` remembers where in `self.chunks` each chunk of the run stands.
     #[inline]
     fn find(&mut self, run: &Run, probe: u32, hash: u64, places: &mut [u32]) {
-        for at in run.chunk_of_key(hash)..run.chunks().len() {
-            let chunk = &run.chunks()[at];
+        let first = run.chunk_of_key(hash);
+        for (chunk, place) in run.chunks()[first..].iter().zip(&mut places[first..]) {
             let start = chunk.seek(hash);
             let end = chunk.end_of_key(start, hash);
             if start < end {
-                if places[at] == u32::MAX {
-                    places[at] = self.chunks.len() as u32;
+                if *place == u32::MAX {
+                    *place = self.chunks.len() as u32;
                     self.chunks.push(chunk.clone());
                 }
-                self.ranges.push(Stretch { probe, chunk: places[at], start: start as u32, end: end as u32 });
+                self.ranges.push(Stretch { probe, chunk: *place, start: start as u32, end: end as u32 });
             }
             // The key's rows go on in the next chunk only if they reach the end of this one.
             if end < chunk.len() {
