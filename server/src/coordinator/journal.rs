@@ -1,16 +1,18 @@
 //! The journal: what is written before it is acknowledged. A thread of its own writes transactions to the command log,
 //! so that the engine computes meanwhile; definitions go to the catalog store, and into the log beside the transactions.
 
+use super::define::is_temporary;
 use super::writes::Writes;
 use millrace_catalog::{Catalog, Change};
-use millrace_storage::{CommandLog, DataFolder, KeyValue, Record, RecordKind, SledStore, batch};
+use millrace_storage::recovery::encode_change;
+use millrace_storage::{CatalogHistory, CatalogStore, CommandLog, DataFolder, Record, RecordKind, Storage, batch};
 use millrace_types::{Result, SqlError, Tick};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// The key under which the catalog store keeps the whole catalog.
-const CATALOG: &[u8] = b"catalog";
+/// Changes after which the catalog store gets the whole catalog in their place.
+const SNAPSHOT_CHANGES: u64 = 256;
 /// How long commits that nobody waits for may stay unsynced.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -45,10 +47,11 @@ fn gone() -> SqlError {
 }
 
 impl Journal {
-    /// Starts the thread over an opened folder.
-    pub fn start(folder: DataFolder, log: CommandLog, store: SledStore) -> Result<Journal> {
+    /// Starts the thread over an opened folder, in which `recorded` changes of the catalog are written.
+    pub fn start(storage: Storage, recorded: u64) -> Result<Journal> {
         let (tasks, queue) = channel();
-        let writer = Writer { log, store };
+        let Storage { folder, catalog, log, .. } = storage;
+        let writer = Writer { log, catalog, recorded };
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&queue))?;
         Ok(Journal { tasks, thread, _folder: folder })
     }
@@ -83,7 +86,9 @@ impl Journal {
 /// The thread's side.
 struct Writer {
     log: CommandLog,
-    store: SledStore,
+    catalog: CatalogStore,
+    /// How many changes of the catalog are written: the number of the last one.
+    recorded: u64,
 }
 
 impl Writer {
@@ -127,12 +132,20 @@ impl Writer {
     }
 
     fn change(&mut self, tick: Tick, change: &[u8], catalog: &Catalog) -> Result<()> {
-        let mut payload = catalog.version().to_le_bytes().to_vec();
-        payload.extend_from_slice(change);
+        let number = self.recorded + 1;
+        let payload = encode_change(number, change);
         self.log.append(&[Record { tick, kind: RecordKind::CatalogChange, payload: &payload }])?;
         self.sync();
-        self.store.put(CATALOG, &catalog.to_bytes()?)?;
-        self.store.flush()
+        // From here on the change is a fact; the store only saves the next start some work.
+        self.recorded = number;
+        let kept = self.catalog.append(number, change).and_then(|()| match number % SNAPSHOT_CHANGES {
+            0 => self.catalog.put_snapshot(number, &catalog.to_bytes()?),
+            _ => Ok(()),
+        });
+        if let Err(error) = kept {
+            tracing::warn!(error = %error, "the catalog store lags behind the command log");
+        }
+        Ok(())
     }
 
     /// A sync that fails leaves nobody knowing what is on disk: the process ends before it can acknowledge anything.
@@ -144,18 +157,15 @@ impl Writer {
     }
 }
 
-/// The catalog that a folder holds: the store's, and the changes of the log that it lacks.
-pub fn stored_catalog(store: &SledStore, log: &CommandLog) -> Result<Catalog> {
-    let mut catalog = match store.get(CATALOG)? {
-        Some(bytes) => Catalog::from_bytes(&bytes)?,
+/// The catalog that a folder holds.
+pub fn stored_catalog(history: &CatalogHistory) -> Result<Catalog> {
+    let first = match &history.snapshot {
+        Some((_, bytes)) => Catalog::from_bytes(bytes)?,
         None => Catalog::new("millrace"),
     };
-    log.read_all(Tick::default(), |record| {
-        let Some((version, change)) = record.payload.split_first_chunk::<8>() else { return Ok(()) };
-        if record.kind == RecordKind::CatalogChange && u64::from_le_bytes(*version) > catalog.version() {
-            catalog = catalog.apply(&Change::from_bytes(change)?)?;
-        }
-        Ok(())
-    })?;
-    Ok(catalog)
+    let apply = |catalog: Catalog, (_, change): &(u64, Vec<u8>)| catalog.apply(&Change::from_bytes(change)?);
+    let catalog = history.changes.iter().try_fold(first, apply)?;
+    // A whole catalog is written with the views of subscriptions in it, which ended with their sessions.
+    let ended: Vec<_> = catalog.relations().filter(|relation| is_temporary(relation)).map(|r| r.id).collect();
+    ended.into_iter().try_fold(catalog, |catalog, id| catalog.apply(&Change::Drop(id)))
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_dataflow::engine::{Engine, EngineOptions, TickInput};
 use millrace_planner::FunctionSource;
-use millrace_storage::{CommandLog, DataFolder, LocalFiles, LogOptions, RecordKind, SledStore, batch};
+use millrace_storage::{CommandLog, RecordKind, Storage, StorageOptions, batch};
 use millrace_types::{Delta, RelationId, Result, Tick};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -29,21 +29,18 @@ impl Coordinator {
     /// # Errors
     /// `55006` when another server uses the folder, `XX001` naming a damaged file, `0A000` for a later format.
     pub fn open(config: &Config, functions: &FunctionSource) -> Result<Coordinator> {
-        let folder = DataFolder::open(&config.data_dir)?;
-        let files = LocalFiles::open(&folder.path().join("log"))?;
-        let log = CommandLog::open(Arc::new(files), LogOptions::default())?;
-        let store = SledStore::open(&folder.path().join("catalog"))?;
-        let catalog = stored_catalog(&store, &log)?;
+        let (storage, recovered) = Storage::open(&config.data_dir, StorageOptions::default())?;
+        let catalog = stored_catalog(&recovered.catalog)?;
         let next_id = AtomicU32::new(catalog.next_id().0);
         let (requests, queue) = channel();
         let engine = Engine::start(EngineOptions { workers: config.workers })?;
         let published = Arc::new(ArcSwap::from_pointee(Published::new(catalog.clone())));
         let (sources, sink_facts) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
-        let replay = Replay::read(&log, &catalog)?;
-        let journal = Journal::start(folder, log, store)?;
+        let replay = Replay::read(&storage.log, &catalog)?;
+        let journal = Journal::start(storage, recovered.catalog.version())?;
         let waker = Waker::new(requests.clone());
         let mut state_now = Published::new(catalog);
-        state_now.tick = replay.last;
+        state_now.tick = recovered.last_tick;
         let shared = published.clone();
         let mut clock = Clock::new(
             engine,
@@ -63,12 +60,11 @@ impl Coordinator {
 /// What the command log says of the tables that still exist.
 struct Replay {
     tables: BTreeMap<RelationId, Vec<Delta>>,
-    last: Tick,
 }
 
 impl Replay {
     fn read(log: &CommandLog, catalog: &millrace_catalog::Catalog) -> Result<Replay> {
-        let mut replay = Replay { tables: BTreeMap::new(), last: log.last_tick() };
+        let mut replay = Replay { tables: BTreeMap::new() };
         log.read_all(Tick::default(), |record| {
             if record.kind == RecordKind::Transaction {
                 for (table, delta) in batch::decode(record.payload)? {
