@@ -2,7 +2,7 @@
 
 use crate::{Client, Mode, Server};
 use anyhow::{Context, Result, anyhow, bail};
-use sqllogictest::{Condition, DefaultColumnType, QueryExpect, Record, Runner};
+use sqllogictest::{AsyncDB, Condition, DefaultColumnType, MakeConnection, QueryExpect, Record, Runner};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,32 +19,42 @@ pub struct Outcome {
     pub refused: usize,
 }
 
-/// Runs the suite in `file` on a server of its own.
+/// Runs the suite in `file` on a server of its own, to its end whatever fails.
 ///
 /// # Errors
-/// The first record whose outcome is not the expected one, or view that differs from its query.
+/// The records whose outcomes are not the expected ones, and the views that differ from their queries.
 pub async fn run(binary: &Path, file: &Path, mode: Mode) -> Result<Outcome> {
     let records = sqllogictest::parse_file::<DefaultColumnType>(file).map_err(|error| anyhow!("{error}"))?;
     let server = Server::start(binary)?;
     let mut suite = Suite::new(server, mode);
-    let ran = suite.run(&records).await;
-    let outcome = ran.with_context(|| format!("{} ({})", file.display(), mode.label()))?;
+    suite.run(&records).await;
     let log = suite.server.log();
     if log.contains("panicked at") {
-        bail!("{} ({}): the server panicked: {log}", file.display(), mode.label());
+        suite.failures.push(anyhow!("the server panicked: {log}"));
     }
-    Ok(outcome)
+    if suite.failures.is_empty() {
+        return Ok(suite.outcome);
+    }
+    let failures: Vec<_> = suite.failures.iter().map(|failure| format!("{failure:#}")).collect();
+    bail!("{} ({}): {} failures\n{}", file.display(), mode.label(), failures.len(), failures.join("\n"))
 }
+
+/// How often a suite's server is restarted before its end, at most: a restart takes longer than a suite otherwise does.
+const RESTARTS_MAX: usize = 6;
 
 struct Suite {
     server: Server,
     client: Client,
     mode: Mode,
     outcome: Outcome,
+    failures: Vec<anyhow::Error>,
     /// Views by the index of the record that they answer.
     views: BTreeMap<usize, View>,
     /// Whether something changed since the server was last restarted, or the rows last churned.
     changed: bool,
+    restarts: usize,
+    /// Whether a transaction is open, in which only its own session sees what it changed.
+    in_transaction: bool,
 }
 
 struct View {
@@ -55,10 +65,20 @@ struct View {
 impl Suite {
     fn new(server: Server, mode: Mode) -> Suite {
         let client = Client::new(server.address());
-        Suite { server, client, mode, outcome: Outcome::default(), views: BTreeMap::new(), changed: false }
+        Suite {
+            server,
+            client,
+            mode,
+            outcome: Outcome::default(),
+            failures: vec![],
+            views: BTreeMap::new(),
+            changed: false,
+            restarts: 0,
+            in_transaction: false,
+        }
     }
 
-    async fn run(&mut self, records: &[SuiteRecord]) -> Result<Outcome> {
+    async fn run(&mut self, records: &[SuiteRecord]) {
         let address = self.server.address();
         let mut runner = Runner::new(move || async move { Ok(Client::new(address)) });
         runner.add_label(self.mode.label());
@@ -66,26 +86,49 @@ impl Suite {
             runner.add_label("maintained");
         }
         for (index, record) in records.iter().enumerate() {
-            if self.mode.is_early() && (index == 0 || is_definition(&records[index - 1])) {
-                self.make_early_views(records, index).await;
-            }
-            match record {
-                Record::Query { loc, .. } if self.is_maintainable(record) => {
-                    self.query(index, record).await.with_context(|| format!("at {loc}"))?;
-                }
-                _ => {
-                    runner.run_async(record.clone()).await.map_err(|error| anyhow!("{error}"))?;
-                }
-            }
-            self.outcome.records += usize::from(matches!(record, Record::Statement { .. } | Record::Query { .. }));
-            self.changed |= matches!(record, Record::Statement { .. });
+            let ran = self.record(records, index, record, &mut runner).await;
+            self.failures.extend(ran.err());
         }
-        self.compare_all().await?;
+        self.compare_all().await;
         if self.mode == Mode::Restarted {
-            self.server.restart()?;
-            self.compare_all().await?;
+            match self.server.restart() {
+                Ok(()) => self.compare_all().await,
+                Err(error) => self.failures.push(error),
+            }
         }
-        Ok(self.outcome)
+    }
+
+    async fn record<D, M>(
+        &mut self,
+        records: &[SuiteRecord],
+        index: usize,
+        record: &SuiteRecord,
+        runner: &mut Runner<D, M>,
+    ) -> Result<()>
+    where
+        D: AsyncDB<ColumnType = DefaultColumnType>,
+        M: MakeConnection<Conn = D>,
+    {
+        let follows_definition = index.checked_sub(1).is_none_or(|previous| is_definition(&records[previous]));
+        if self.mode.is_early() && !self.in_transaction && follows_definition {
+            self.make_early_views(records, index).await;
+        }
+        if starts_with(record, &["drop", "alter"]) {
+            self.drop_views().await;
+        }
+        match record {
+            Record::Query { loc, .. } if self.is_maintainable(record) => {
+                self.query(index, record).await.with_context(|| format!("at {loc}"))?;
+            }
+            _ => {
+                self.in_transaction |= starts_with(record, &["begin", "start transaction"]);
+                self.in_transaction &= !starts_with(record, &["commit", "end", "rollback", "abort"]);
+                self.changed |= !starts_with(record, &["select", "with", "values", "show", "explain"]);
+                runner.run_async(record.clone()).await.map_err(|error| anyhow!("{error}"))?;
+            }
+        }
+        self.outcome.records += usize::from(matches!(record, Record::Statement { .. } | Record::Query { .. }));
+        Ok(())
     }
 
     /// SELECTs with expected rows, unless a condition excludes this mode.
@@ -97,7 +140,7 @@ impl Suite {
             Condition::SkipIf { label } => !labels.contains(&label.as_str()),
         });
         let first = sql.trim_start().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_lowercase();
-        self.mode.is_maintained() && included && ["select", "with", "values"].contains(&first.as_str())
+        self.mode.is_maintained() && !self.in_transaction && included && ["select", "with", "values"].contains(&first.as_str())
     }
 
     /// Makes the views of the queries up to the next definition: their relations exist from here on.
@@ -138,7 +181,8 @@ impl Suite {
             Some(view) => format!("SELECT * FROM {}", view.name),
             None => sql.clone(),
         };
-        let actual = sorted(self.client.rows(&read).await.with_context(|| sql.clone())?.iter().map(|row| row.join(" ")));
+        let actual =
+            sorted(self.client.rows(&read).await.with_context(|| sql.clone())?.iter().map(|row| row.join(" ")));
         let expected = sorted(results.iter().cloned());
         if actual != expected {
             bail!("{sql}\nexpected:\n{}\nactual:\n{}", expected.join("\n"), actual.join("\n"));
@@ -151,7 +195,10 @@ impl Suite {
         if std::mem::take(&mut self.changed) {
             match self.mode {
                 Mode::Churned => self.churn().await?,
-                Mode::Restarted => self.server.restart()?,
+                Mode::Restarted if self.restarts < RESTARTS_MAX => {
+                    self.restarts += 1;
+                    self.server.restart()?;
+                }
                 _ => {}
             }
         }
@@ -179,25 +226,46 @@ impl Suite {
         Ok(())
     }
 
-    /// Every view against its query, as both are now; views that are gone are left out.Views whose relations are gone are left out.
-    async fn compare_all(&mut self) -> Result<()> {
+    /// Every view against its query, as both are now.
+    async fn compare_all(&mut self) {
         for view in self.views.values() {
-            let Ok(kept) = self.client.rows(&format!("SELECT * FROM {}", view.name)).await else { continue };
-            let fresh = self.client.rows(&view.query).await.with_context(|| view.query.clone())?;
-            let (kept, fresh) = (sorted(kept.iter().map(|r| r.join(" "))), sorted(fresh.iter().map(|r| r.join(" "))));
-            if kept != fresh {
-                bail!("{} differs at the end\nquery:\n{}\nview:\n{}", view.query, fresh.join("\n"), kept.join("\n"));
-            }
+            let compared = compare(&mut self.client, view).await;
+            self.failures.extend(compared.err());
         }
-        Ok(())
+    }
+
+    /// Compares the views made so far for the last time: the relations under them are about to go.
+    async fn drop_views(&mut self) {
+        self.compare_all().await;
+        for view in std::mem::take(&mut self.views).into_values() {
+            let dropped = self.client.execute(&format!("DROP MATERIALIZED VIEW {}", view.name)).await;
+            self.failures.extend(dropped.err().map(anyhow::Error::from));
+        }
     }
 }
 
-/// Whether a record changes which relations there are.
-fn is_definition(record: &SuiteRecord) -> bool {
-    let Record::Statement { sql, .. } = record else { return false };
+async fn compare(client: &mut Client, view: &View) -> Result<()> {
+    let kept = client.rows(&format!("SELECT * FROM {}", view.name)).await.with_context(|| view.query.clone())?;
+    let fresh = client.rows(&view.query).await.with_context(|| view.query.clone())?;
+    let (kept, fresh) = (sorted(kept.iter().map(|r| r.join(" "))), sorted(fresh.iter().map(|r| r.join(" "))));
+    if kept != fresh {
+        bail!("{}\nview and query differ\nquery:\n{}\nview:\n{}", view.query, fresh.join("\n"), kept.join("\n"));
+    }
+    Ok(())
+}
+
+fn starts_with(record: &SuiteRecord, words: &[&str]) -> bool {
+    let (Record::Statement { sql, .. } | Record::Query { sql, .. }) = record else { return false };
     let sql = sql.trim_start().to_lowercase();
-    ["create", "drop", "alter", "begin", "commit", "rollback", "set"].iter().any(|word| sql.starts_with(word))
+    words.iter().any(|word| sql.starts_with(word))
+}
+
+/// Whether a record changes which relations there are, or which of their rows a session sees.
+fn is_definition(record: &SuiteRecord) -> bool {
+    starts_with(
+        record,
+        &["create", "drop", "alter", "begin", "start transaction", "commit", "end", "rollback", "abort", "set"],
+    )
 }
 
 /// Rows in a common order, with white space as the suites write it.
