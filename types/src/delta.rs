@@ -1,6 +1,6 @@
 //! Deltas: what changed, as columns with a weight per row (a Z-set).
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::{Int64Type, SchemaRef};
@@ -127,7 +127,10 @@ impl Delta {
 
     /// The rows at `indices`, in that order.
     pub fn take(&self, indices: &UInt32Array) -> Result<Delta, ArrowError> {
-        let rows = compute::take_record_batch(&self.rows, indices)?;
+        let columns = self.rows.columns().iter().map(|column| compute::take(column, indices, None));
+        let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let rows = RecordBatch::try_new_with_options(self.rows.schema(), columns, &options)?;
         let weights = match &self.weights {
             Weights::Ones => Weights::Ones,
             Weights::Each(each) => {
@@ -194,6 +197,16 @@ mod tests {
         let kept = delta.filter(&BooleanArray::from(vec![Some(true), None, Some(true)])).unwrap();
         assert_eq!(kept.rows(), &numbers(vec![1, 3]));
         assert_eq!(kept.weights(), &Weights::Each(vec![1, 3].into()));
+    }
+
+    #[test]
+    fn rows_without_columns_are_still_counted() {
+        let options = RecordBatchOptions::new().with_row_count(Some(3));
+        let schema = Arc::new(arrow::datatypes::Schema::empty());
+        let delta = Delta::inserts(RecordBatch::try_new_with_options(schema, vec![], &options).unwrap());
+        assert_eq!(delta.take(&UInt32Array::from(vec![2, 0])).unwrap().len(), 2);
+        assert_eq!(delta.filter(&BooleanArray::from(vec![true, false, true])).unwrap().len(), 2);
+        assert_eq!(Delta::concat(&delta.schema(), [&delta, &delta]).unwrap().len(), 6);
     }
 
     #[test]

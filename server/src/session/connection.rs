@@ -128,6 +128,10 @@ impl WireSession for Session {
         };
     }
 
+    fn cursor_columns(&self, name: &str) -> Option<SchemaRef> {
+        self.cursors.get(name).map(|cursor| cursor.schema.clone())
+    }
+
     fn idle_limit(&self) -> Option<(Duration, SqlError)> {
         let (name, message) = match self.transaction.explicit {
             true => {

@@ -11,6 +11,7 @@ use millrace_catalog::{self as catalog, DropBehavior, RelationKind};
 use millrace_planner::bind::{bind_check, bind_default};
 use millrace_planner::{self as planner, FunctionSource};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
+use millrace_wire::TimeZone;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub struct Context {
     pub published: Arc<Published>,
     pub search_path: Vec<String>,
     pub functions: FunctionSource,
+    /// The zone in which the statement reads and writes local times.
+    pub time_zone: TimeZone,
     /// `None` while the server recovers: then sources and system relations have no rows to read.
     database: Option<Arc<Database>>,
     /// What system relations show; only for statements that may concern them, since it is not free.
@@ -33,16 +36,26 @@ impl Context {
     pub fn new(session: &Session, published: Arc<Published>, text: &str) -> Context {
         let facts = concerns_system(text).then(|| Arc::new(system::facts(session, &published)));
         let (search_path, database) = (session.settings.search_path(), session.database.clone());
+        let time_zone = session.settings.format().time_zone;
         let functions = match &facts {
-            Some(facts) => system::functions(&database.state, facts),
-            None => database.functions.clone(),
+            Some(facts) => in_zone(system::functions(&database.state, facts), session, time_zone),
+            None => in_zone(database.functions.clone(), session, time_zone),
         };
-        Context { published, search_path, functions, database: Some(database), facts, used: Mutex::default() }
+        Context {
+            published,
+            search_path,
+            functions,
+            time_zone,
+            database: Some(database),
+            facts,
+            used: Mutex::default(),
+        }
     }
 
     /// The context of a definition that is brought back to life.
     pub fn of_recovery(published: Arc<Published>, functions: FunctionSource, search_path: Vec<String>) -> Context {
-        Context { published, search_path, functions, database: None, facts: None, used: Mutex::default() }
+        let time_zone = TimeZone::UTC;
+        Context { published, search_path, functions, time_zone, database: None, facts: None, used: Mutex::default() }
     }
 
     /// Whether the statement may read the system's state, so that its plan is good for one run only.
@@ -167,6 +180,17 @@ impl planner::Catalog for Context {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Functions that read local times in the session's zone; UTC is what they do anyway.
+fn in_zone(functions: FunctionSource, session: &Session, time_zone: TimeZone) -> FunctionSource {
+    if time_zone == TimeZone::UTC {
+        return functions;
+    }
+    let mut state = functions.state().clone();
+    let name = session.settings.get("TimeZone").ok().map(str::to_owned);
+    state.config_mut().options_mut().execution.time_zone = name;
+    FunctionSource::new(state)
 }
 
 fn schema_and_name(parts: &[String]) -> Result<(Option<&str>, &str)> {
