@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Runs real clients against a server of their own: `run.sh BINARY [CLIENT ...]`; without names all of them.
 set -euo pipefail
-cd "$(dirname "$0")"
-binary=$(realpath "../$1")
+binary=$(realpath "$1")
 shift
+cd "$(dirname "$0")"
 clients=("${@:-}")
 [ -n "${clients[0]}" ] || clients=(psql python node java)
 

@@ -115,6 +115,11 @@ pub trait Session: Send + 'static {
     /// and `pg_prepared_statements` know of it.
     fn named_statement_changed(&mut self, _name: &str, _statement: Option<&Self::Statement>) {}
 
+    /// The columns of a cursor of the SQL level (`DECLARE name CURSOR`), which clients may describe as a portal.
+    fn cursor_columns(&self, _name: &str) -> Option<SchemaRef> {
+        None
+    }
+
     /// How long the session may now stay idle, and the error that ends it then (`idle_session_timeout`,
     /// `idle_in_transaction_session_timeout`).
     fn idle_limit(&self) -> Option<(Duration, SqlError)> {
@@ -168,8 +173,8 @@ impl Tag {
 pub struct CopyChunk {
     /// Whole lines.
     pub bytes: Bytes,
-    /// How many rows they hold.
-    pub rows: u64,
+    /// How many bytes each row takes. What is behind the last row (a header) is sent with them, and is no row.
+    pub rows: Vec<usize>,
 }
 
 /// The data of a `COPY ... FROM STDIN`: a stream of chunks that end anywhere, not only between rows. An error means

@@ -183,7 +183,8 @@ impl<S: Session> Connection<S> {
         self.portals.values_mut().for_each(Portal::fail);
         self.skipping = extended;
         match extended {
-            true => Ok(()),
+            // Some clients wait for the error before they send the Sync that it asks for.
+            true => self.flush().await,
             false => self.ready().await,
         }
     }
@@ -236,7 +237,11 @@ impl<S: Session> Connection<S> {
             self.portals.clear();
         }
         self.outgoing.put(&ReadyForQuery::new(status))?;
-        // A cancellation must not keep this one back: whoever waits for it would wait for ever.
+        self.flush().await
+    }
+
+    /// Writes what is collected. A cancellation does not keep it back: whoever waits for it would wait for ever.
+    async fn flush(&mut self) -> Result<(), Failure> {
         let flushed = tokio::select! {
             biased;
             flushed = self.outgoing.flush() => flushed,

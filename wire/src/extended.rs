@@ -123,8 +123,14 @@ impl<S: Session> Connection<S> {
             let formats = vec![Format::Text; prepared.columns.as_ref().map_or(0, |columns| columns.fields().len())];
             return Ok(self.put_columns(prepared.columns.as_ref(), &formats)?);
         }
-        let portal = self.portals.get(&name).ok_or_else(|| no_portal(&name))?;
-        let (columns, formats) = (portal.columns.clone(), portal.formats.clone());
+        let (columns, formats) = match self.portals.get(&name) {
+            Some(portal) => (portal.columns.clone(), portal.formats.clone()),
+            None => {
+                let columns = self.session.cursor_columns(&name).ok_or_else(|| no_portal(&name))?;
+                let formats = vec![Format::Text; columns.fields().len()];
+                (Some(columns), formats)
+            }
+        };
         Ok(self.put_columns(columns.as_ref(), &formats)?)
     }
 

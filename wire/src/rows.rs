@@ -16,9 +16,6 @@ use std::time::Duration;
 /// How long the head of an answer may wait for its first row before it is written by itself.
 const HEAD_DELAY: Duration = Duration::from_millis(2);
 
-/// The longest CopyData message that is sent; a longer chunk becomes several.
-const COPY_MESSAGE_BYTES: usize = 1 << 20;
-
 /// The rows of an executed statement: a stream of batches and a place in it.
 pub(crate) struct RowSource {
     schema: SchemaRef,
@@ -136,16 +133,19 @@ impl<S: Session> Connection<S> {
         Ok(attended(&mut self.incoming, &self.cancel, self.grace, next).await?.transpose()?)
     }
 
-    /// Sends a whole COPY and gives its command tag.
+    /// Sends a whole COPY, a message for each row as clients expect, and gives its command tag.
     pub(crate) async fn send_copy(&mut self, mut copy: CopyOut) -> Result<String, Failure> {
         let (format, column_formats) = copy_formats(copy.columns, copy.binary);
         self.outgoing.put(&CopyOutResponse::new(format, copy.columns as i16, column_formats))?;
         let mut rows = 0;
         while let Some(chunk) = self.next_item(&mut copy.rows).await? {
-            rows += chunk.rows;
+            rows += chunk.rows.len();
             let mut bytes = chunk.bytes;
-            while !bytes.is_empty() {
-                let message = bytes.split_to(bytes.len().min(COPY_MESSAGE_BYTES));
+            for length in chunk.rows.into_iter().chain([usize::MAX]) {
+                let message = bytes.split_to(bytes.len().min(length));
+                if message.is_empty() {
+                    break;
+                }
                 self.outgoing.put(&CopyData::new(message))?;
                 if self.outgoing.is_full() {
                     self.drain().await?;

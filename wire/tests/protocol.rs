@@ -365,6 +365,17 @@ async fn portals_give_rows_as_they_are_asked() {
 }
 
 #[tokio::test]
+async fn an_error_is_sent_before_the_sync() {
+    let server = Server::start().await;
+    let mut client = Client::login(&server).await;
+    client.bind("", "nowhere", &[]).await;
+    client.send(b'H', b"").await;
+    assert_eq!(client.receive().await.0, b'E');
+    client.sync().await;
+    assert_eq!(client.answer().await, "Z(I)");
+}
+
+#[tokio::test]
 async fn flush_sends_what_is_there() {
     let server = Server::start().await;
     let mut client = Client::login(&server).await;

@@ -12,7 +12,8 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::analyzer::AnalyzerRule;
-use millrace_types::{SqlType, sql_type_of};
+use millrace_types::{SqlType, TYPE_KEY, sql_type_of};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Puts [`CastTo`] where a cast differs from DataFusion's. Runs after type coercion, whose casts it covers, too.
@@ -80,8 +81,19 @@ fn literal(
     };
     let zone = session_zone(config).map_err(carried)?;
     let converted = cast(&one, &source, field, Purpose::Explicit, &zone).map_err(carried)?;
-    let metadata = (!field.metadata().is_empty()).then(|| FieldMetadata::from(field.as_ref()));
-    Ok(Expr::Literal(ScalarValue::try_from_array(&converted, 0)?, metadata))
+    let value = ScalarValue::try_from_array(&converted, 0)?;
+    let metadata = match (&value, field.metadata().is_empty()) {
+        (_, false) => Some(FieldMetadata::from(field.as_ref())),
+        // Plans are analysed again when they run, or as a part of others: a settled bigint is not to be narrowed then.
+        (ScalarValue::Int64(Some(_)), true) => Some(settled(&SqlType::Int8)),
+        _ => None,
+    };
+    Ok(Expr::Literal(value, metadata))
+}
+
+/// Metadata of a literal whose type is what it says, whatever its value would fit.
+fn settled(sql_type: &SqlType) -> FieldMetadata {
+    FieldMetadata::from(BTreeMap::from([(TYPE_KEY.to_owned(), sql_type.name())]))
 }
 
 /// Whether DataFusion's cast gives the same for every value, without an error to word.
@@ -107,7 +119,7 @@ fn agrees(source: &Field, target: &Field) -> bool {
 }
 
 /// Gives integer literals Postgres's type: `integer` where it fits, else `bigint`, else `numeric`. Runs before type
-/// coercion. A literal with metadata stands for a parameter, whose type is settled.
+/// coercion. A literal with metadata stands for a parameter or a cast, whose type is settled.
 #[derive(Debug, Default)]
 pub struct IntegerLiterals;
 

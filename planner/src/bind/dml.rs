@@ -109,9 +109,10 @@ pub fn typed_value(value: ast::Expr, relation: &Relation, column: usize) -> Resu
             }
         }
         ast::Expr::Value(constant) => match &constant.value {
-            ast::Value::Placeholder(_) | ast::Value::SingleQuotedString(_) | ast::Value::EscapedStringLiteral(_) => {
-                cast_to(value, &sql_type_of(field))
-            }
+            ast::Value::Placeholder(_)
+            | ast::Value::SingleQuotedString(_)
+            | ast::Value::EscapedStringLiteral(_)
+            | ast::Value::DollarQuotedString(_) => cast_to(value, &sql_type_of(field)),
             _ => Ok(value),
         },
         _ => Ok(value),

@@ -29,4 +29,5 @@ pub use source::{RelationSource, executable};
 pub use update::{Update, bind_update};
 pub use view::bind_view;
 
+pub use names::name_outputs;
 pub(crate) use names::plain_name;

@@ -20,6 +20,12 @@ pub fn plain_name(name: &str) -> &str {
     name.split(MARK).next().unwrap_or(name)
 }
 
+/// Gives every unnamed expression in the select lists of a query Postgres's name: for who changes the expressions before
+/// they are bound.
+pub fn name_outputs(query: &mut Query) {
+    name_columns(query, Wildcards::Distinct);
+}
+
 /// How the columns of a select list with a wildcard are named.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wildcards {

@@ -229,6 +229,12 @@ pub fn concerns_system(text: &str) -> bool {
         "array_upper",
         "array_lower",
         "generate_subscripts",
+        "::oid",
+        "array(select",
+        "operator(",
+        "parse_ident",
+        "like_escape",
+        " user",
     ];
     let text = text.to_ascii_lowercase();
     WORDS.iter().any(|word| text.contains(word))

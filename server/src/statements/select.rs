@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
-use millrace_planner::bind::{Bound, bind_query};
+use millrace_planner::bind::{Bound, bind_query, name_outputs};
 use millrace_planner::sql_error;
 use millrace_types::{Result, SqlError, SqlType};
 use millrace_wire::{Response, Tag};
@@ -21,6 +21,8 @@ pub fn bind(context: &Context, query: &ast::Query, types: &[Option<SqlType>]) ->
         return bind_query(query, context, &context.functions, types);
     }
     let mut query = query.clone();
+    // Names follow from the expressions as they were written.
+    name_outputs(&mut query);
     millrace_catalog::system::rewrite(&mut query);
     bind_query(&query, context, &context.functions, types)
 }

@@ -38,13 +38,15 @@ impl RowWriter {
         to.push(b'\n');
     }
 
-    /// Appends the rows of a batch, a line each.
-    pub fn write(&self, schema: &Schema, batch: &RecordBatch, to: &mut Vec<u8>) -> Result<()> {
+    /// Appends the rows of a batch, a line each, and gives the lengths of the lines.
+    pub fn write(&self, schema: &Schema, batch: &RecordBatch, to: &mut Vec<u8>) -> Result<Vec<usize>> {
         let columns = text_columns(schema, batch, &self.text_format)?;
-        for row in 0..batch.num_rows() {
+        let line = |row| {
+            let start = to.len();
             self.write_row(&columns, row, to);
-        }
-        Ok(())
+            to.len() - start
+        };
+        Ok((0..batch.num_rows()).map(line).collect())
     }
 
     fn write_row(&self, columns: &[ColumnEncoder], row: usize, to: &mut Vec<u8>) {
@@ -84,12 +86,11 @@ pub fn chunks(
 ) -> BoxStream<'static, Result<CopyChunk>> {
     let mut header = Vec::new();
     writer.header(&schema, &mut header);
-    let header = (!header.is_empty()).then(|| Ok(CopyChunk { bytes: header.into(), rows: 0 }));
+    let header = (!header.is_empty()).then(|| Ok(CopyChunk { bytes: header.into(), rows: vec![] }));
     let lines = rows.and_then(move |batch| {
         let mut bytes = Vec::new();
         let written = writer.write(&schema, &batch, &mut bytes);
-        let chunk = CopyChunk { bytes: bytes.into(), rows: batch.num_rows() as u64 };
-        futures::future::ready(written.map(|()| chunk))
+        futures::future::ready(written.map(|rows| CopyChunk { bytes: bytes.into(), rows }))
     });
     stream::iter(header).chain(lines).boxed()
 }

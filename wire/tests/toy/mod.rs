@@ -217,7 +217,8 @@ impl Session for ToySession {
                 .at(2)),
             ["copy", "in"] => Ok(Response::CopyIn { columns: 1, binary: false }),
             ["copy", "out", count] => {
-                let chunk = |n| Ok(CopyChunk { bytes: format!("{n}\n").into(), rows: 1 });
+                let chunk =
+                    |n: i32| Ok(CopyChunk { bytes: format!("{n}\n").into(), rows: vec![n.to_string().len() + 1] });
                 let count: i32 = count.parse().expect("a number");
                 Ok(Response::CopyOut { columns: 1, binary: false, rows: stream::iter((0..count).map(chunk)).boxed() })
             }
