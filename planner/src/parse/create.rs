@@ -194,6 +194,7 @@ fn sink(cursor: &mut Cursor) -> Parsed<Statement> {
         let (ast, query) = cursor.with_text(Cursor::query)?;
         SinkInput::Query { query, ast }
     };
+    cursor.skip_semicolons();
     let mut options = options::with(cursor)?;
     options::format_clause(cursor, &mut options)?;
     Ok(Statement::CreateSink(CreateSink { name, if_not_exists, from, options }))

@@ -98,6 +98,13 @@ fn sources_views_and_sinks_keep_their_texts() {
         SinkInput::Query { query: "SELECT 1 AS x".to_owned(), ast: parse_query("SELECT 1 AS x").expect("a query") }
     );
     assert_eq!(sink.options.len(), 4);
+    let Statement::CreateSink(sink) =
+        parsed("CREATE SINK s AS WITH c AS (SELECT 1) SELECT a FROM c WITH (connector = 'blackhole')")
+    else {
+        panic!("not a sink")
+    };
+    assert!(matches!(sink.from, SinkInput::Query { query, .. } if query == "WITH c AS (SELECT 1) SELECT a FROM c"));
+    assert_eq!(sink.options.len(), 1);
 }
 
 #[test]

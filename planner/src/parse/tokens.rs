@@ -62,6 +62,33 @@ pub fn end_before_emission(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// Puts a semicolon between the query of a CREATE SINK and its `WITH (`, which `sqlparser` would take for hints on the
+/// last table of the query.
+pub fn end_before_options(tokens: &mut Vec<TokenWithSpan>) {
+    let is_text = |index: &usize| !matches!(tokens[*index].token, Token::Whitespace(_));
+    let texts: Vec<usize> = (0..tokens.len()).filter(is_text).collect();
+    let is_word = |index: usize, word: &str| matches!(&tokens[index].token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
+    let Some(sink) = texts.windows(2).position(|pair| is_word(pair[0], "create") && is_word(pair[1], "sink")) else {
+        return;
+    };
+    let (mut depth, mut options) = (0usize, None);
+    for (place, index) in texts.iter().enumerate().skip(sink) {
+        match tokens[*index].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ if depth == 0 && is_word(*index, "with") => {
+                let opens = texts.get(place + 1).is_some_and(|next| tokens[*next].token == Token::LParen);
+                options = options.or_else(|| opens.then_some(*index));
+            }
+            _ => {}
+        }
+    }
+    if let Some(index) = options {
+        let span = tokens[index].span;
+        tokens.insert(index, TokenWithSpan { token: Token::SemiColon, span });
+    }
+}
+
 /// The statements of a text with the number of characters before each; see [`super::split`].
 pub fn statements(sql: &str) -> Result<Vec<(usize, String)>> {
     let tokens = tokenize(sql)?;
