@@ -1,0 +1,159 @@
+//! Nexmark queries, from JSON files and from the generator, into a sink or a view.
+
+use crate::bench::Bench;
+use crate::pipeline::{Cost, Pipeline, run};
+use crate::report::{Figure, Target};
+use anyhow::Result;
+use millrace_connectors::nexmark::Table;
+
+/// A query of the benchmark.
+struct Query {
+    name: &'static str,
+    tables: &'static [Table],
+    /// What follows CREATE.
+    job: &'static str,
+    /// A query on the finished job and one on its sources, both for the same number.
+    check: (&'static str, &'static str),
+    /// Millions of rows per CPU-second that it must bring through from JSON files.
+    target: Option<f64>,
+}
+
+const SINK_ROWS: &str = "SELECT sum(rows) FROM millrace.sinks";
+
+const QUERIES: &[Query] = &[
+    Query {
+        name: "q0, every bid",
+        tables: &[Table::Bid],
+        job: "SINK q AS SELECT auction, bidder, price, date_time, extra FROM bid WITH (connector = 'blackhole')",
+        check: (SINK_ROWS, "SELECT count(*) FROM bid"),
+        target: Some(1.0),
+    },
+    Query {
+        name: "q1, currency conversion",
+        tables: &[Table::Bid],
+        job: "SINK q AS SELECT auction, bidder, 0.908 * price AS price, date_time, extra FROM bid \
+              WITH (connector = 'blackhole')",
+        check: (SINK_ROWS, "SELECT count(*) FROM bid"),
+        target: Some(1.1),
+    },
+    Query {
+        name: "q2, some auctions",
+        tables: &[Table::Bid],
+        job: "SINK q AS SELECT auction, price FROM bid WHERE auction % 123 = 0 WITH (connector = 'blackhole')",
+        check: (SINK_ROWS, "SELECT count(*) FROM bid WHERE auction % 123 = 0"),
+        target: Some(2.0),
+    },
+    Query {
+        name: "q3, who sells in some states (join)",
+        tables: &[Table::Auction, Table::Person],
+        job: "MATERIALIZED VIEW q AS SELECT p.name, p.city, p.state, a.id FROM auction a \
+              JOIN person p ON a.seller = p.id WHERE a.category = 10 AND p.state IN ('OR', 'ID', 'CA')",
+        check: (
+            "SELECT count(*) FROM q",
+            "SELECT count(*) FROM auction a JOIN person p ON a.seller = p.id \
+             WHERE a.category = 10 AND p.state IN ('OR', 'ID', 'CA')",
+        ),
+        target: None,
+    },
+    Query {
+        name: "bids by channel (few groups)",
+        tables: &[Table::Bid],
+        job: "MATERIALIZED VIEW q AS SELECT channel, count(*) AS bids, max(price) AS highest, avg(price) AS average \
+              FROM bid GROUP BY channel",
+        check: ("SELECT sum(bids) FROM q", "SELECT count(*) FROM bid"),
+        target: None,
+    },
+    Query {
+        name: "best bid by auction (join, many groups)",
+        tables: &[Table::Auction, Table::Bid],
+        job: "MATERIALIZED VIEW q AS SELECT a.id, a.category, count(*) AS bids, max(b.price) AS highest \
+              FROM auction a JOIN bid b ON b.auction = a.id GROUP BY a.id, a.category",
+        check: ("SELECT sum(bids) FROM q", "SELECT count(*) FROM auction a JOIN bid b ON b.auction = a.id"),
+        target: None,
+    },
+];
+
+/// From JSON lines of 2 M events.
+pub async fn from_files(bench: &Bench) -> Result<Vec<Figure>> {
+    let events = bench.size(2_000_000, 500_000);
+    let mut figures = vec![];
+    for query in QUERIES {
+        let sources = query.tables.iter().map(|table| file_source(bench, *table, events)).collect::<Result<_>>()?;
+        let cost = run(bench, &pipeline(query, sources)).await?;
+        let mut of_query = common(&format!("{} from JSON files", query.name), &cost);
+        if let Some(least) = query.target {
+            of_query[0].target = Some(Target::AtLeast(least));
+        }
+        figures.append(&mut of_query);
+    }
+    Ok(figures)
+}
+
+/// From the server's own generator, whose rows cost time on a thread of their own, which is told apart.
+pub async fn from_generator(bench: &Bench) -> Result<Vec<Figure>> {
+    let events = bench.size(10_000_000, 2_000_000);
+    let mut figures = vec![];
+    for query in QUERIES {
+        let sources = query.tables.iter().map(|table| generator_source(*table, events)).collect();
+        let cost = run(bench, &pipeline(query, sources)).await?;
+        let name = format!("{} from the generator", query.name);
+        figures.extend(common(&name, &cost));
+        let engine = Figure::new(name, "M rows per CPU-second without making them", cost.per_engine_second());
+        let simple = query.target.is_some();
+        figures.push(if simple { engine.target(Target::AtLeast(8.0)) } else { engine });
+    }
+    Ok(figures)
+}
+
+fn pipeline(query: &Query, sources: Vec<String>) -> Pipeline {
+    Pipeline {
+        sources,
+        job: format!("CREATE {}", query.job),
+        check: (query.check.0.to_owned(), query.check.1.to_owned()),
+    }
+}
+
+fn common(name: &str, cost: &Cost) -> Vec<Figure> {
+    vec![
+        Figure::new(name, "M rows per CPU-second", cost.per_cpu_second()),
+        Figure::new(name, "M rows per second", cost.per_second()),
+        Figure::new(name, "% of the CPU time spent in reading", cost.reading_percent()),
+        Figure::new(name, "MiB at most", cost.memory.peak as f64 / 1048576.0),
+    ]
+}
+
+fn table_name(table: Table) -> &'static str {
+    match table {
+        Table::Bid => "bid",
+        Table::Auction => "auction",
+        Table::Person => "person",
+    }
+}
+
+/// A source over the generator with all columns of the table.
+pub fn generator_source(table: Table, events: u64) -> String {
+    let name = table_name(table);
+    format!("CREATE SOURCE {name} WITH (connector = 'nexmark', table = '{name}', events = '{events}')")
+}
+
+fn file_source(bench: &Bench, table: Table, events: u64) -> Result<String> {
+    let columns = match table {
+        Table::Bid => {
+            "auction bigint, bidder bigint, price bigint, channel text, url text, date_time timestamp, extra text"
+        }
+        Table::Auction => {
+            "id bigint, item_name text, description text, initial_bid bigint, reserve bigint, date_time timestamp, \
+             expires timestamp, seller bigint, category bigint, extra text"
+        }
+        Table::Person => {
+            "id bigint, name text, email_address text, credit_card text, city text, state text, date_time timestamp, \
+             extra text"
+        }
+    };
+    let path = bench.nexmark_file(table, events)?;
+    let name = table_name(table);
+    Ok(format!(
+        "CREATE SOURCE {name} ({columns}) WITH (connector = 'file', path = '{}', format = 'json')",
+        path.display()
+    ))
+}

@@ -1,0 +1,83 @@
+//! A real PostgreSQL to compare with, on a port of its own over a temporary folder, as its packages configure it.
+
+use crate::bench::Bench;
+use crate::server::{end, free_port, wait_for_port};
+use anyhow::{Context, Result, ensure};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running PostgreSQL.
+pub struct Postgres {
+    child: Child,
+    port: u16,
+    _folder: TempDir,
+}
+
+impl Postgres {
+    /// Starts one with the programs in a folder.
+    pub async fn start(bench: &Bench, programs: &Path) -> Result<Postgres> {
+        let folder = TempDir::with_prefix_in("millrace-bench-", &bench.folder)?;
+        let (data, log) = (folder.path().join("data"), folder.path().join("log"));
+        let user = unprivileged()?;
+        if let Some((user, group)) = user {
+            chown(folder.path(), Some(user), Some(group))?;
+        }
+        let command = |program: &str| {
+            let mut command = Command::new(programs.join(program));
+            command.arg("-D").arg(&data).current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            if let Some((user, group)) = user {
+                command.uid(user).gid(group);
+            }
+            command
+        };
+        let made = command("initdb").args(["-A", "trust", "-U", "bench", "--no-sync"]).output()?;
+        ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port()?;
+        let child = command("postgres")
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"])
+            .arg(folder.path())
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()?;
+        let mut postgres = Postgres { child, port, _folder: folder };
+        wait_for_port(&mut postgres.child, port, &log).await?;
+        Ok(postgres)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Told so, it gives back its shared memory, which outlives a process that is killed.
+        match Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status() {
+            Ok(told) if told.success() => drop(self.child.wait()),
+            _ => end(&mut self.child),
+        }
+    }
+}
+
+/// The folder with PostgreSQL's programs, pgbench among them, of the newest version that is installed.
+pub fn programs() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+    let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let newest =
+        versions.map(|entry| entry.path()).filter(|path| version(path).is_some()).max_by_key(|path| version(path))?;
+    let programs = newest.join("bin");
+    ["initdb", "postgres", "pgbench"].iter().all(|program| programs.join(program).exists()).then_some(programs)
+}
+
+/// The user and group that it must run as, since it refuses to run as root; `None` when this is not root.
+fn unprivileged() -> Result<Option<(u32, u32)>> {
+    if std::fs::metadata("/proc/self")?.uid() != 0 {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string("/etc/passwd")?;
+    let nobody = users.lines().find_map(|line| line.strip_prefix("nobody:")).context("there is no user nobody")?;
+    let mut ids = nobody.split(':').skip(1).map_while(|id| id.parse().ok());
+    Ok(Some(ids.next().zip(ids.next()).context("the user nobody has no number")?))
+}
