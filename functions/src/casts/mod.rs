@@ -15,7 +15,7 @@ mod text;
 pub use guard::GuardFilters;
 pub use moment::MONTHS;
 pub use number::{decimal_to_float, float_to_decimal};
-pub use rule::{IntegerLiterals, LowerCasts, narrowed};
+pub use rule::{IntegerLiterals, LowerCasts, narrowed, settled};
 pub use text::bytea;
 
 use crate::error::carried;

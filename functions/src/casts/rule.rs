@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::{Cast, FieldMetadata};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::expr_rewriter::{NamePreserver, SavedName};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::analyzer::AnalyzerRule;
@@ -33,15 +33,31 @@ impl AnalyzerRule for LowerCasts {
                 let source = scan.source.schema();
                 schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?);
             }
-            let names = NamePreserver::new(&plan);
+            let names = names(&plan);
             let lowered = plan.map_expressions(|expr| {
-                let name = names.save(&expr);
+                let name = names.as_ref().map(|names| names.save(&expr));
                 let lowered = expr.transform_up(|expr| lower(expr, &schema, config))?;
-                Ok(lowered.update_data(|expr| name.restore(expr)))
+                Ok(lowered.update_data(|expr| restored(expr, name)))
             })?;
             if lowered.transformed { lowered.map_data(LogicalPlan::recompute_schema) } else { Ok(lowered) }
         })?;
         Ok(lowered.data)
+    }
+}
+
+/// What keeps the names of a plan's columns when its expressions change. Those of a VALUES have their own, whatever its
+/// expressions are.
+fn names(plan: &LogicalPlan) -> Option<NamePreserver> {
+    match plan {
+        LogicalPlan::Values(_) => None,
+        plan => Some(NamePreserver::new(plan)),
+    }
+}
+
+fn restored(expr: Expr, name: Option<SavedName>) -> Expr {
+    match name {
+        Some(name) => name.restore(expr),
+        None => expr,
     }
 }
 
@@ -82,18 +98,18 @@ fn literal(
     let zone = session_zone(config).map_err(carried)?;
     let converted = cast(&one, &source, field, Purpose::Explicit, &zone).map_err(carried)?;
     let value = ScalarValue::try_from_array(&converted, 0)?;
-    let metadata = match (&value, field.metadata().is_empty()) {
-        (_, false) => Some(FieldMetadata::from(field.as_ref())),
-        // Plans are analysed again when they run, or as a part of others: a settled bigint is not to be narrowed then.
-        (ScalarValue::Int64(Some(_)), true) => Some(settled(&SqlType::Int8)),
-        _ => None,
+    let metadata = match field.metadata().is_empty() {
+        false => Some(FieldMetadata::from(field.as_ref())),
+        true => settled(&value),
     };
     Ok(Expr::Literal(value, metadata))
 }
 
-/// Metadata of a literal whose type is what it says, whatever its value would fit.
-fn settled(sql_type: &SqlType) -> FieldMetadata {
-    FieldMetadata::from(BTreeMap::from([(TYPE_KEY.to_owned(), sql_type.name())]))
+/// The metadata of a literal whose type is what it says, whatever type its value would fit: plans are analysed again
+/// when they run, or as a part of others, and a bigint must not be narrowed then.
+pub fn settled(value: &ScalarValue) -> Option<FieldMetadata> {
+    let mark = || BTreeMap::from([(TYPE_KEY.to_owned(), SqlType::Int8.name())]);
+    matches!(value, ScalarValue::Int64(Some(_))).then(|| FieldMetadata::from(mark()))
 }
 
 /// Whether DataFusion's cast gives the same for every value, without an error to word.
@@ -133,18 +149,11 @@ impl AnalyzerRule for IntegerLiterals {
             if matches!(plan, LogicalPlan::Limit(_)) {
                 return Ok(Transformed::no(plan));
             }
-            // The names of a VALUES are its columns', whatever its expressions are.
-            let names = match plan {
-                LogicalPlan::Values(_) => None,
-                _ => Some(NamePreserver::new(&plan)),
-            };
+            let names = names(&plan);
             let narrowed = plan.map_expressions(|expr| {
                 let name = names.as_ref().map(|names| names.save(&expr));
                 let narrowed = expr.transform_up(narrow)?;
-                Ok(narrowed.update_data(|expr| match name {
-                    Some(name) => name.restore(expr),
-                    None => expr,
-                }))
+                Ok(narrowed.update_data(|expr| restored(expr, name)))
             })?;
             if narrowed.transformed { narrowed.map_data(retyped) } else { Ok(narrowed) }
         })?;

@@ -24,7 +24,7 @@ mod view;
 pub use delete::{Delete, bind_delete};
 pub use expression::{RowExpressions, bind_check, bind_default, bind_row_expression};
 pub use insert::{Conflict, Insert, bind_insert};
-pub use query::{Bound, bind_query};
+pub use query::{Bound, bind_query, with_parameters};
 pub use source::{RelationSource, executable};
 pub use update::{Update, bind_update};
 pub use view::bind_view;

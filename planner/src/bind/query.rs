@@ -8,9 +8,11 @@ use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use arrow::datatypes::SchemaRef;
-use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use millrace_functions::casts::settled;
 use millrace_types::{Result, SqlError, SqlType};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -54,6 +56,19 @@ pub fn typed(plan: LogicalPlan, known: &Parameters, count: usize, functions: &Fu
         return Ok(plan);
     }
     known.type_plan(plan).map_err(sql_error).and_then(|plan| analyze(plan, functions))
+}
+
+/// A bound plan with its parameters replaced by values of their types.
+///
+/// # Errors
+/// `42P02` for a parameter without a value.
+pub fn with_parameters(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<LogicalPlan> {
+    let value = |value| {
+        let metadata = settled(&value);
+        ScalarAndMetadata::new(value, metadata)
+    };
+    let values = ParamValues::List(values.into_iter().map(value).collect());
+    plan.with_param_values(values).map_err(sql_error)
 }
 
 /// The plan with types coerced and casts as Postgres has them.

@@ -91,6 +91,21 @@ fn bound_plans_run() {
     assert_eq!(runtime.expect("a physical plan").schema().fields().len(), 4);
 }
 
+#[test]
+fn constants_and_parameters_keep_their_types_when_a_plan_is_analysed_again() {
+    let catalog = catalog();
+    for sql in ["VALUES (1, 2::int8, $1)", "SELECT 1, 2::int8, $1"] {
+        let query = crate::parse::parse_query(sql).expect("it parses");
+        let bound = bind_query(&query, &catalog, functions(), &[Some(SqlType::Int8)]).expect("it binds");
+        let plan = with_parameters(bound.plan, vec![5i64.into()]).and_then(executable).expect("it is executable");
+        let state = functions().state();
+        let plan = futures_executor(async { state.create_physical_plan(&plan).await }).expect("a physical plan");
+        let schema = plan.schema();
+        let types: Vec<_> = schema.fields().iter().map(|field| sql_type_of(field)).collect();
+        assert_eq!(types, [SqlType::Int4, SqlType::Int8, SqlType::Int8], "{sql}");
+    }
+}
+
 /// Runs a future that never waits.
 fn futures_executor<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);

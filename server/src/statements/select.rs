@@ -8,8 +8,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
-use millrace_planner::bind::{Bound, bind_query, name_outputs};
-use millrace_planner::sql_error;
+use millrace_planner::bind::{self, Bound, bind_query, name_outputs};
 use millrace_types::{Result, SqlError, SqlType};
 use millrace_wire::{Response, Tag};
 use sqlparser::ast;
@@ -45,7 +44,7 @@ pub async fn execute(session: &mut Session, prepared: &Prepared, parameters: Vec
 pub fn with_parameters(plan: LogicalPlan, parameters: &[ArrayRef]) -> Result<LogicalPlan> {
     match parameters.is_empty() {
         true => Ok(plan),
-        false => plan.with_param_values(scalars(parameters)?).map_err(sql_error),
+        false => bind::with_parameters(plan, scalars(parameters)?),
     }
 }
 
