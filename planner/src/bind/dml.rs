@@ -95,7 +95,7 @@ fn pairs(assignment: &ast::Assignment) -> Result<Vec<(ObjectName, ast::Expr)>> {
 }
 
 /// A value for a column, before planning: DEFAULT is replaced by what it stands for, and what has no type of its own,
-/// a string or a parameter, takes the column's.
+/// a string, a parameter or NULL, takes the column's; so does an array, whose elements may have none.
 ///
 /// # Errors
 /// Those of parsing the default's text.
@@ -112,9 +112,11 @@ pub fn typed_value(value: ast::Expr, relation: &Relation, column: usize) -> Resu
             ast::Value::Placeholder(_)
             | ast::Value::SingleQuotedString(_)
             | ast::Value::EscapedStringLiteral(_)
-            | ast::Value::DollarQuotedString(_) => cast_to(value, &sql_type_of(field)),
+            | ast::Value::DollarQuotedString(_)
+            | ast::Value::Null => cast_to(value, &sql_type_of(field)),
             _ => Ok(value),
         },
+        ast::Expr::Array(_) if matches!(sql_type_of(field), SqlType::Array(_)) => cast_to(value, &sql_type_of(field)),
         _ => Ok(value),
     }
 }

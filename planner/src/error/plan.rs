@@ -33,6 +33,17 @@ fn rules(message: &str) -> Option<SqlError> {
         let words = format!("GROUP BY position {position} is not in select list");
         return Some(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words));
     }
+    if let Some(rest) = after(message, "Order by column out of bounds, specified: ") {
+        let position = rest.split(',').next()?;
+        let words = format!("ORDER BY position {position} is not in select list");
+        return Some(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words));
+    }
+    if message.contains("LIMIT must be >= 0") {
+        return Some(SqlError::new(SqlState::INVALID_ROW_COUNT_IN_LIMIT_CLAUSE, "LIMIT must not be negative"));
+    }
+    if message.contains("OFFSET must be >=0") {
+        return Some(SqlError::new(SqlState::INVALID_ROW_COUNT_IN_OFFSET_CLAUSE, "OFFSET must not be negative"));
+    }
     if message.contains("Aggregate functions are not allowed")
         || message.contains("aggregate functions are not allowed")
     {

@@ -223,3 +223,25 @@ fn statements_within_the_limits_parse_on_a_small_stack() {
     let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(check).expect("a thread");
     thread.join().expect("no overflow");
 }
+
+#[test]
+fn the_right_side_of_is_distinct_from_ends_before_and_and_or() {
+    for (written, meant) in [
+        ("a IS NOT DISTINCT FROM b AND c", "(a IS NOT DISTINCT FROM b) AND c"),
+        ("a AND b IS DISTINCT FROM (c AND d) OR e", "(a AND (b IS DISTINCT FROM (c AND d))) OR e"),
+        ("a IS DISTINCT FROM CASE WHEN b AND c THEN d END", "a IS DISTINCT FROM (CASE WHEN b AND c THEN d END)"),
+        ("f(a IS DISTINCT FROM b, c AND d)", "f((a IS DISTINCT FROM b), (c AND d))"),
+    ] {
+        let plain = |sql: &str| parse_expression(sql).unwrap().to_string().replace(['(', ')'], "");
+        let shape = |sql: &str| format!("{:?}", std::mem::discriminant(&unnested(parse_expression(sql).unwrap())));
+        assert_eq!(plain(written), plain(meant));
+        assert_eq!(shape(written), shape(meant), "{written}");
+    }
+}
+
+fn unnested(expression: sqlparser::ast::Expr) -> sqlparser::ast::Expr {
+    match expression {
+        sqlparser::ast::Expr::Nested(inner) => unnested(*inner),
+        other => other,
+    }
+}

@@ -89,6 +89,75 @@ pub fn end_before_options(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
+/// Puts the right side of `a IS [NOT] DISTINCT FROM b AND c` in parentheses: it ends before AND and OR.
+pub fn end_distinct_operands(tokens: &mut Vec<TokenWithSpan>) {
+    let text: Vec<usize> = (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
+    let words: Vec<String> = text.iter().map(|n| word(&tokens[*n].token)).collect();
+    let mut parentheses = vec![];
+    for place in 1..words.len().saturating_sub(1) {
+        let is_operator = words[place] == "distinct" && words[place + 1] == "from";
+        if is_operator && (words[place - 1] == "is" || words[place - 1] == "not") {
+            if let Some(end) = operand_end(tokens, &text, &words, place + 2) {
+                parentheses.extend([(text[place + 2], Token::LParen), (text[end], Token::RParen)]);
+            }
+        }
+    }
+    parentheses.sort_by_key(|(at, _)| *at);
+    for (at, token) in parentheses.into_iter().rev() {
+        let span = tokens[at].span;
+        tokens.insert(at, TokenWithSpan { token, span });
+    }
+}
+
+/// The place of the AND or OR that ends the operand starting at `start`; `None` when something else ends it.
+fn operand_end(tokens: &[TokenWithSpan], text: &[usize], words: &[String], start: usize) -> Option<usize> {
+    const CLAUSES: [&str; 22] = [
+        "where",
+        "group",
+        "having",
+        "order",
+        "limit",
+        "offset",
+        "fetch",
+        "for",
+        "union",
+        "intersect",
+        "except",
+        "window",
+        "join",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "cross",
+        "natural",
+        "then",
+        "else",
+        "when",
+    ];
+    let mut depth = 0;
+    for place in start..text.len() {
+        match (&tokens[text[place]].token, words[place].as_str()) {
+            (Token::LParen | Token::LBracket, _) | (_, "case") => depth += 1,
+            (Token::RParen | Token::RBracket, _) | (_, "end") if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            (_, "and" | "or") => return Some(place),
+            (Token::RParen | Token::RBracket | Token::Comma | Token::SemiColon, _) | (_, "end") => return None,
+            (_, word) if CLAUSES.contains(&word) => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A token's unquoted word in lowercase; empty for anything else.
+fn word(token: &Token) -> String {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+        _ => String::new(),
+    }
+}
+
 /// The statements of a text with the number of characters before each; see [`super::split`].
 pub fn statements(sql: &str) -> Result<Vec<(usize, String)>> {
     let tokens = tokenize(sql)?;
