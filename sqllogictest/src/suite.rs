@@ -140,7 +140,10 @@ impl Suite {
             Condition::SkipIf { label } => !labels.contains(&label.as_str()),
         });
         let first = sql.trim_start().split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_lowercase();
-        self.mode.is_maintained() && !self.in_transaction && included && ["select", "with", "values"].contains(&first.as_str())
+        self.mode.is_maintained()
+            && !self.in_transaction
+            && included
+            && ["select", "with", "values"].contains(&first.as_str())
     }
 
     /// Makes the views of the queries up to the next definition: their relations exist from here on.

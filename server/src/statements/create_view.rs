@@ -5,13 +5,13 @@ use super::context::Context;
 use super::select;
 use crate::coordinator::{Definition, Parts, now};
 use crate::session::Session;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind};
 use millrace_ir::Job;
 use millrace_planner::bind::Bound;
 use millrace_planner::lower::{job, lower};
 use millrace_planner::parse::{CreateMaterializedView, CreateView, fold, name_parts};
-use millrace_types::{RelationId, Result, SqlError, SqlState, sql_type_of};
+use millrace_types::{RelationId, Result, SqlError, SqlState, SqlType, sql_type_of};
 use millrace_wire::{Notice, Response};
 use sqlparser::ast::{self, Ident};
 
@@ -51,11 +51,21 @@ pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> 
             let message = format!("column \"{name}\" specified more than once");
             return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
         }
-        columns.push(Column::new(name, sql_type_of(field)));
+        columns.push(Column::new(name, stored_type(field)));
     }
     match columns.is_empty() {
         true => Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, "view must have at least one column")),
         false => Ok(columns),
+    }
+}
+
+/// The type in which a column of a query is stored: a numeric that an expression gave more digits after the point than
+/// an unconstrained one has keeps them.
+fn stored_type(field: &Field) -> SqlType {
+    let sql_type = sql_type_of(field);
+    match field.data_type() {
+        DataType::Decimal128(..) if sql_type.arrow() != *field.data_type() => SqlType::from_arrow(field.data_type()),
+        _ => sql_type,
     }
 }
 

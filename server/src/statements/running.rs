@@ -4,8 +4,8 @@ use super::context::Context;
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::RecordBatch;
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
-use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
@@ -83,7 +83,9 @@ impl Runnable {
 fn session_state(session: &Session, base: &SessionState, snapshot: Arc<Snapshot>) -> SessionState {
     let mut config = base.config().clone().with_extension(snapshot);
     config.options_mut().execution.time_zone = session.settings.get("TimeZone").ok().map(str::to_owned);
-    SessionStateBuilder::new_from_existing(base.clone()).with_config(config).build()
+    let mut state = base.clone();
+    *state.config_mut() = config;
+    state
 }
 
 /// A channel's receiving end as a stream.
