@@ -12,6 +12,12 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 const CLIENTS: &[usize] = &[1, 8];
+/// pgbench's tables, but with the keys from the start: it adds them afterwards, which Millrace does not have.
+const TABLES: &str = "
+    CREATE TABLE pgbench_history (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
+    CREATE TABLE pgbench_tellers (tid int PRIMARY KEY, bid int, tbalance int, filler char(84));
+    CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));
+    CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler char(88))";
 /// Accounts per unit of pgbench's scale.
 const ACCOUNTS: i64 = 100_000;
 
@@ -30,7 +36,8 @@ async fn compare(bench: &Bench, server: &Server, programs: &Path, scale: i64, ti
     let postgres = Postgres::start(bench, programs).await?;
     let pgbench = programs.join("pgbench");
     for port in [postgres.port(), server.port()] {
-        run(&pgbench, port, &["-i", "-q", "-s", &scale.to_string()])?;
+        connect(port).await?.batch_execute(TABLES).await?;
+        run(&pgbench, port, &["-i", "-I", "gv", "-q", "-s", &scale.to_string()])?;
     }
     let mut figures = vec![];
     for clients in CLIENTS {

@@ -87,7 +87,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
     let columns = columns::columns(cursor)?;
     refuse_clauses(cursor)?;
     let mut on_conflict = conflict_behavior(cursor)?;
-    let mut options = options::with(cursor)?;
+    let mut options = options::with_of_table(cursor)?;
     options::format_clause(cursor, &mut options)?;
     if on_conflict == ConflictBehavior::Error {
         on_conflict = conflict_behavior(cursor)?;
@@ -155,7 +155,7 @@ fn table_as(
     temporary: bool,
 ) -> Parsed<Statement> {
     let columns = cursor.column_list()?;
-    let options = options::with(cursor)?;
+    let options = options::with_of_table(cursor)?;
     if cursor.peeks("on commit") {
         return cursor.unsupported("ON COMMIT");
     }

@@ -18,6 +18,21 @@ pub fn with(cursor: &mut Cursor) -> Parsed<Options> {
     list(cursor)
 }
 
+/// `WITH (...)` of a table. Postgres's storage parameters alone, which its tools write, say nothing about a table here.
+pub fn with_of_table(cursor: &mut Cursor) -> Parsed<Options> {
+    let mut options = with(cursor)?;
+    if options.iter().all(|(key, _)| is_storage_parameter(key)) {
+        options.clear();
+    }
+    Ok(options)
+}
+
+fn is_storage_parameter(key: &str) -> bool {
+    let key = key.strip_prefix("toast.").unwrap_or(key);
+    let words = ["fillfactor", "parallel_workers", "toast_tuple_target", "user_catalog_table", "oids"];
+    words.contains(&key) || ["autovacuum_", "log_autovacuum_", "vacuum_"].iter().any(|start| key.starts_with(start))
+}
+
 /// `(key = value, ...)`; a key alone is `true`.
 pub fn list(cursor: &mut Cursor) -> Parsed<Options> {
     cursor.expect_token(&Token::LParen)?;

@@ -75,6 +75,18 @@ fn a_table_has_columns_constraints_and_options() {
 }
 
 #[test]
+fn storage_parameters_of_postgres_mean_nothing() {
+    let options = |text: &str| match parsed(text) {
+        Statement::CreateTable(table) => table.options,
+        Statement::CreateTableAs(table) => table.options,
+        _ => panic!("not a table"),
+    };
+    assert_eq!(options("CREATE TABLE t (a int) WITH (fillfactor = 100, toast.autovacuum_enabled = off)"), []);
+    assert_eq!(options("CREATE TABLE t WITH (autovacuum_enabled) AS SELECT 1 AS a"), []);
+    assert_eq!(options("CREATE TABLE t (a int) WITH (fillfactor = 100, connector = 'blackhole')").len(), 2);
+}
+
+#[test]
 fn sources_views_and_sinks_keep_their_texts() {
     let Statement::CreateSource(source) =
         parsed("CREATE SOURCE n WITH (connector = 'nexmark', events = 100, seed = -1)")
