@@ -21,10 +21,12 @@ pub struct Server {
 impl Server {
     /// Starts `binary` over a new folder.
     pub fn start(binary: &Path) -> Result<Server> {
+        // The server runs in its folder, where a relative path would mean something else.
+        let binary = binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?;
         let folder = tempfile::tempdir()?;
         let address = free_address()?;
-        let process = spawn(binary, folder.path(), address)?;
-        let mut server = Server { binary: binary.to_owned(), folder, address, process };
+        let process = spawn(&binary, folder.path(), address)?;
+        let mut server = Server { binary, folder, address, process };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -75,6 +77,7 @@ fn spawn(binary: &Path, folder: &Path, address: SocketAddr) -> Result<Child> {
     Command::new(binary)
         .args(["--listen", &address.to_string(), "--workers", "2", "--data-dir"])
         .arg(folder.join("data"))
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
