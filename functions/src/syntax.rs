@@ -8,11 +8,15 @@ use std::ops::ControlFlow;
 /// Rewrites a statement (or a query, or an expression) in place:
 ///
 /// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader.
+/// - `1e300` becomes double precision: no numeric has the room for it.
 pub fn postgres_syntax(node: &mut impl VisitMut) {
     let _ = visit_expressions_mut(node, |expr| {
-        if let Expr::Interval(interval) = expr
-            && let Some(cast) = interval_cast(interval)
-        {
+        let cast = match expr {
+            Expr::Interval(interval) => interval_cast(interval),
+            Expr::Value(value) => wide_number(value),
+            _ => None,
+        };
+        if let Some(cast) = cast {
             *expr = cast;
         }
         ControlFlow::<()>::Continue(())
@@ -30,12 +34,41 @@ fn interval_cast(interval: &Interval) -> Option<Expr> {
         Some(unit) => format!("{text} {unit}"),
         None => text.clone(),
     };
-    let value = Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span: *span });
-    Some(Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(value),
-        data_type: DataType::Interval { fields: None, precision: None },
-        array: false,
-        format: None,
-    })
+    Some(cast(ValueWithSpan { value: Value::SingleQuotedString(text), span: *span }, INTERVAL))
+}
+
+const INTERVAL: DataType = DataType::Interval { fields: None, precision: None };
+
+/// A constant with an exponent that takes it out of what numeric holds.
+fn wide_number(constant: &ValueWithSpan) -> Option<Expr> {
+    const DIGITS: u32 = 38;
+    let Value::Number(text, _) = &constant.value else { return None };
+    let (_, exponent) = text.split_once(['e', 'E'])?;
+    let is_wide = exponent.parse::<i32>().map_or(true, |exponent| exponent.unsigned_abs() >= DIGITS);
+    let value = Value::SingleQuotedString(text.to_string());
+    is_wide.then(|| cast(ValueWithSpan { value, span: constant.span }, DataType::DoublePrecision))
+}
+
+fn cast(value: ValueWithSpan, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(Expr::Value(value)), data_type, array: false, format: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
+
+    #[test]
+    fn constants_become_casts() {
+        for (sql, expected) in [
+            ("INTERVAL '2 days 03:04:05'", "CAST('2 days 03:04:05' AS INTERVAL)"),
+            ("INTERVAL '10' SECOND", "CAST('10 SECOND' AS INTERVAL)"),
+            ("1e300 + 1e-300", "CAST('1e300' AS DOUBLE PRECISION) + CAST('1e-300' AS DOUBLE PRECISION)"),
+            ("1e5 + 1.5", "1e5 + 1.5"),
+        ] {
+            let mut expr = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
+            postgres_syntax(&mut expr);
+            assert_eq!(expr.to_string(), expected);
+        }
+    }
 }

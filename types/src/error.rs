@@ -162,6 +162,12 @@ impl SqlError {
         self
     }
 
+    /// The same error without its position: for a text that the client did not write.
+    pub fn unplaced(mut self) -> SqlError {
+        self.0.position = None;
+        self
+    }
+
     /// The same error with the position, if any, moved by `by` characters: for a statement inside a longer text.
     pub fn shifted(mut self, by: usize) -> SqlError {
         self.0.position = self.0.position.map(|p| p + by);

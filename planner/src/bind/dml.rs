@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use millrace_functions::casts::{CastTo, Purpose};
+use millrace_functions::postgres_syntax;
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
 use sqlparser::ast::{self, AssignmentTarget, Ident, ObjectName, SetExpr};
 use std::sync::Arc;
@@ -112,13 +113,24 @@ pub fn typed_value(value: ast::Expr, relation: &Relation, column: usize) -> Resu
             ast::Value::Placeholder(_)
             | ast::Value::SingleQuotedString(_)
             | ast::Value::EscapedStringLiteral(_)
-            | ast::Value::DollarQuotedString(_)
-            | ast::Value::Null => cast_to(value, &sql_type_of(field)),
+            | ast::Value::DollarQuotedString(_) => cast_to(value, &sql_type_of(field)),
+            // The rows of VALUES agree on the marks of their types, too.
+            ast::Value::Null if !field.metadata().is_empty() => cast_to(value, &sql_type_of(field)),
+            ast::Value::Number(..) if sql_type_of(field) == SqlType::Numeric(None) => {
+                cast_to(value, &SqlType::Numeric(None))
+            }
             _ => Ok(value),
         },
+        ast::Expr::UnaryOp { expr, .. } if sql_type_of(field) == SqlType::Numeric(None) && is_number(expr) => {
+            cast_to(value, &SqlType::Numeric(None))
+        }
         ast::Expr::Array(_) if matches!(sql_type_of(field), SqlType::Array(_)) => cast_to(value, &sql_type_of(field)),
         _ => Ok(value),
     }
+}
+
+fn is_number(expr: &ast::Expr) -> bool {
+    matches!(expr, ast::Expr::Value(constant) if matches!(constant.value, ast::Value::Number(..)))
 }
 
 fn null() -> ast::Expr {
@@ -212,11 +224,12 @@ pub fn default_expression(text: &str, field: &Field, provider: &Provider) -> Res
 /// # Errors
 /// Those of resolving names and functions.
 pub fn scalar(
-    syntax: ast::Expr,
+    mut syntax: ast::Expr,
     schema: &DFSchema,
     provider: &Provider,
     parameter_types: &[Option<SqlType>],
 ) -> Result<Expr> {
+    postgres_syntax(&mut syntax);
     let fields = super::parameters::fields(parameter_types);
     let mut context = PlannerContext::new().with_prepare_param_data_types(fields);
     let expr = SqlToRel::new(provider).sql_to_expr(syntax, schema, &mut context).map_err(sql_error)?;

@@ -12,7 +12,7 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
-use millrace_functions::casts::settled;
+use millrace_functions::{casts::settled, postgres_syntax};
 use millrace_types::{Result, SqlError, SqlType};
 use sqlparser::ast;
 use std::sync::Arc;
@@ -107,6 +107,7 @@ pub fn plan(
     let attempt = |wildcards| {
         let mut query = query.clone();
         names::name_columns(&mut query, wildcards);
+        postgres_syntax(&mut query);
         let statement = ast::Statement::Query(Box::new(query));
         let mut context = context.clone().with_prepare_param_data_types(parameters::fields(parameter_types));
         SqlToRel::new(provider).sql_statement_to_plan_with_context(statement, &mut context)

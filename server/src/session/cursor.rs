@@ -26,7 +26,8 @@ pub struct Cursor {
 impl Cursor {
     /// A cursor over rows.
     pub fn new(schema: SchemaRef, rows: BoxStream<'static, Result<RecordBatch>>, hold: bool, endless: bool) -> Cursor {
-        Cursor { hold, schema, rows: Mutex::new(rows), left: None, endless }
+        // Fused: FETCH may ask again after the end.
+        Cursor { hold, schema, rows: Mutex::new(rows.fuse().boxed()), left: None, endless }
     }
 
     /// The next rows, at most `count`. A subscription waits for the first one until `wait` has passed, for ever

@@ -10,7 +10,7 @@ mod settings;
 mod transaction;
 
 pub use cursor::Cursor;
-pub use settings::Settings;
+pub use settings::{Settings, canonical};
 pub use transaction::Transaction;
 
 use crate::coordinator::{Definition, Published, Writes};

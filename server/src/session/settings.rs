@@ -271,7 +271,7 @@ fn known(name: &str) -> Option<&'static Known> {
 }
 
 /// A parameter's name as the server spells it. Names with a dot are the clients' own.
-fn canonical(name: &str) -> Result<String> {
+pub fn canonical(name: &str) -> Result<String> {
     match known(name) {
         Some(known) => Ok(known.name.to_owned()),
         None if name.contains('.') => Ok(name.to_lowercase()),

@@ -70,7 +70,7 @@ async fn table(session: &mut Session, name: &ObjectName, columns: &[Ident]) -> R
     let text = format!("SELECT {columns} FROM {name}");
     let snapshot = session.snapshot();
     let context = Context::new(session, snapshot.published.clone(), &text);
-    let bound = select::bind(&context, &*parse_query(&text)?, &[])?;
+    let bound = select::bind(&context, &*parse_query(&text)?, &[]).map_err(SqlError::unplaced)?;
     let rows = Runnable::new(session, &context, bound.plan, snapshot).await?.stream(session);
     Ok((bound.schema.clone(), select::conforming(rows, bound.schema)))
 }

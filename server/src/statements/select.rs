@@ -63,7 +63,7 @@ pub async fn collect(session: &mut Session, query: &ast::Query, text: &str) -> R
 pub async fn constant(session: &mut Session, expression: &ast::Expr, sql_type: &SqlType) -> Result<ArrayRef> {
     let text = format!("SELECT CAST({expression} AS {sql_type})");
     let query = millrace_planner::parse::parse_query(&text)?;
-    let (_, batches) = collect(session, &query, &text).await?;
+    let (_, batches) = collect(session, &query, &text).await.map_err(SqlError::unplaced)?;
     let first = batches.into_iter().find(|rows| rows.num_rows() > 0);
     first.map(|rows| rows.column(0).slice(0, 1)).ok_or_else(|| SqlError::internal("an expression has a value"))
 }

@@ -3,7 +3,7 @@
 use super::answer::{rows, text_columns, text_rows};
 use super::context::Context;
 use super::prepared::Prepared;
-use crate::session::Session;
+use crate::session::{Session, canonical};
 use crate::system;
 use arrow::array::StringArray;
 use arrow::datatypes::SchemaRef;
@@ -31,7 +31,7 @@ pub fn setting_columns(session: &Session, name: &str) -> Result<SchemaRef> {
         return Ok(text_columns(&["name", "setting", "description"]));
     }
     session.settings.get(name)?;
-    Ok(text_columns(&[name]))
+    Ok(text_columns(&[&canonical(name)?]))
 }
 
 pub fn setting(session: &Session, prepared: &Prepared, name: &str) -> Result<Response> {

@@ -37,8 +37,15 @@ impl VisitorMut for Names {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expr {
-            strip_schema(&mut function.name);
+        match expr {
+            Expr::Function(function) => strip_schema(&mut function.name),
+            // The one of these that the parser takes for a column.
+            Expr::Identifier(ident)
+                if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("current_schema") =>
+            {
+                *expr = call("current_schema", vec![]);
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
