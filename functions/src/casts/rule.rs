@@ -145,6 +145,10 @@ impl AnalyzerRule for IntegerLiterals {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        // The types of a recursive query's rows are fixed by its first term while it is planned.
+        if plan.exists(|plan| Ok(matches!(plan, LogicalPlan::RecursiveQuery(_))))? {
+            return Ok(plan);
+        }
         let narrowed = plan.transform_up_with_subqueries(|plan| {
             if matches!(plan, LogicalPlan::Limit(_)) {
                 return Ok(Transformed::no(plan));

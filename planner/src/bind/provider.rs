@@ -48,6 +48,10 @@ impl<'a> Provider<'a> {
         if self.depth >= VIEW_DEPTH {
             return Err(limits_error());
         }
+        if relation.kind == RelationKind::Sink {
+            let message = format!("cannot read from sink \"{}\"", relation.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
+        }
         let view = match (relation.kind, &relation.view_query) {
             (RelationKind::View, Some(query)) => {
                 let inner = Provider { depth: self.depth + 1, ..*self };

@@ -28,7 +28,7 @@ impl<'a> Cursor<'a> {
         limits::check(&tokens)?;
         unsupported::refuse_tokens(&tokens)?;
         tokens::end_before_emission(&mut tokens);
-        tokens::end_distinct_operands(&mut tokens);
+        tokens::enclose_distinct_from(&mut tokens);
         tokens::end_before_options(&mut tokens);
         let parser = Parser::new(&DIALECT).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
         Ok(Cursor { parser, sql })

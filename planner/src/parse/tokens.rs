@@ -89,16 +89,18 @@ pub fn end_before_options(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// Puts the right side of `a IS [NOT] DISTINCT FROM b AND c` in parentheses: it ends before AND and OR.
-pub fn end_distinct_operands(tokens: &mut Vec<TokenWithSpan>) {
+/// Puts `a IS [NOT] DISTINCT FROM b` in parentheses where AND or OR follows: the parser would take that into `b`.
+pub fn enclose_distinct_from(tokens: &mut Vec<TokenWithSpan>) {
     let text: Vec<usize> = (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
     let words: Vec<String> = text.iter().map(|n| word(&tokens[*n].token)).collect();
     let mut parentheses = vec![];
     for place in 1..words.len().saturating_sub(1) {
         let is_operator = words[place] == "distinct" && words[place + 1] == "from";
-        if is_operator && (words[place - 1] == "is" || words[place - 1] == "not") {
+        let is = if words[place - 1] == "not" { place.saturating_sub(2) } else { place - 1 };
+        if is_operator && words[is] == "is" {
             if let Some(end) = operand_end(tokens, &text, &words, place + 2) {
-                parentheses.extend([(text[place + 2], Token::LParen), (text[end], Token::RParen)]);
+                let start = operand_start(tokens, &text, &words, is);
+                parentheses.extend([(text[start], Token::LParen), (text[end], Token::RParen)]);
             }
         }
     }
@@ -107,6 +109,39 @@ pub fn end_distinct_operands(tokens: &mut Vec<TokenWithSpan>) {
         let span = tokens[at].span;
         tokens.insert(at, TokenWithSpan { token, span });
     }
+}
+
+/// The place where the operand that ends before `end` starts.
+fn operand_start(tokens: &[TokenWithSpan], text: &[usize], words: &[String], end: usize) -> usize {
+    const BEFORE: [&str; 15] = [
+        "and",
+        "or",
+        "not",
+        "where",
+        "on",
+        "select",
+        "distinct",
+        "all",
+        "when",
+        "then",
+        "else",
+        "case",
+        "having",
+        "by",
+        "returning",
+    ];
+    let mut depth = 0;
+    for place in (0..end).rev() {
+        match (&tokens[text[place]].token, words[place].as_str()) {
+            (Token::RParen | Token::RBracket, _) | (_, "end") => depth += 1,
+            (Token::LParen | Token::LBracket, _) | (_, "case") if depth > 0 => depth -= 1,
+            _ if depth > 0 => {}
+            (Token::LParen | Token::LBracket | Token::Comma | Token::SemiColon, _) => return place + 1,
+            (_, word) if BEFORE.contains(&word) => return place + 1,
+            _ => {}
+        }
+    }
+    0
 }
 
 /// The place of the AND or OR that ends the operand starting at `start`; `None` when something else ends it.
