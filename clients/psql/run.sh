@@ -2,6 +2,7 @@
 # psql: every script of this folder must print what its .out file holds. UPDATE=1 writes the files anew.
 set -euo pipefail
 cd "$(dirname "$0")"
+export LC_ALL=C.UTF-8
 passed=0 failed=0
 for script in *.sql; do
     expected=${script%.sql}.out

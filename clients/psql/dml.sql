@@ -1,0 +1,22 @@
+-- INSERT, UPDATE, DELETE, TRUNCATE, RETURNING, ON CONFLICT; values as psql shows them.
+CREATE TABLE stock (item text PRIMARY KEY, n int NOT NULL DEFAULT 1, changed boolean DEFAULT false);
+INSERT INTO stock (item) VALUES ('bolt'), ('nut') RETURNING *;
+INSERT INTO stock VALUES ('bolt', 5) ON CONFLICT (item) DO UPDATE SET n = stock.n + excluded.n, changed = true RETURNING item, n, changed;
+INSERT INTO stock VALUES ('nut', 5), ('cog', 2) ON CONFLICT DO NOTHING RETURNING item;
+INSERT INTO stock DEFAULT VALUES;
+INSERT INTO stock SELECT item || '2', n * 10 FROM stock WHERE n > 1;
+UPDATE stock SET n = n + 1 WHERE item = 'bolt' RETURNING item AS name, n, n * 2 AS twice;
+UPDATE stock SET n = DEFAULT, changed = NULL WHERE item = 'cog2';
+UPDATE stock AS s SET n = o.n FROM (VALUES ('nut', 77)) AS o(item, n) WHERE s.item = o.item;
+DELETE FROM stock WHERE item = 'cog' RETURNING *;
+SELECT * FROM stock ORDER BY item;
+DELETE FROM stock WHERE item <> 'nut';
+TABLE stock;
+TRUNCATE stock;
+SELECT count(*) FROM stock;
+DROP TABLE stock;
+SELECT true AS b, 1::smallint AS i2, 2 AS i4, 3::bigint AS i8, 1.5::real AS f4, 1e300 AS f8, 1.50::numeric(6,2) AS num;
+SELECT 'x'::text AS t, 'abc'::varchar(2) AS v, 'ab'::char(4) AS c, '\xdeadbeef'::bytea AS bytes, '6ba7b810-9dad-11d1-80b4-00c04fd430c8'::uuid AS id;
+SELECT date '2024-02-29' AS d, time '01:02:03.5' AS t, timestamp '2024-02-29 01:02:03' AS ts, timestamptz '2024-02-29 01:02:03+02' AS tz, interval '1 year 2 days 03:04:05' AS i;
+SELECT '{"b": 1, "a": [1, 2]}'::json AS j, '{"b": 1, "a": [1, 2]}'::jsonb AS jb, ARRAY[1, NULL, 3] AS a, ARRAY['a b', 'c"d'] AS ta;
+SELECT 'infinity'::float8, 'NaN'::float8 AS nan, '-0'::float8 AS zero, 0.1::float4 + 0.2::float4 AS f;

@@ -1,0 +1,45 @@
+-- Errors with their state, position, detail and hint.
+\set VERBOSITY verbose
+\set SHOW_CONTEXT never
+CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL, age int CHECK (age >= 0));
+CREATE VIEW adults AS SELECT * FROM people WHERE age >= 18;
+CREATE TABLE people (id int);
+SELECT * FROM nowhere;
+SELECT nme FROM people;
+SELECT name FORM people;
+SELEC 1;
+SELECT 'open;
+';
+SELECT 1 +;
+SELECT upper(1, 2);
+SELECT 1 + 'x';
+SELECT 'abc'::int;
+SELECT 1 / 0;
+SELECT 2147483647 + 1;
+SELECT name, count(*) FROM people;
+SELECT id FROM people p JOIN people q ON p.id = q.id;
+INSERT INTO people VALUES (1, 'a', 1), (1, 'b', 2);
+INSERT INTO people VALUES (1, 'a', 30);
+INSERT INTO people VALUES (1, 'b', 2);
+INSERT INTO people VALUES (2, NULL, 2);
+INSERT INTO people VALUES (2, 'b', -2);
+INSERT INTO people (id, nme) VALUES (3, 'x');
+INSERT INTO people VALUES (1, 'a', 1, 1);
+INSERT INTO people VALUES (3, 'c', true);
+INSERT INTO adults VALUES (3, 'c', 33);
+UPDATE people SET id = NULL;
+DELETE FROM nowhere;
+DROP TABLE people;
+DROP VIEW people;
+DROP VIEW nothing;
+DROP VIEW IF EXISTS nothing;
+CREATE TABLE IF NOT EXISTS people (id int);
+CREATE MATERIALIZED VIEW m AS SELECT id, row_number() OVER () FROM people;
+CREATE TABLE odd (id nothing);
+ALTER TABLE people ADD COLUMN x int;
+CREATE SOURCE s (id int) WITH (connector = 'datagen', row = '3');
+CREATE SOURCE s (id int) WITH (connector = 'nothing');
+EXECUTE nothing;
+FETCH 1 FROM nothing;
+SELECT 1; SELECT 1 / 0; SELECT 3;
+DROP TABLE people CASCADE;

@@ -1,0 +1,28 @@
+-- SHOW, SET, RESET and EXPLAIN.
+CREATE TABLE t (k int PRIMARY KEY, v text);
+CREATE VIEW shouted AS SELECT k, upper(v) AS v FROM t;
+CREATE MATERIALIZED VIEW counted AS SELECT v, count(*) AS n FROM t GROUP BY v;
+SHOW TABLES;
+SHOW VIEWS;
+SHOW MATERIALIZED VIEWS;
+SHOW COLUMNS FROM t;
+SHOW CREATE VIEW shouted;
+SHOW CREATE MATERIALIZED VIEW counted;
+SHOW server_version;
+SHOW TimeZone;
+SET TimeZone = 'Europe/Berlin';
+SELECT timestamptz '2024-07-01 12:00:00+00';
+RESET TimeZone;
+SELECT timestamptz '2024-07-01 12:00:00+00';
+SET DateStyle = 'German';
+SELECT date '2024-02-29';
+RESET DateStyle;
+SET my.own = 'x';
+SHOW my.own;
+SELECT current_setting('my.own'), set_config('my.own', 'y', false);
+SET nonsense = 1;
+SHOW nonsense;
+EXPLAIN SELECT v FROM t WHERE k = 1;
+EXPLAIN CREATE MATERIALIZED VIEW x AS SELECT v FROM t WHERE k > 3;
+EXPLAIN MATERIALIZED VIEW counted;
+DROP TABLE t CASCADE;
