@@ -106,7 +106,7 @@ async fn run(client: &Client, statement: &Statement) -> Result<(), tokio_postgre
     if let Some(data) = &statement.data {
         let mut sink = Box::pin(client.copy_in::<_, Bytes>(sql).await?);
         sink.send(Bytes::from(data.clone())).await?;
-        return sink.finish().await.map(|_| ());
+        return sink.as_mut().finish().await.map(|_| ());
     }
     if sql.starts_with("COPY") {
         return client.copy_out(sql).await?.try_collect::<Vec<Bytes>>().await.map(|_| ());

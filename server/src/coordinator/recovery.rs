@@ -89,8 +89,7 @@ impl Clock {
             self.replay_table(table, deltas)?;
         }
         for relation in relations.iter().filter(|relation| !is_stored(relation)) {
-            let path = vec![relation.schema.clone(), millrace_catalog::DEFAULT_SCHEMA.to_owned()];
-            let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), path);
+            let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
             self.start(relation, revive::parts(relation, &context)?)?;
         }
         tracing::info!(

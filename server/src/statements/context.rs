@@ -29,6 +29,9 @@ pub struct Context {
     facts: Option<Arc<catalog::system::Snapshot>>,
     /// The relations that names have been resolved to: what a definition depends on.
     used: Mutex<BTreeSet<RelationId>>,
+    /// Of a definition that is brought back to life, the relations that its names meant when it was made, under
+    /// whatever search path that was.
+    meant: Vec<RelationId>,
 }
 
 impl Context {
@@ -49,13 +52,22 @@ impl Context {
             database: Some(database),
             facts,
             used: Mutex::default(),
+            meant: vec![],
         }
     }
 
     /// The context of a definition that is brought back to life.
-    pub fn of_recovery(published: Arc<Published>, functions: FunctionSource, search_path: Vec<String>) -> Context {
-        let time_zone = TimeZone::UTC;
-        Context { published, search_path, functions, time_zone, database: None, facts: None, used: Mutex::default() }
+    pub fn of_recovery(published: Arc<Published>, functions: FunctionSource, relation: &catalog::Relation) -> Context {
+        Context {
+            published,
+            search_path: vec![relation.schema.clone(), catalog::DEFAULT_SCHEMA.to_owned()],
+            functions,
+            time_zone: TimeZone::UTC,
+            database: None,
+            facts: None,
+            used: Mutex::default(),
+            meant: relation.depends_on.clone(),
+        }
     }
 
     /// Whether the statement may read the system's state, so that its plan is good for one run only.
@@ -146,6 +158,15 @@ impl Context {
         }
     }
 
+    /// What a name meant when the definition was made, if only one relation can be meant.
+    fn meant(&self, schema: Option<&str>, name: &str) -> Option<&Arc<catalog::Relation>> {
+        let fits = |relation: &&Arc<catalog::Relation>| {
+            relation.name == name && schema.is_none_or(|schema| relation.schema == schema)
+        };
+        let mut found = self.meant.iter().filter_map(|id| self.published.catalog.get(*id)).filter(fits);
+        found.next().filter(|_| found.next().is_none())
+    }
+
     fn system_relation(&self, schema: Option<&str>, name: &str) -> Option<planner::Relation> {
         let (schema, provider) =
             system::relation(self.database.as_ref()?, &self.published, self.facts.as_ref()?, schema, name)?;
@@ -171,7 +192,11 @@ impl planner::Catalog for Context {
         if let Some(relation) = self.system_relation(schema, name) {
             return Ok(Some(Arc::new(relation)));
         }
-        match self.published.catalog.resolve(schema, name, &self.search_path) {
+        let found = match self.meant(schema, name) {
+            Some(relation) => Ok(relation),
+            None => self.published.catalog.resolve(schema, name, &self.search_path),
+        };
+        match found {
             Ok(relation) => {
                 self.used.lock().insert(relation.id);
                 Ok(Some(Arc::new(self.relation_of(relation))))
