@@ -1,5 +1,6 @@
 //! A session as the protocol layer sees it.
 
+use super::batch::Batch;
 use super::{Session, Settings, Transaction};
 use crate::database::{Database, SessionFacts};
 use crate::statements::{self, Prepared};
@@ -42,6 +43,7 @@ impl Backend for Door {
             prepared: HashMap::new(),
             cursors: HashMap::new(),
             several: false,
+            batch: Batch::default(),
             notices: vec![],
             deallocations: vec![],
             timer: None,
@@ -85,6 +87,7 @@ impl WireSession for Session {
 
     async fn begin_batch(&mut self, several: bool) {
         self.several = several;
+        self.batch = Batch::default();
         if !self.transaction.explicit {
             self.settings.begin();
         }

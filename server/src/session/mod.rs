@@ -3,6 +3,7 @@
 //! A statement's way: its text is split and parsed, `statements` describes and runs it, and here stands what that needs
 //! to know of the client. `connection` is the side that the protocol layer sees.
 
+mod batch;
 mod connection;
 pub use connection::Door;
 mod cursor;
@@ -17,9 +18,11 @@ use crate::coordinator::{Definition, Published, Writes};
 use crate::database::Database;
 use crate::reading::Snapshot;
 use crate::statements::Prepared;
+use arrow::array::ArrayRef;
+use batch::Batch;
 use futures::future::BoxFuture;
 use millrace_types::{RelationId, Result, SqlState};
-use millrace_wire::{CancelToken, Deallocation, Notice};
+use millrace_wire::{CancelToken, Deallocation, Notice, Response};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -40,6 +43,8 @@ pub struct Session {
     pub cursors: HashMap<String, Cursor>,
     /// Whether the open batch may hold more than one statement, so that its changes are committed at its end.
     several: bool,
+    /// What the open batch has done so far.
+    batch: Batch,
     notices: Vec<Notice>,
     deallocations: Vec<Deallocation>,
     timer: Option<tokio::task::AbortHandle>,
@@ -108,11 +113,7 @@ impl Session {
     pub async fn commit(&mut self) -> Result<()> {
         let transaction = std::mem::take(&mut self.transaction);
         self.end_cursors();
-        let durable = self.settings.synchronous_commit();
-        let committed = match transaction.writes.is_empty() {
-            true => Ok(()),
-            false => self.database.coordinator.commit(transaction.writes, durable).await.map(|_| ()),
-        };
+        let committed = self.commit_writes(transaction.writes, transaction.explicit).await;
         let committed = match (committed, transaction.dropping.is_empty()) {
             (Ok(()), false) => self.drop_now(transaction.dropping).await,
             (Err(error), _) => {
@@ -123,6 +124,44 @@ impl Session {
         };
         self.settings.end(committed.is_ok())?;
         committed
+    }
+
+    /// Commits changes. Those of a batch outside of a block are computed again when others were faster, as long as the
+    /// client need not be told anything else than before.
+    async fn commit_writes(&mut self, mut writes: Writes, explicit: bool) -> Result<()> {
+        let repeatable = self.batch.repeatable().filter(|_| !explicit);
+        for attempt in 1.. {
+            if writes.is_empty() {
+                break;
+            }
+            let durable = self.settings.synchronous_commit();
+            let Err(error) = self.database.coordinator.commit(writes, durable).await else { break };
+            let overtaken = error.state() == SqlState::SERIALIZATION_FAILURE && attempt < ATTEMPTS;
+            let Some(statements) = repeatable.as_ref().filter(|_| overtaken) else { return Err(error) };
+            writes = self.run_again(statements).await?.ok_or(error)?;
+        }
+        Ok(())
+    }
+
+    /// What statements change now; `None` when their command tags would differ from what the client was told.
+    async fn run_again(&mut self, statements: &[batch::Executed]) -> Result<Option<Writes>> {
+        self.cancel.check()?;
+        for executed in statements {
+            let again = crate::statements::run(self, &executed.prepared, executed.parameters.clone());
+            let response = Box::pin(again).await?;
+            if !matches!(response, Response::Complete(tag) if tag == executed.tag) {
+                self.transaction = Transaction::default();
+                return Ok(None);
+            }
+        }
+        Ok(Some(std::mem::take(&mut self.transaction).writes))
+    }
+
+    /// Notes what a statement of the open batch did.
+    pub fn note(&mut self, prepared: &Arc<Prepared>, parameters: Vec<ArrayRef>, response: &Response) {
+        if self.several && !self.transaction.explicit {
+            self.batch.note(prepared, parameters, response);
+        }
     }
 
     /// Ends the transaction as if it had never been.

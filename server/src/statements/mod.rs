@@ -41,6 +41,13 @@ use std::sync::Arc;
 
 /// Runs a prepared statement with one value for each parameter.
 pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters: Vec<ArrayRef>) -> Result<Response> {
+    let response = run(session, prepared, parameters.clone()).await?;
+    session.note(prepared, parameters, &response);
+    Ok(response)
+}
+
+/// As [`execute`], without a note of it for the end of the batch.
+pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Vec<ArrayRef>) -> Result<Response> {
     let Some(statement) = &prepared.statement else { return Ok(Response::Empty) };
     if !control::ends_a_block(statement) {
         session.transaction.check_usable()?;
