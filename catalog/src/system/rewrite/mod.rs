@@ -64,6 +64,7 @@ mod tests {
         for (sql, expected) in [
             ("SELECT a OPERATOR(pg_catalog.~) 'x' COLLATE pg_catalog.default FROM t", "SELECT a ~ 'x' FROM t"),
             ("SELECT pg_catalog.lower(oid) FROM pg_type", "SELECT lower(oid) FROM pg_catalog.pg_type"),
+            ("SELECT current_schema, \"current_schema\" FROM t", "SELECT current_schema(), \"current_schema\" FROM t"),
             ("SELECT 1 FROM t WHERE a = 't'::regclass", "SELECT 1 FROM t WHERE a = regclassin('t')"),
             ("SELECT a::regtype::text AS b FROM t", "SELECT regtypeout(regtypein(a)) AS b FROM t"),
             ("SELECT a LIKE 'x/_' ESCAPE '/' FROM t", "SELECT a LIKE like_escape('x/_', '/') FROM t"),
