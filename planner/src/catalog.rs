@@ -13,6 +13,13 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// `0A000` for another database; whatever the owner of the definitions meets.
     fn relation(&self, name: &[String]) -> Result<Option<Arc<Relation>>>;
+
+    /// As [`Catalog::relation`] for a name in the text of the plain view `view`, where it means what it meant when the
+    /// view was made. The default is for catalogs without a search path.
+    fn relation_in_view(&self, view: RelationId, name: &[String]) -> Result<Option<Arc<Relation>>> {
+        let _ = view;
+        self.relation(name)
+    }
 }
 
 /// What a relation is.

@@ -13,7 +13,7 @@ use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
-use millrace_types::{SqlError, SqlState};
+use millrace_types::{RelationId, SqlError, SqlState};
 use std::sync::Arc;
 
 /// How many plain views may stand on one another.
@@ -25,11 +25,13 @@ pub struct Provider<'a> {
     pub functions: &'a FunctionSource,
     /// How many plain views the query being planned stands in.
     pub depth: usize,
+    /// The innermost of them.
+    pub view: Option<RelationId>,
 }
 
 impl<'a> Provider<'a> {
     pub fn new(catalog: &'a dyn Catalog, functions: &'a FunctionSource) -> Provider<'a> {
-        Provider { catalog, functions, depth: 0 }
+        Provider { catalog, functions, depth: 0, view: None }
     }
 
     /// The relation with a name.
@@ -37,7 +39,11 @@ impl<'a> Provider<'a> {
     /// # Errors
     /// `42P01` when there is none.
     pub fn relation(&self, name: &[String]) -> millrace_types::Result<Arc<Relation>> {
-        self.catalog.relation(name)?.ok_or_else(|| {
+        let found = match self.view {
+            None => self.catalog.relation(name)?,
+            Some(view) => self.catalog.relation_in_view(view, name)?,
+        };
+        found.ok_or_else(|| {
             let message = format!("relation \"{}\" does not exist", name.join("."));
             SqlError::new(SqlState::UNDEFINED_TABLE, message)
         })
@@ -54,7 +60,7 @@ impl<'a> Provider<'a> {
         }
         let view = match (relation.kind, &relation.view_query) {
             (RelationKind::View, Some(query)) => {
-                let inner = Provider { depth: self.depth + 1, ..*self };
+                let inner = Provider { depth: self.depth + 1, view: Some(relation.id), ..*self };
                 Some(view::expand(&relation, query, &inner)?)
             }
             _ => None,

@@ -158,13 +158,30 @@ impl Context {
         }
     }
 
-    /// What a name meant when the definition was made, if only one relation can be meant.
-    fn meant(&self, schema: Option<&str>, name: &str) -> Option<&Arc<catalog::Relation>> {
+    /// The relation with a name: among those that it may have meant when it was written, if only one of them fits, else
+    /// along the search path.
+    fn find(&self, name: &[String], meant: &[RelationId]) -> Result<Option<Arc<planner::Relation>>> {
+        let (schema, name) = schema_and_name(name)?;
+        if let Some(relation) = self.system_relation(schema, name) {
+            return Ok(Some(Arc::new(relation)));
+        }
+        let catalog = &self.published.catalog;
         let fits = |relation: &&Arc<catalog::Relation>| {
             relation.name == name && schema.is_none_or(|schema| relation.schema == schema)
         };
-        let mut found = self.meant.iter().filter_map(|id| self.published.catalog.get(*id)).filter(fits);
-        found.next().filter(|_| found.next().is_none())
+        let mut fitting = meant.iter().filter_map(|id| catalog.get(*id)).filter(fits);
+        let found = match (fitting.next(), fitting.next()) {
+            (Some(relation), None) => Ok(relation),
+            _ => catalog.resolve(schema, name, &self.search_path),
+        };
+        match found {
+            Ok(relation) => {
+                self.used.lock().insert(relation.id);
+                Ok(Some(Arc::new(self.relation_of(relation))))
+            }
+            Err(error) if error.state() == SqlState::UNDEFINED_TABLE => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn system_relation(&self, schema: Option<&str>, name: &str) -> Option<planner::Relation> {
@@ -188,22 +205,12 @@ impl Context {
 
 impl planner::Catalog for Context {
     fn relation(&self, name: &[String]) -> Result<Option<Arc<planner::Relation>>> {
-        let (schema, name) = schema_and_name(name)?;
-        if let Some(relation) = self.system_relation(schema, name) {
-            return Ok(Some(Arc::new(relation)));
-        }
-        let found = match self.meant(schema, name) {
-            Some(relation) => Ok(relation),
-            None => self.published.catalog.resolve(schema, name, &self.search_path),
-        };
-        match found {
-            Ok(relation) => {
-                self.used.lock().insert(relation.id);
-                Ok(Some(Arc::new(self.relation_of(relation))))
-            }
-            Err(error) if error.state() == SqlState::UNDEFINED_TABLE => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.find(name, &self.meant)
+    }
+
+    fn relation_in_view(&self, view: RelationId, name: &[String]) -> Result<Option<Arc<planner::Relation>>> {
+        let meant = self.published.catalog.get(view).map(|view| view.depends_on.as_slice());
+        self.find(name, meant.unwrap_or_default())
     }
 }
 
