@@ -65,9 +65,10 @@ fn sql_error(error: DataFusionError) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Filter, Fused, Join, JoinOptions, Project};
+    use super::super::{Filter, Join, JoinOptions, Project};
     use super::*;
     use crate::harness::{Bag, Harness};
+    use crate::operator::Operator;
     use arrow::array::{Int64Array, RecordBatch};
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use datafusion::logical_expr::Operator as Sign;
@@ -99,11 +100,12 @@ mod tests {
         let (a, b) = (col("a", &columns).unwrap(), col("b", &columns).unwrap());
         let quotient = binary(a.clone(), Sign::Divide, b, &columns).unwrap();
         let positive = binary(a, Sign::Gt, lit(0i64), &columns).unwrap();
-        let steps: Vec<Box<dyn crate::operator::Operator>> =
-            vec![Box::new(Filter::new(positive)), Box::new(Project::new(vec![quotient], schema(&["q"])))];
-        let mut harness = Harness::new(Fused::new(steps));
+        let mut filter = Filter::new(positive);
+        let mut kept = crate::operator::Output::default();
         let rows: [(&[i64], i64); 5] = [(&[6, 3], 1), (&[1, 0], 2), (&[8, 2], -1), (&[-1, 0], 1), (&[9, 3], 1)];
-        harness.batch(0, delta(&["a", "b"], &rows)).unwrap();
+        filter.on_batch(0, delta(&["a", "b"], &rows), &mut kept).unwrap();
+        let mut harness = Harness::new(Project::new(vec![quotient], schema(&["q"])));
+        kept.take_deltas().into_iter().for_each(|delta| harness.batch(0, delta).unwrap());
         harness.tick().unwrap();
         assert_eq!(harness.accumulated(), &bag(&[(&[Some(2)], 1), (&[Some(4)], -1), (&[Some(3)], 1)]));
         let error = &harness.errors()[0];
