@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use millrace_connectors::nexmark::{Table, write_json};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -37,6 +38,8 @@ impl Bench {
         let path = self.inputs.path().join(format!("{table:?}-{events}.jsonl").to_lowercase());
         if !path.exists() {
             write_json(table, events, &path)?;
+            // What is still to be written would compete with what is measured.
+            File::open(&path)?.sync_all()?;
         }
         Ok(path)
     }

@@ -91,7 +91,7 @@ pub async fn from_files(bench: &Bench) -> Result<Vec<Figure>> {
 
 /// From the server's own generator, whose rows cost time on a thread of their own, which is told apart.
 pub async fn from_generator(bench: &Bench) -> Result<Vec<Figure>> {
-    let events = bench.size(10_000_000, 2_000_000);
+    let events = bench.size(20_000_000, 10_000_000);
     let mut figures = vec![];
     for query in QUERIES {
         let sources = query.tables.iter().map(|table| generator_source(*table, events)).collect();

@@ -35,6 +35,8 @@ pub struct Cost {
     pub cpu: Duration,
     /// Of the threads that read sources: making or decoding rows.
     pub reading: Duration,
+    /// Of all other threads.
+    pub engine: Duration,
     /// Of the threads that run the operators.
     pub workers: Duration,
     pub memory: Memory,
@@ -53,7 +55,7 @@ impl Cost {
 
     /// Millions of rows per CPU-second of everything except the threads that read sources.
     pub fn per_engine_second(&self) -> f64 {
-        self.rows / self.cpu.saturating_sub(self.reading).as_secs_f64() / 1e6
+        self.rows / self.engine.as_secs_f64() / 1e6
     }
 
     /// Millions of rows per CPU-second of the workers.
@@ -63,7 +65,7 @@ impl Cost {
 
     /// Which part of the CPU time went into reading, in percent.
     pub fn reading_percent(&self) -> f64 {
-        100.0 * self.reading.as_secs_f64() / self.cpu.as_secs_f64()
+        100.0 * self.reading.as_secs_f64() / (self.reading + self.engine).as_secs_f64()
     }
 }
 
@@ -139,17 +141,18 @@ impl Watch {
     }
 
     fn cost(&self, server: &Server, rows: f64) -> Result<Cost> {
-        let of = |prefix: &str| -> Duration {
+        let of = |which: fn(&str) -> bool| -> Duration {
             let before = |id| self.threads_before.get(id).map_or(Duration::ZERO, |(_, time)| *time);
-            let threads = self.threads.iter().filter(|(_, (name, _))| name.starts_with(prefix));
+            let threads = self.threads.iter().filter(|(_, (name, _))| which(name));
             threads.map(|(id, (_, time))| time.saturating_sub(before(id))).sum()
         };
         Ok(Cost {
             rows,
             wall: self.last_work.0 - self.begun,
             cpu: self.last_work.1 - self.cpu_before,
-            reading: of("read-"),
-            workers: of("timely:"),
+            reading: of(|name| name.starts_with("read-")),
+            engine: of(|name| !name.starts_with("read-")),
+            workers: of(|name| name.starts_with("timely:")),
             memory: server.process().memory()?,
         })
     }
