@@ -5,6 +5,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use sqllogictest::{AsyncDB, Condition, DefaultColumnType, MakeConnection, QueryExpect, Record, Runner};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 type SuiteRecord = Record<DefaultColumnType>;
 
@@ -42,6 +43,9 @@ pub async fn run(binary: &Path, file: &Path, mode: Mode) -> Result<Outcome> {
 /// How often a suite's server is restarted before its end, at most: a restart takes longer than a suite otherwise does.
 const RESTARTS_MAX: usize = 6;
 
+/// How long sources may take to be read again after a restart.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
 struct Suite {
     server: Server,
     client: Client,
@@ -53,6 +57,8 @@ struct Suite {
     /// Whether something changed since the server was last restarted, or the rows last churned.
     changed: bool,
     restarts: usize,
+    /// When the server was restarted, if it has sources, which it reads again since.
+    behind: Option<Instant>,
     /// Whether a transaction is open, in which only its own session sees what it changed.
     in_transaction: bool,
 }
@@ -74,6 +80,7 @@ impl Suite {
             views: BTreeMap::new(),
             changed: false,
             restarts: 0,
+            behind: None,
             in_transaction: false,
         }
     }
@@ -91,7 +98,7 @@ impl Suite {
         }
         self.compare_all().await;
         if self.mode == Mode::Restarted {
-            match self.server.restart() {
+            match self.restart().await {
                 Ok(()) => self.compare_all().await,
                 Err(error) => self.failures.push(error),
             }
@@ -184,9 +191,11 @@ impl Suite {
             Some(view) => format!("SELECT * FROM {}", view.name),
             None => sql.clone(),
         };
-        let actual =
-            sorted(self.client.rows(&read).await.with_context(|| sql.clone())?.iter().map(|row| row.join(" ")));
         let expected = sorted(results.iter().cloned());
+        let mut actual = self.client.sorted_rows(&read).await.with_context(|| sql.clone())?;
+        while actual != expected && self.may_follow().await {
+            actual = self.client.sorted_rows(&read).await.with_context(|| sql.clone())?;
+        }
         if actual != expected {
             bail!("{sql}\nexpected:\n{}\nactual:\n{}", expected.join("\n"), actual.join("\n"));
         }
@@ -200,12 +209,29 @@ impl Suite {
                 Mode::Churned => self.churn().await?,
                 Mode::Restarted if self.restarts < RESTARTS_MAX => {
                     self.restarts += 1;
-                    self.server.restart()?;
+                    self.restart().await?;
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Kills the server and starts it again. Views on tables are complete from its first answer on; sources are read
+    /// again, and views on them follow.
+    async fn restart(&mut self) -> Result<()> {
+        self.server.restart()?;
+        self.behind = self.client.rows("SELECT name FROM millrace.sources").await?.first().map(|_| Instant::now());
+        Ok(())
+    }
+
+    /// Whether an answer that is not the expected one may become it, as sources are still being read again.
+    async fn may_follow(&self) -> bool {
+        let follows = self.behind.is_some_and(|restart| restart.elapsed() < READ_AGAIN);
+        if follows {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        follows
     }
 
     /// Lets every row of every table go and come again.
@@ -232,7 +258,10 @@ impl Suite {
     /// Every view against its query, as both are now.
     async fn compare_all(&mut self) {
         for view in self.views.values() {
-            let compared = compare(&mut self.client, view).await;
+            let mut compared = compare(&mut self.client, view).await;
+            while compared.is_err() && self.may_follow().await {
+                compared = compare(&mut self.client, view).await;
+            }
             self.failures.extend(compared.err());
         }
     }
@@ -248,9 +277,9 @@ impl Suite {
 }
 
 async fn compare(client: &mut Client, view: &View) -> Result<()> {
-    let kept = client.rows(&format!("SELECT * FROM {}", view.name)).await.with_context(|| view.query.clone())?;
-    let fresh = client.rows(&view.query).await.with_context(|| view.query.clone())?;
-    let (kept, fresh) = (sorted(kept.iter().map(|r| r.join(" "))), sorted(fresh.iter().map(|r| r.join(" "))));
+    let kept = format!("SELECT * FROM {}", view.name);
+    let kept = client.sorted_rows(&kept).await.with_context(|| view.query.clone())?;
+    let fresh = client.sorted_rows(&view.query).await.with_context(|| view.query.clone())?;
     if kept != fresh {
         bail!("{}\nview and query differ\nquery:\n{}\nview:\n{}", view.query, fresh.join("\n"), kept.join("\n"));
     }
@@ -276,4 +305,10 @@ fn sorted(rows: impl Iterator<Item = String>) -> Vec<String> {
     let mut rows: Vec<_> = rows.map(|row| row.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     rows.sort();
     rows
+}
+
+impl Client {
+    async fn sorted_rows(&mut self, sql: &str) -> Result<Vec<String>, crate::Failure> {
+        Ok(sorted(self.rows(sql).await?.iter().map(|row| row.join(" "))))
+    }
 }

@@ -114,19 +114,22 @@ pub fn typed_value(value: ast::Expr, relation: &Relation, column: usize) -> Resu
             | ast::Value::SingleQuotedString(_)
             | ast::Value::EscapedStringLiteral(_)
             | ast::Value::DollarQuotedString(_) => cast_to(value, &sql_type_of(field)),
-            // The rows of VALUES agree on the marks of their types, too.
+            // The rows of VALUES are to agree on their types, and on the marks of these.
             ast::Value::Null if !field.metadata().is_empty() => cast_to(value, &sql_type_of(field)),
-            ast::Value::Number(..) if sql_type_of(field) == SqlType::Numeric(None) => {
-                cast_to(value, &SqlType::Numeric(None))
-            }
+            ast::Value::Number(..) if takes_numbers(&sql_type_of(field)) => cast_to(value, &sql_type_of(field)),
             _ => Ok(value),
         },
-        ast::Expr::UnaryOp { expr, .. } if sql_type_of(field) == SqlType::Numeric(None) && is_number(expr) => {
-            cast_to(value, &SqlType::Numeric(None))
+        ast::Expr::UnaryOp { expr, .. } if is_number(expr) && takes_numbers(&sql_type_of(field)) => {
+            cast_to(value, &sql_type_of(field))
         }
         ast::Expr::Array(_) if matches!(sql_type_of(field), SqlType::Array(_)) => cast_to(value, &sql_type_of(field)),
         _ => Ok(value),
     }
+}
+
+/// Whether a number is to have the type itself, lest the widest of a column's constants decides: `1e100` beside `0.001`.
+fn takes_numbers(sql_type: &SqlType) -> bool {
+    matches!(sql_type, SqlType::Float4 | SqlType::Float8 | SqlType::Numeric(None))
 }
 
 fn is_number(expr: &ast::Expr) -> bool {
