@@ -13,6 +13,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::math::functions,
     crate::text::functions,
     crate::regex::functions,
+    crate::similar::functions,
     crate::datetime::functions,
     crate::json_functions::functions,
     crate::system::functions,

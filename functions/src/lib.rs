@@ -26,6 +26,7 @@ mod math;
 mod operators;
 mod regex;
 mod retyped;
+mod similar;
 mod syntax;
 mod system;
 mod temporal;

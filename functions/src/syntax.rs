@@ -1,13 +1,16 @@
 //! Syntax that DataFusion's planner reads otherwise than Postgres: rewritten in the statement before it is planned.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Interval, Value, ValueWithSpan, VisitMut, visit_expressions_mut,
+    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, Interval, ObjectName, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    visit_expressions_mut,
 };
 use std::ops::ControlFlow;
 
 /// Rewrites a statement (or a query, or an expression) in place:
 ///
-/// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader.
+/// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader;
+/// - `x SIMILAR TO pattern` becomes `x ~ similar_to_escape(pattern)`.
 /// - `1e300` becomes double precision: no numeric has the room for it.
 pub fn postgres_syntax(node: &mut impl VisitMut) {
     let _ = visit_expressions_mut(node, |expr| {
@@ -18,6 +21,8 @@ pub fn postgres_syntax(node: &mut impl VisitMut) {
         };
         if let Some(cast) = cast {
             *expr = cast;
+        } else if let Expr::SimilarTo { .. } = expr {
+            *expr = similar_to(expr.clone());
         }
         ControlFlow::<()>::Continue(())
     });
@@ -70,5 +75,32 @@ mod tests {
             postgres_syntax(&mut expr);
             assert_eq!(expr.to_string(), expected);
         }
+    }
+}
+
+/// A match of the regular expression that the pattern is made into.
+fn similar_to(similar: Expr) -> Expr {
+    let Expr::SimilarTo { negated, expr, pattern, escape_char } = similar else { return similar };
+    let arguments = [*pattern].into_iter().chain(escape_char.map(Expr::Value));
+    let arguments = arguments.map(|argument| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
+    let regular = Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("similar_to_escape")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: arguments.collect(),
+            clauses: vec![],
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    });
+    let matches = Expr::BinaryOp { left: expr, op: BinaryOperator::PGRegexMatch, right: Box::new(regular) };
+    let matches = Expr::Nested(Box::new(matches));
+    match negated {
+        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
+        false => matches,
     }
 }
