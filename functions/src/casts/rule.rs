@@ -27,6 +27,8 @@ impl AnalyzerRule for LowerCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        // The terms of a recursive query must agree in their fields, metadata included.
+        let marks = !plan.exists(|plan| Ok(matches!(plan, LogicalPlan::RecursiveQuery(_))))?;
         let lowered = plan.transform_up_with_subqueries(|plan| {
             let mut schema = merge_schema(&plan.inputs());
             if let LogicalPlan::TableScan(scan) = &plan {
@@ -36,7 +38,7 @@ impl AnalyzerRule for LowerCasts {
             let names = names(&plan);
             let lowered = plan.map_expressions(|expr| {
                 let name = names.as_ref().map(|names| names.save(&expr));
-                let lowered = expr.transform_up(|expr| lower(expr, &schema, config))?;
+                let lowered = expr.transform_up(|expr| lower(expr, &schema, config, marks))?;
                 Ok(lowered.update_data(|expr| restored(expr, name)))
             })?;
             if lowered.transformed { lowered.map_data(LogicalPlan::recompute_schema) } else { Ok(lowered) }
@@ -61,7 +63,7 @@ fn restored(expr: Expr, name: Option<SavedName>) -> Expr {
     }
 }
 
-fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions) -> Result<Transformed<Expr>> {
+fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions, marks: bool) -> Result<Transformed<Expr>> {
     let (inner, field) = match expr {
         Expr::Cast(Cast { expr, field }) => (expr, field),
         other => return super::lowering::other(other, schema),
@@ -71,7 +73,8 @@ fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions) -> Result<Transf
         return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })));
     };
     if let Expr::Literal(value, metadata) = inner.as_ref() {
-        return literal(value, metadata, &source, &field, config).map(Transformed::yes);
+        let literal = literal(value, metadata, &source, &field, config)?;
+        return Ok(Transformed::yes(if marks { literal } else { unmarked(literal, field) }));
     }
     if source.data_type() == field.data_type() && sql_type_of(&source) == sql_type_of(&field) {
         return Ok(Transformed::yes(*inner));
@@ -103,6 +106,20 @@ fn literal(
         true => settled(&value),
     };
     Ok(Expr::Literal(value, metadata))
+}
+
+/// A bigint without its mark: as a cast of what it would be narrowed to, which gives it again.
+fn unmarked(literal: Expr, field: FieldRef) -> Expr {
+    match literal {
+        Expr::Literal(ScalarValue::Int64(Some(value)), Some(_)) => match i32::try_from(value) {
+            Ok(small) => {
+                let small = Expr::Literal(ScalarValue::Int32(Some(small)), None);
+                Expr::Cast(Cast::new_from_field(Box::new(small), field))
+            }
+            Err(_) => Expr::Literal(ScalarValue::Int64(Some(value)), None),
+        },
+        literal => literal,
+    }
 }
 
 /// The metadata of a literal whose type is what it says, whatever type its value would fit: plans are analysed again

@@ -14,6 +14,7 @@ mod output;
 mod parameters;
 mod provider;
 mod query;
+mod recursion;
 mod refuse;
 mod source;
 #[cfg(test)]

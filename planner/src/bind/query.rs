@@ -3,7 +3,7 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{literals, output};
+use super::{literals, output, recursion};
 use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -108,6 +108,7 @@ pub fn plan(
         let mut query = query.clone();
         names::name_columns(&mut query, wildcards);
         postgres_syntax(&mut query);
+        recursion::type_integers(&mut query);
         let statement = ast::Statement::Query(Box::new(query));
         let mut context = context.clone().with_prepare_param_data_types(parameters::fields(parameter_types));
         SqlToRel::new(provider).sql_statement_to_plan_with_context(statement, &mut context)

@@ -12,7 +12,6 @@ mod expressions;
 mod names;
 mod operators;
 mod output;
-mod recursion;
 mod sets;
 mod subqueries;
 
@@ -29,7 +28,6 @@ const RULES: &[Rule] = &[
     columns::know_table_oids,
     casts::simplify,
     arrays::read_literals,
-    recursion::type_integers,
     // Before the rules for subqueries, which what is left out here could not pass.
     absent::leave_out,
     sets::unnest,
