@@ -2,7 +2,7 @@
 
 use crate::parse::name_parts;
 use millrace_types::{Result, SqlError, SqlState};
-use sqlparser::ast::{Query, TableFactor, Value, ValueWithSpan, Visit, Visitor};
+use sqlparser::ast::{Expr, Query, TableFactor, Value, ValueWithSpan, Visit, Visitor};
 use std::ops::ControlFlow;
 
 /// Refuses constructs that DataFusion's planner would misread or word unlike Postgres.
@@ -28,6 +28,16 @@ pub fn query(query: &Query) -> Result<()> {
             match table_factor(factor) {
                 Some(what) => ControlFlow::Break(SqlError::unsupported(what)),
                 None => ControlFlow::Continue(()),
+            }
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
+            match expr {
+                // DataFusion takes its pattern for a regular expression.
+                Expr::SimilarTo { .. } => ControlFlow::Break(
+                    SqlError::unsupported("SIMILAR TO").with_hint("Use LIKE, or ~ for a regular expression."),
+                ),
+                _ => ControlFlow::Continue(()),
             }
         }
     }
