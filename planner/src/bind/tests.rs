@@ -94,8 +94,8 @@ fn bound_plans_run() {
 #[test]
 fn constants_and_parameters_keep_their_types_when_a_plan_is_analysed_again() {
     let catalog = catalog();
-    let recursive = "WITH RECURSIVE r (a, b, c) AS \
-                     (SELECT 1, 2::int8, $1 UNION ALL SELECT a + 1, b + 1, c FROM r WHERE a < 3) SELECT a, b, c FROM r";
+    let recursive = "WITH RECURSIVE r (a, b) AS (SELECT 1, 2::int8 UNION ALL SELECT a + 1, b + 1 FROM r WHERE b < $1) \
+                     SELECT a, b, b + $1 FROM r";
     for sql in ["VALUES (1, 2::int8, $1)", "SELECT 1, 2::int8, $1", recursive] {
         let query = crate::parse::parse_query(sql).expect("it parses");
         let bound = bind_query(&query, &catalog, functions(), &[Some(SqlType::Int8)]).expect("it binds");
