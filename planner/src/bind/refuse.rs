@@ -16,10 +16,9 @@ pub fn query(query: &Query) -> Result<()> {
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
             match query.locks.first() {
-                Some(_) => ControlFlow::Break(
-                    SqlError::unsupported("FOR UPDATE")
-                        .with_hint("Leave it out: transactions are strict serializable."),
-                ),
+                Some(_) => ControlFlow::Break(SqlError::unsupported("FOR UPDATE").with_hint(
+                    "Leave it out: a commit fails with 40001 when a row that it changes was changed meanwhile.",
+                )),
                 None => ControlFlow::Continue(()),
             }
         }

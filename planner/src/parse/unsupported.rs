@@ -13,7 +13,7 @@ const STATEMENTS: &[(&str, &str, Option<&str>)] = &[
     ("revoke", "REVOKE", None),
     ("do", "DO", None),
     ("call", "CALL", None),
-    ("lock", "LOCK", Some("Transactions are strict serializable without locks.")),
+    ("lock", "LOCK", Some("A commit fails with 40001 when a row that it changes was changed meanwhile.")),
     ("cluster", "CLUSTER", None),
     ("reindex", "REINDEX", None),
     ("restore", "RESTORE FROM SNAPSHOT", None),
