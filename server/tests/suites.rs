@@ -28,27 +28,27 @@ async fn run_all(mode: Mode) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn ad_hoc() -> Result<()> {
     run_all(Mode::AdHoc).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn maintained_before_the_rows_come() -> Result<()> {
     run_all(Mode::MaintainedBefore).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn maintained_after_the_rows_came() -> Result<()> {
     run_all(Mode::MaintainedAfter).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn churned() -> Result<()> {
     run_all(Mode::Churned).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn restarted() -> Result<()> {
     run_all(Mode::Restarted).await
 }
