@@ -69,6 +69,7 @@ async fn settings_come_from_a_file_and_the_environment() {
 async fn a_taken_port_or_folder_is_refused() {
     let (first, second) = (tempdir().unwrap(), tempdir().unwrap());
     let mut server = Process::on(first.path(), free_port());
+    drop(server.client().await);
     let taken = format!("127.0.0.1:{}", server.port);
     let refused = run(&["--listen", &taken, "--data-dir", second.path().to_str().unwrap()]);
     assert!(!refused.status.success());
