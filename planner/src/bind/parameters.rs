@@ -68,10 +68,10 @@ impl Parameters {
             match expr {
                 Expr::Placeholder(_) => self.learn(expr, || None),
                 Expr::Cast(cast) => self.learn(&cast.expr, || Some(cast.field.clone())),
-                Expr::ScalarFunction(function) => {
-                    if ["coalesce", "nullif", "greatest", "least"].contains(&function.name()) {
-                        self.siblings(&function.args.iter().collect::<Vec<_>>(), schema);
-                    }
+                Expr::ScalarFunction(function)
+                    if ["coalesce", "nullif", "greatest", "least"].contains(&function.name()) =>
+                {
+                    self.siblings(&function.args.iter().collect::<Vec<_>>(), schema);
                 }
                 Expr::Case(case) => {
                     let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref());

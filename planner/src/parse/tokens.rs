@@ -97,11 +97,12 @@ pub fn enclose_distinct_from(tokens: &mut Vec<TokenWithSpan>) {
     for place in 1..words.len().saturating_sub(1) {
         let is_operator = words[place] == "distinct" && words[place + 1] == "from";
         let is = if words[place - 1] == "not" { place.saturating_sub(2) } else { place - 1 };
-        if is_operator && words[is] == "is" {
-            if let Some(end) = operand_end(tokens, &text, &words, place + 2) {
-                let start = operand_start(tokens, &text, &words, is);
-                parentheses.extend([(text[start], Token::LParen), (text[end], Token::RParen)]);
-            }
+        if is_operator
+            && words[is] == "is"
+            && let Some(end) = operand_end(tokens, &text, &words, place + 2)
+        {
+            let start = operand_start(tokens, &text, &words, is);
+            parentheses.extend([(text[start], Token::LParen), (text[end], Token::RParen)]);
         }
     }
     parentheses.sort_by_key(|(at, _)| *at);
