@@ -205,14 +205,16 @@ fn complete(source: LogicalPlan, relation: &Relation, columns: &[usize], provide
 /// ON CONFLICT before its parameters have types.
 enum ConflictPlan {
     DoNothing { key: Vec<usize> },
-    DoUpdate { key: Vec<usize>, columns: Vec<usize>, values: Box<LogicalPlan>, filter: Option<LogicalPlan> },
+    DoUpdate { key: Vec<usize>, columns: Vec<usize>, values: Box<LogicalPlan>, filter: Option<Box<LogicalPlan>> },
 }
 
 impl ConflictPlan {
     fn plans(&self) -> Vec<&LogicalPlan> {
         match self {
             ConflictPlan::DoNothing { .. } => vec![],
-            ConflictPlan::DoUpdate { values, filter, .. } => std::iter::once(&**values).chain(filter).collect(),
+            ConflictPlan::DoUpdate { values, filter, .. } => {
+                std::iter::once(&**values).chain(filter.as_deref()).collect()
+            }
         }
     }
 
@@ -223,7 +225,7 @@ impl ConflictPlan {
                 let fields: Vec<_> = columns.iter().map(|column| relation.schema.field(*column)).collect();
                 let values =
                     RowExpressions::of(*values, known, functions, "ON CONFLICT DO UPDATE")?.assigned_to(&fields)?;
-                let filter = filter.map(|plan| RowExpressions::of(plan, known, functions, "WHERE")).transpose()?;
+                let filter = filter.map(|plan| RowExpressions::of(*plan, known, functions, "WHERE")).transpose()?;
                 Ok(Conflict::DoUpdate { key, columns, values, filter })
             }
         }
@@ -264,7 +266,12 @@ fn conflict_plans(
         expression::over_rows(vec![dml::named(filter, "where".to_owned())], from, provider, parameter_types)
     });
     let columns = set.into_iter().map(|(column, _)| column).collect();
-    Ok(Some(ConflictPlan::DoUpdate { key, columns, values: Box::new(values), filter: filter.transpose()? }))
+    Ok(Some(ConflictPlan::DoUpdate {
+        key,
+        columns,
+        values: Box::new(values),
+        filter: filter.transpose()?.map(Box::new),
+    }))
 }
 
 /// The key that ON CONFLICT names: it must be one of the relation.
