@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// A change of definitions, checked and planned by a session.
+#[expect(clippy::large_enum_variant, reason = "requests carry it boxed")]
 pub enum Definition {
     /// A new relation with what brings it to life.
     Create {
@@ -231,10 +232,10 @@ impl Clock {
     fn end(&mut self, id: RelationId) {
         let indexes = self.state.catalog.get(id).map(|r| r.keys().map(|key| key.index).collect::<Vec<_>>());
         for job in [id].into_iter().chain(indexes.unwrap_or_default()) {
-            if self.jobs.remove(&job).is_some() {
-                if let Err(error) = self.engine.drop_job(job) {
-                    tracing::error!(%job, error = %error, "a dropped job did not end");
-                }
+            if self.jobs.remove(&job).is_some()
+                && let Err(error) = self.engine.drop_job(job)
+            {
+                tracing::error!(%job, error = %error, "a dropped job did not end");
             }
             self.state.models.remove(&job);
         }

@@ -16,10 +16,10 @@ use std::sync::Arc;
 pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -> Result<Response> {
     let context = Context::new(session, session.published(), text);
     let taken = context.new_name(&name_parts(&create.name))?;
-    if create.if_not_exists {
-        if let Some(response) = already_there(session, &context, &taken, "CREATE SOURCE") {
-            return Ok(response);
-        }
+    if create.if_not_exists
+        && let Some(response) = already_there(session, &context, &taken, "CREATE SOURCE")
+    {
+        return Ok(response);
     }
     if !create.primary_key.is_empty() {
         return Err(
@@ -75,10 +75,11 @@ fn with_start_time(mut options: Vec<(String, String)>) -> Vec<(String, String)> 
     let paced = CONNECTORS.iter().any(|connector| {
         Some(connector.name) == value("connector") && connector.source_options().iter().any(|o| o.name == "start.time")
     });
-    if paced && value("start.time").is_none() {
-        if let Some(at) = chrono::DateTime::from_timestamp_micros(now().0) {
-            options.push(("start.time".to_owned(), at.naive_utc().to_string()));
-        }
+    if paced
+        && value("start.time").is_none()
+        && let Some(at) = chrono::DateTime::from_timestamp_micros(now().0)
+    {
+        options.push(("start.time".to_owned(), at.naive_utc().to_string()));
     }
     options
 }

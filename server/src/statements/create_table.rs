@@ -18,10 +18,10 @@ const COLUMNS_MAX: usize = 1600;
 pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) -> Result<Response> {
     let context = Context::new(session, session.published(), text);
     let taken = context.new_name(&name_parts(&create.name))?;
-    if create.if_not_exists {
-        if let Some(response) = already_there(session, &context, &taken, "CREATE TABLE") {
-            return Ok(response);
-        }
+    if create.if_not_exists
+        && let Some(response) = already_there(session, &context, &taken, "CREATE TABLE")
+    {
+        return Ok(response);
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     refuse(create)?;

@@ -14,10 +14,10 @@ use millrace_wire::Response;
 pub async fn execute(session: &mut Session, create: &CreateTableAs, text: &str) -> Result<Response> {
     let context = Context::new(session, session.published(), text);
     let taken = context.new_name(&name_parts(&create.name))?;
-    if create.if_not_exists {
-        if let Some(response) = already_there(session, &context, &taken, "CREATE TABLE AS") {
-            return Ok(response);
-        }
+    if create.if_not_exists
+        && let Some(response) = already_there(session, &context, &taken, "CREATE TABLE AS")
+    {
+        return Ok(response);
     }
     if create.temporary || !create.options.is_empty() {
         return Err(SqlError::unsupported("CREATE TABLE AS with TEMPORARY or options"));

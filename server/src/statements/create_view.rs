@@ -84,10 +84,10 @@ pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &st
         return Err(SqlError::unsupported("replacing a view").with_hint("Drop it and create it again."));
     }
     let taken = (schema, name);
-    if create.if_not_exists {
-        if let Some(response) = already_there(session, &context, &taken, "CREATE VIEW") {
-            return Ok(response);
-        }
+    if create.if_not_exists
+        && let Some(response) = already_there(session, &context, &taken, "CREATE VIEW")
+    {
+        return Ok(response);
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     let bound = maintainable(&context, &create.ast)?;
@@ -118,10 +118,10 @@ pub async fn execute_materialized(
     if create.or_replace && context.published.catalog.find(&taken.0, &taken.1).is_some() {
         return Err(SqlError::unsupported("replacing a materialized view").with_hint("Drop it and create it again."));
     }
-    if create.if_not_exists {
-        if let Some(response) = already_there(session, &context, &taken, "CREATE MATERIALIZED VIEW") {
-            return Ok(response);
-        }
+    if create.if_not_exists
+        && let Some(response) = already_there(session, &context, &taken, "CREATE MATERIALIZED VIEW")
+    {
+        return Ok(response);
     }
     if let Some((option, _)) = create.options.first() {
         return Err(SqlError::unsupported(format!("the option \"{option}\" of a materialized view")));

@@ -27,10 +27,10 @@ pub async fn execute(
     parameters: Vec<ArrayRef>,
 ) -> Result<Response> {
     let planned = prepared.planned(session)?;
-    if let Body::Insert(insert) = &planned.body {
-        if insert.relation.kind == RelationKind::Sink {
-            return into_sink(session, prepared, statement, insert, parameters).await;
-        }
+    if let Body::Insert(insert) = &planned.body
+        && insert.relation.kind == RelationKind::Sink
+    {
+        return into_sink(session, prepared, statement, insert, parameters).await;
     }
     let resolves = statement.on.is_some();
     let changed =

@@ -49,10 +49,10 @@ pub enum Body {
 /// Parses a statement and finds out what it takes and gives. Types are those that the client told, if it did.
 pub async fn prepare(session: &mut Session, text: &str, types: &[Option<SqlType>]) -> Result<Prepared> {
     let statement = parse::parse(text)?;
-    if let Some(statement) = &statement {
-        if !super::control::ends_a_block(statement) {
-            session.transaction.check_usable()?;
-        }
+    if let Some(statement) = &statement
+        && !super::control::ends_a_block(statement)
+    {
+        session.transaction.check_usable()?;
     }
     describe(session, text.to_owned(), statement, types)
 }
@@ -104,11 +104,11 @@ impl Prepared {
         }
         let types: Vec<_> = self.parameters.iter().cloned().map(Some).collect();
         let planned = Arc::new(plan(session, &self.text, statement, &types)?);
-        if let (Body::Query { bound, .. }, Some(columns)) = (&planned.body, &self.columns) {
-            if bound.schema.fields() != columns.fields() {
-                let message = "cached plan must not change result type";
-                return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
-            }
+        if let (Body::Query { bound, .. }, Some(columns)) = (&planned.body, &self.columns)
+            && bound.schema.fields() != columns.fields()
+        {
+            let message = "cached plan must not change result type";
+            return Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
         *self.plan.lock() = Some(planned.clone());
         Ok(planned)
