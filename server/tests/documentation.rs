@@ -88,7 +88,7 @@ fn statements(lines: &mut Lines<'_>) -> Result<Vec<Statement>> {
 }
 
 fn without_comment(line: &str) -> &str {
-    let outside_of_quotes = |place: &usize| line[..*place].matches('\'').count() % 2 == 0;
+    let outside_of_quotes = |place: &usize| line[..*place].matches('\'').count().is_multiple_of(2);
     let comment = line.match_indices("--").map(|(place, _)| place).find(outside_of_quotes);
     line[..comment.unwrap_or(line.len())].trim_end()
 }
