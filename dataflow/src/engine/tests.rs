@@ -167,7 +167,7 @@ struct World {
 
 impl World {
     fn new(workers: usize, seed: u64) -> World {
-        let channels = if seed % 2 == 0 { Channels::Shared } else { Channels::Bytes };
+        let channels = if seed.is_multiple_of(2) { Channels::Shared } else { Channels::Bytes };
         let engine = Engine::start_on(workers, channels).unwrap();
         let random = StdRng::seed_from_u64(seed);
         let mut world = World { engine, tables: Default::default(), models: BTreeMap::new(), tick: Tick(0), random };
