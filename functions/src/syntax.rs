@@ -58,26 +58,6 @@ fn cast(value: ValueWithSpan, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(Expr::Value(value)), data_type, array: false, format: None }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
-
-    #[test]
-    fn constants_become_casts() {
-        for (sql, expected) in [
-            ("INTERVAL '2 days 03:04:05'", "CAST('2 days 03:04:05' AS INTERVAL)"),
-            ("INTERVAL '10' SECOND", "CAST('10 SECOND' AS INTERVAL)"),
-            ("1e300 + 1e-300", "CAST('1e300' AS DOUBLE PRECISION) + CAST('1e-300' AS DOUBLE PRECISION)"),
-            ("1e5 + 1.5", "1e5 + 1.5"),
-        ] {
-            let mut expr = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
-            postgres_syntax(&mut expr);
-            assert_eq!(expr.to_string(), expected);
-        }
-    }
-}
-
 /// A match of the regular expression that the pattern is made into.
 fn similar_to(similar: Expr) -> Expr {
     let Expr::SimilarTo { negated, expr, pattern, escape_char } = similar else { return similar };
@@ -102,5 +82,25 @@ fn similar_to(similar: Expr) -> Expr {
     match negated {
         true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
         false => matches,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::{dialect::PostgreSqlDialect, parser::Parser};
+
+    #[test]
+    fn constants_become_casts() {
+        for (sql, expected) in [
+            ("INTERVAL '2 days 03:04:05'", "CAST('2 days 03:04:05' AS INTERVAL)"),
+            ("INTERVAL '10' SECOND", "CAST('10 SECOND' AS INTERVAL)"),
+            ("1e300 + 1e-300", "CAST('1e300' AS DOUBLE PRECISION) + CAST('1e-300' AS DOUBLE PRECISION)"),
+            ("1e5 + 1.5", "1e5 + 1.5"),
+        ] {
+            let mut expr = Parser::new(&PostgreSqlDialect {}).try_with_sql(sql).unwrap().parse_expr().unwrap();
+            postgres_syntax(&mut expr);
+            assert_eq!(expr.to_string(), expected);
+        }
     }
 }
