@@ -285,6 +285,15 @@ pub fn schema_of(relation: &Relation) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
+/// The same columns, each of which may be NULL: what rows on their way have, before and beside constraints.
+pub fn nullable(schema: &SchemaRef) -> SchemaRef {
+    if schema.fields().iter().all(|field| field.is_nullable()) {
+        return schema.clone();
+    }
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 /// The job that keeps a table's rows, or one of its indexes, by key.
 fn table_job(relation: &Relation, id: RelationId, name: String, key: Vec<usize>) -> Job {
     let schema = schema_of(relation);

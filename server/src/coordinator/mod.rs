@@ -23,7 +23,7 @@ mod subscriptions;
 mod writes;
 
 pub use clock::{DefinedSource, now};
-pub use define::{Built, Definition, Parts, schema_of, temporary};
+pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
 pub use published::Published;
 pub use sinks::SinkStatus;
 pub use source_status::{SplitState, SplitStatus};

@@ -4,7 +4,7 @@ use super::clock::{Clock, Waker, now};
 use super::define::Parts;
 use super::journal::{Journal, stored_catalog};
 use super::published::Published;
-use super::{Coordinator, schema_of};
+use super::{Coordinator, nullable, schema_of};
 use crate::config::Config;
 use crate::statements::{Context, revive};
 use arc_swap::ArcSwap;
@@ -122,11 +122,6 @@ impl Clock {
         }
         Ok(())
     }
-}
-
-fn nullable(schema: &arrow::datatypes::SchemaRef) -> arrow::datatypes::SchemaRef {
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
 }
 
 fn is_stored(relation: &Relation) -> bool {

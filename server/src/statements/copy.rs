@@ -5,7 +5,7 @@ use super::prepared::{Body, Prepared};
 use super::returning::{check_rows, evaluate};
 use super::running::{Rows, Runnable};
 use super::{select, subscribe};
-use crate::coordinator::Writes;
+use crate::coordinator::{Writes, nullable};
 use crate::session::Session;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -166,8 +166,7 @@ fn take(
         }
     };
     let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>>>()?;
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)?;
+    let rows = RecordBatch::try_new(nullable(schema), columns)?;
     check_rows(context, &target.relation, &rows)?;
     writes.add(target.relation.id, Delta::inserts(rows));
     Ok(read.len())

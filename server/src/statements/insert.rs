@@ -4,7 +4,7 @@ use super::create_sink::{insert_job, write_to_sink};
 use super::prepared::{Body, Prepared};
 use super::returning::{Changed, answer, check_rows, evaluate, run};
 use super::update::replacement;
-use crate::coordinator::{Writes, key_identities};
+use crate::coordinator::{Writes, key_identities, nullable};
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
@@ -188,9 +188,7 @@ fn update(
     for (place, column) in columns.iter().enumerate() {
         new[*column] = changed.column(place).clone();
     }
-    let fields =
-        old.schema().fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect::<Vec<_>>();
-    let new = RecordBatch::try_new(Arc::new(Schema::new(fields)), new)?;
+    let new = RecordBatch::try_new(nullable(&old.schema()), new)?;
     Ok((old, new))
 }
 

@@ -4,7 +4,7 @@ use super::context::Context;
 use super::prepared::scalars;
 use super::running::{Runnable, constant_rows, is_constant};
 use super::select::{conform, with_parameters};
-use crate::coordinator::value_text;
+use crate::coordinator::{nullable, value_text};
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -91,8 +91,7 @@ pub fn evaluate(expressions: &RowExpressions, rows: &RecordBatch, parameters: &[
             false => Ok(arrow::compute::cast(&value, field.data_type())?),
         }
     });
-    let fields = expressions.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
+    let schema = nullable(&expressions.schema);
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
     Ok(RecordBatch::try_new_with_options(schema, columns.collect::<Result<_>>()?, &options)?)
 }

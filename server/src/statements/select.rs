@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::prepared::{Body, Prepared, scalars};
 use super::running::{Rows, Runnable, once};
+use crate::coordinator::nullable;
 use crate::session::Session;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -12,7 +13,6 @@ use millrace_planner::bind::{self, Bound, bind_query, name_outputs};
 use millrace_types::{Result, SqlError, SqlType};
 use millrace_wire::{Response, Tag};
 use sqlparser::ast;
-use std::sync::Arc;
 
 /// Resolves a query; one that concerns the system's relations is first made into what can be planned.
 pub fn bind(context: &Context, query: &ast::Query, types: &[Option<SqlType>]) -> Result<Bound> {
@@ -84,12 +84,4 @@ pub fn conform(rows: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     });
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     Ok(RecordBatch::try_new_with_options(nullable(schema), columns, &options)?)
-}
-
-fn nullable(schema: &SchemaRef) -> SchemaRef {
-    if schema.fields().iter().all(|field| field.is_nullable()) {
-        return schema.clone();
-    }
-    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()))
 }

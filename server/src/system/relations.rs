@@ -1,7 +1,7 @@
 //! The schema `millrace`: jobs, sources, splits, bad records, sinks and operators as relations.
 
 use super::jobs::{jobs, source_summary};
-use crate::coordinator::{DefinedSource, Published};
+use crate::coordinator::{DefinedSource, Published, nullable};
 use crate::database::Database;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::SchemaRef;
@@ -65,9 +65,7 @@ impl OwnTable {
     fn new(database: Arc<Database>, published: Arc<Published>, fill: Fill) -> Result<OwnTable> {
         let schema =
             RecordBatch::try_from_iter(fill(&database, &Published::new((*published.catalog).clone()), &[]))?.schema();
-        let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-        let schema = Arc::new(arrow::datatypes::Schema::new(fields.collect::<Vec<_>>()));
-        Ok(OwnTable { database, published, fill, schema })
+        Ok(OwnTable { database, published, fill, schema: nullable(&schema) })
     }
 }
 
