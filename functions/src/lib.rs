@@ -34,6 +34,7 @@ mod text;
 mod time_zone;
 mod to_char;
 mod type_names;
+mod walk;
 
 pub use aggregates::functions as aggregate_functions;
 pub use error::{carried, sql_error_of};
@@ -41,6 +42,7 @@ pub use functions::{FUNCTIONS, scalar_functions, window_functions};
 pub use syntax::postgres_syntax;
 pub use time_zone::session_zone;
 pub use type_names::{TypeNames, sql_type_named};
+pub use walk::{Walk, each_expression, each_select};
 
 use datafusion::common::Result;
 use datafusion::common::config::Dialect;

@@ -1,19 +1,18 @@
 //! Syntax that DataFusion's planner reads otherwise than Postgres: rewritten in the statement before it is planned.
 
+use crate::walk::{Walk, each_expression};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, Interval, ObjectName, UnaryOperator, Value, ValueWithSpan, VisitMut,
-    visit_expressions_mut,
+    FunctionArguments, Ident, Interval, ObjectName, UnaryOperator, Value, ValueWithSpan,
 };
-use std::ops::ControlFlow;
 
 /// Rewrites a statement (or a query, or an expression) in place:
 ///
 /// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader;
 /// - `x SIMILAR TO pattern` becomes `x ~ similar_to_escape(pattern)`.
 /// - `1e300` becomes double precision: no numeric has the room for it.
-pub fn postgres_syntax(node: &mut impl VisitMut) {
-    let _ = visit_expressions_mut(node, |expr| {
+pub fn postgres_syntax(node: &mut impl Walk) {
+    each_expression(node, |expr| {
         let cast = match expr {
             Expr::Interval(interval) => interval_cast(interval),
             Expr::Value(value) => wide_number(value),
@@ -24,7 +23,6 @@ pub fn postgres_syntax(node: &mut impl VisitMut) {
         } else if let Expr::SimilarTo { .. } = expr {
             *expr = similar_to(expr.clone());
         }
-        ControlFlow::<()>::Continue(())
     });
 }
 

@@ -8,10 +8,9 @@ use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as AnyStatement;
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, Statement, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, SelectItem, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 fn session(snapshot: Arc<Snapshot>) -> SessionContext {
@@ -48,25 +47,18 @@ async fn run(session: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, St
 
 /// Names the columns that would else be called after what the rewrite makes of them; all names are different.
 fn name_columns(query: &mut Query) {
-    struct Namer;
-    impl VisitorMut for Namer {
-        type Break = ();
-
-        fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-            for (position, item) in select.projection.iter_mut().enumerate() {
-                match item {
-                    SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => {}
-                    SelectItem::UnnamedExpr(expr) => {
-                        let alias = Ident::new(format!("column_{}", position + 1));
-                        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-                    }
-                    _ => {}
+    millrace_functions::each_select(query, |select| {
+        for (position, item) in select.projection.iter_mut().enumerate() {
+            match item {
+                SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => {}
+                SelectItem::UnnamedExpr(expr) => {
+                    let alias = Ident::new(format!("column_{}", position + 1));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
                 }
+                _ => {}
             }
-            ControlFlow::Continue(())
         }
-    }
-    let _ = query.visit(&mut Namer);
+    });
 }
 
 /// The queries of a file, with what the lines before each one say of it, OIDs put in.

@@ -6,9 +6,9 @@
 //! them, which [`plain_name`] takes off again.
 
 use crate::parse::fold;
-use sqlparser::ast::{
-    AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, Value, VisitMut, VisitorMut,
-};
+use millrace_functions::Walk;
+use millrace_types::SqlError;
+use sqlparser::ast::{AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, Value, VisitorMut};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -37,20 +37,21 @@ pub enum Wildcards {
 
 /// Gives every unnamed expression in the select lists of a query, also of its subqueries, Postgres's name.
 pub fn name_columns(query: &mut Query, wildcards: Wildcards) {
-    let _: ControlFlow<()> = query.visit(&mut Namer(wildcards));
+    // It never breaks off.
+    let _ = query.walk_mut(&mut Namer(wildcards));
 }
 
 struct Namer(Wildcards);
 
 impl VisitorMut for Namer {
-    type Break = ();
+    type Break = SqlError;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
         expand_table(&mut query.body);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<SqlError> {
         let mut seen: HashMap<String, usize> = HashMap::new();
         let wildcard = select
             .projection

@@ -7,19 +7,20 @@ use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
-use millrace_types::{SqlType, field_of, sql_type_of};
-use sqlparser::ast::{Value, ValueWithSpan, Visit, Visitor};
+use millrace_functions::Walk;
+use millrace_types::{SqlError, SqlType, field_of, sql_type_of};
+use sqlparser::ast::{Value, ValueWithSpan, Visitor};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// The largest number of a parameter in a syntax tree: 0 for none.
-pub fn count(tree: &impl Visit) -> usize {
+pub fn count(tree: &impl Walk) -> usize {
     struct Largest(usize);
     impl Visitor for Largest {
-        type Break = ();
+        type Break = SqlError;
 
-        fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
+        fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<SqlError> {
             if let Value::Placeholder(name) = &value.value {
                 self.0 = self.0.max(name.trim_start_matches('$').parse().unwrap_or(0));
             }
@@ -27,7 +28,8 @@ pub fn count(tree: &impl Visit) -> usize {
         }
     }
     let mut largest = Largest(0);
-    let _: ControlFlow<()> = tree.visit(&mut largest);
+    // It never breaks off.
+    let _ = tree.walk(&mut largest);
     largest.0
 }
 

@@ -2,18 +2,18 @@
 //! Postgres's types yet. So an integer in its select list, `0 AS depth`, is given its type there and then: later the
 //! other term would disagree with what was planned.
 
-use sqlparser::ast::{
-    CastKind, DataType, Expr, Query, SelectItem, SetExpr, Value, ValueWithSpan, VisitMut, VisitorMut,
-};
+use millrace_functions::Walk;
+use millrace_types::SqlError;
+use sqlparser::ast::{CastKind, DataType, Expr, Query, SelectItem, SetExpr, Value, ValueWithSpan, VisitorMut};
 use std::ops::ControlFlow;
 
 /// Types the integers of the first terms of all recursive queries in a query.
 pub fn type_integers(query: &mut Query) {
     struct Terms;
     impl VisitorMut for Terms {
-        type Break = ();
+        type Break = SqlError;
 
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
             let recursive = query.with.iter_mut().filter(|with| with.recursive);
             for cte in recursive.flat_map(|with| &mut with.cte_tables) {
                 if let SetExpr::SetOperation { left, .. } = cte.query.body.as_mut()
@@ -25,7 +25,8 @@ pub fn type_integers(query: &mut Query) {
             ControlFlow::Continue(())
         }
     }
-    let _: ControlFlow<()> = query.visit(&mut Terms);
+    // It never breaks off.
+    let _ = query.walk_mut(&mut Terms);
 }
 
 fn type_item(item: &mut SelectItem) {

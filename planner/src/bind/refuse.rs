@@ -1,8 +1,9 @@
 //! What queries may not hold, told from their syntax.
 
 use crate::parse::name_parts;
+use millrace_functions::Walk;
 use millrace_types::{Result, SqlError, SqlState};
-use sqlparser::ast::{Expr, Query, TableFactor, Value, ValueWithSpan, Visit, Visitor};
+use sqlparser::ast::{Expr, Query, TableFactor, Value, ValueWithSpan, Visitor};
 use std::ops::ControlFlow;
 
 /// Refuses constructs that DataFusion's planner would misread or word unlike Postgres.
@@ -40,10 +41,7 @@ pub fn query(query: &Query) -> Result<()> {
             }
         }
     }
-    match query.visit(&mut Refuser) {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    query.walk(&mut Refuser)
 }
 
 fn table_factor(factor: &TableFactor) -> Option<String> {
@@ -67,7 +65,7 @@ fn table_factor(factor: &TableFactor) -> Option<String> {
 ///
 /// # Errors
 /// `42P02`
-pub fn parameters(tree: &impl Visit) -> Result<()> {
+pub fn parameters(tree: &impl Walk) -> Result<()> {
     struct Finder;
     impl Visitor for Finder {
         type Break = SqlError;
@@ -82,8 +80,5 @@ pub fn parameters(tree: &impl Visit) -> Result<()> {
             }
         }
     }
-    match tree.visit(&mut Finder) {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    tree.walk(&mut Finder)
 }

@@ -8,6 +8,7 @@ use super::columns::is_empty;
 use super::expressions::*;
 use super::subqueries::aggregates;
 use datafusion::sql::sqlparser::ast::*;
+use millrace_functions::{each_expression, each_select};
 
 /// The rule.
 pub fn leave_out(query: &mut Query) {

@@ -4,6 +4,7 @@ use super::super::shape::SHAPES;
 use super::columns::{factors, system_relation};
 use super::expressions::*;
 use datafusion::sql::sqlparser::ast::*;
+use millrace_functions::{each_expression, each_select};
 use millrace_types::SqlType;
 
 /// `'{a,b}'::text[]` becomes `ARRAY['a', 'b']::text[]`, also where a comparison with an array column says the type.

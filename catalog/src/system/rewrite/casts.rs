@@ -1,8 +1,9 @@
 //! Casts to Postgres's own types: `'t'::regclass` becomes `regclassin('t')`, and from there to text `regclassout`;
 //! other types get the spelling that DataFusion knows.
 
-use super::expressions::{call, called, cast, each_expression, inside, oid, parts, take};
+use super::expressions::{call, called, cast, inside, oid, parts, take};
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType, Expr, Query};
+use millrace_functions::each_expression;
 
 /// The types of names that stand for OIDs.
 const NAME_TYPES: &[&str] = &["regclass", "regtype", "regproc", "regprocedure", "regnamespace", "regrole"];

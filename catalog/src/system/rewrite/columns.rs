@@ -2,8 +2,9 @@
 
 use super::super::relations::FILLERS;
 use super::super::shape::{Shape, shape};
-use super::expressions::{each_expression, each_select, parts};
+use super::expressions::parts;
 use datafusion::sql::sqlparser::ast::*;
+use millrace_functions::{each_expression, each_select};
 
 /// A system relation in FROM, under the name by which columns refer to it.
 pub struct Joined {

@@ -2,7 +2,6 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::*;
-use std::ops::ControlFlow;
 
 /// A bare name.
 pub fn identifier(name: &str) -> Ident {
@@ -119,28 +118,6 @@ pub fn literal(expr: &Expr) -> Option<&str> {
         },
         _ => None,
     }
-}
-
-/// Applies a change to every expression under a node, inner ones first.
-pub fn each_expression<N: VisitMut>(node: &mut N, mut change: impl FnMut(&mut Expr)) {
-    let _ = visit_expressions_mut(node, |expr| {
-        change(expr);
-        ControlFlow::<()>::Continue(())
-    });
-}
-
-/// Applies a change to every SELECT of a query, inner ones first.
-pub fn each_select(query: &mut Query, change: impl FnMut(&mut Select)) {
-    struct Visitor<F>(F);
-    impl<F: FnMut(&mut Select)> VisitorMut for Visitor<F> {
-        type Break = ();
-
-        fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-            (self.0)(select);
-            ControlFlow::Continue(())
-        }
-    }
-    let _ = query.visit(&mut Visitor(change));
 }
 
 /// The expression of a select item, if it is one.

@@ -3,29 +3,33 @@
 use super::super::shape::shape;
 use super::expressions::{call, object_name, parts};
 use datafusion::sql::sqlparser::ast::*;
+use millrace_functions::Walk;
+use millrace_types::SqlError;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 /// The rule.
 pub fn simplify(query: &mut Query) {
     let mut visitor = Names { local: local_names(query) };
-    let _ = query.visit(&mut visitor);
+    // It never breaks off.
+    let _ = query.walk_mut(&mut visitor);
 }
 
 /// The names of all CTEs, which hide system relations of the same name.
 fn local_names(query: &Query) -> HashSet<String> {
     struct Visitor(HashSet<String>);
     impl datafusion::sql::sqlparser::ast::Visitor for Visitor {
-        type Break = ();
+        type Break = SqlError;
 
-        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
             let tables = query.with.iter().flat_map(|with| &with.cte_tables);
             self.0.extend(tables.map(|table| table.alias.name.value.clone()));
             ControlFlow::Continue(())
         }
     }
     let mut visitor = Visitor(HashSet::new());
-    let _ = query.visit(&mut visitor);
+    // It never breaks off.
+    let _ = query.walk(&mut visitor);
     visitor.0
 }
 
@@ -34,9 +38,9 @@ struct Names {
 }
 
 impl VisitorMut for Names {
-    type Break = ();
+    type Break = SqlError;
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
         match expr {
             Expr::Function(function) => strip_schema(&mut function.name),
             // The one of these that the parser takes for a column.
@@ -50,7 +54,7 @@ impl VisitorMut for Names {
         ControlFlow::Continue(())
     }
 
-    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         match factor {
             TableFactor::Table { name, args: None, .. } => self.qualify(name),
             TableFactor::Table { name, args: Some(arguments), alias, .. } => {

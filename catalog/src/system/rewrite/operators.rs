@@ -1,8 +1,9 @@
 //! `OPERATOR(pg_catalog.~)` becomes `~`, and COLLATE with a collation that changes nothing goes;
 //! a pattern with an escape of its own is turned into one with the backslash.
 
-use super::expressions::{call, each_expression, parts, take};
+use super::expressions::{call, parts, take};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query};
+use millrace_functions::each_expression;
 
 /// The rule.
 pub fn simplify(query: &mut Query) {

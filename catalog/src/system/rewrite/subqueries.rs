@@ -7,6 +7,7 @@
 use super::columns::{Joined, owner, system_relations};
 use super::expressions::*;
 use datafusion::sql::sqlparser::ast::*;
+use millrace_functions::{each_expression, each_select};
 
 /// Aggregates, whose subqueries DataFusion plans itself.
 const AGGREGATES: &[&str] =
