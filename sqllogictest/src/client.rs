@@ -8,7 +8,8 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// A connection that is opened when it is first needed, and again after the server was restarted.
 pub struct Client {
-    address: SocketAddr,
+    /// How it is reached, as libpq writes it.
+    parameters: String,
     open: Option<tokio_postgres::Client>,
 }
 
@@ -46,13 +47,17 @@ impl From<tokio_postgres::Error> for Failure {
 impl Client {
     /// A client of the server at `address`.
     pub fn new(address: SocketAddr) -> Client {
-        Client { address, open: None }
+        Client::with_parameters(format!("host={} port={} user=slt dbname=slt", address.ip(), address.port()))
+    }
+
+    /// A client of the server that `parameters` describe: `host=... port=... user=...`.
+    pub fn with_parameters(parameters: impl Into<String>) -> Client {
+        Client { parameters: parameters.into(), open: None }
     }
 
     async fn connection(&mut self) -> Result<&tokio_postgres::Client, Failure> {
         if self.open.as_ref().is_none_or(|client| client.is_closed()) {
-            let parameters = format!("host={} port={} user=slt dbname=slt", self.address.ip(), self.address.port());
-            let (client, connection) = tokio_postgres::connect(&parameters, NoTls).await?;
+            let (client, connection) = tokio_postgres::connect(&self.parameters, NoTls).await?;
             // The connection reports its end through the client.
             tokio::spawn(async move { drop(connection.await) });
             self.open = Some(client);

@@ -4,9 +4,12 @@
 //! A suite says what each SELECT answers. In the mode *ad hoc* it is run as it stands. In the other modes it is made
 //! into a materialized view, and the view must answer the same: made before the data comes, after it, while all rows
 //! are deleted and inserted again, and across `kill -9`. At the end of a suite every view must still equal its query.
+//!
+//! Beside the suites stands [`random`] testing, of queries that nobody thought of.
 
 mod client;
 mod mode;
+pub mod random;
 mod server;
 mod suite;
 

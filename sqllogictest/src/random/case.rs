@@ -1,0 +1,189 @@
+//! Cases: a query over tables after changes, on both servers, and the smallest of them that still fails.
+
+use super::query::Query;
+use crate::{Client, Failure};
+use anyhow::{Context, Result};
+
+/// The servers that are compared.
+pub struct Peers {
+    pub millrace: Client,
+    pub postgres: Option<Client>,
+}
+
+/// What makes a failure happen again.
+#[derive(Clone)]
+pub struct Case {
+    pub create: Vec<String>,
+    pub changes: Vec<String>,
+    pub query: Query,
+}
+
+/// How many smaller cases are tried: a report in seconds is worth more than the very smallest one.
+const TRIES: usize = 400;
+
+impl Case {
+    /// All statements before the query.
+    pub fn statements(&self) -> Vec<String> {
+        self.create.iter().chain(&self.changes).cloned().collect()
+    }
+
+    /// The smallest case found that still differs, and how.
+    pub async fn smallest(self, peers: &mut Peers) -> Result<(Case, String)> {
+        let mut best = self;
+        let mut difference = match best.differs(peers).await? {
+            Some(difference) => difference,
+            None => return Ok((best, "a view and its query differed once, not when replayed".to_owned())),
+        };
+        let mut tries = 0;
+        'smaller: while tries < TRIES {
+            for smaller in best.smaller() {
+                tries += 1;
+                if let Some(found) = smaller.differs(peers).await? {
+                    (best, difference) = (smaller, found);
+                    continue 'smaller;
+                }
+                if tries >= TRIES {
+                    break;
+                }
+            }
+            break;
+        }
+        Ok((best, difference))
+    }
+
+    /// Cases with fewer changes, large steps first, then with smaller queries.
+    fn smaller(&self) -> Vec<Case> {
+        let mut smaller = vec![];
+        let mut length = self.changes.len();
+        while length > 0 {
+            for start in (0..self.changes.len()).step_by(length) {
+                let end = (start + length).min(self.changes.len());
+                let changes = [&self.changes[..start], &self.changes[end..]].concat();
+                smaller.push(Case { changes, ..self.clone() });
+            }
+            length /= 2;
+        }
+        // The whole history away is tried last: a failure hardly ever needs none.
+        let first = usize::from(!smaller.is_empty());
+        smaller.rotate_left(first);
+        smaller.extend(self.query.smaller().into_iter().map(|query| Case { query, ..self.clone() }));
+        smaller
+    }
+
+    /// How the answers differ, when the case is run from the start; `None` when they agree or the query is not valid.
+    async fn differs(&self, peers: &mut Peers) -> Result<Option<String>> {
+        peers.set_up(&self.create).await?;
+        if !matches!(peers.make_view(0, &self.query).await, Ok(true)) {
+            return Ok(None);
+        }
+        for change in &self.changes {
+            // Without the changes before it one may fail, which is no matter.
+            if peers.change(change).await.is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(peers.compare(0, &self.query).await.err().map(|error| format!("{error:#}")))
+    }
+}
+
+impl Peers {
+    /// Makes the tables anew.
+    pub async fn set_up(&mut self, create: &[String]) -> Result<()> {
+        for number in 0..4 {
+            self.everywhere(&format!("DROP TABLE IF EXISTS random_{number} CASCADE")).await?;
+        }
+        for statement in create {
+            self.everywhere(statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes rows on both.
+    pub async fn change(&mut self, statement: &str) -> Result<()> {
+        self.everywhere(statement).await
+    }
+
+    async fn everywhere(&mut self, statement: &str) -> Result<()> {
+        self.millrace.execute(statement).await.with_context(|| statement.to_owned())?;
+        if let Some(postgres) = &mut self.postgres {
+            postgres.execute(statement).await.with_context(|| format!("PostgreSQL: {statement}"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the view of this number; `false` when PostgreSQL says that the query is not valid.
+    pub async fn make_view(&mut self, number: usize, query: &Query) -> Result<bool, Failure> {
+        if let Some(postgres) = &mut self.postgres
+            && postgres.rows(&format!("EXPLAIN {query}")).await.is_err()
+        {
+            return Ok(false);
+        }
+        let create = format!("CREATE MATERIALIZED VIEW random_view_{number} AS {query}");
+        self.millrace.execute(&create).await.map(|()| true)
+    }
+
+    /// Compares a view with its query and with PostgreSQL.
+    ///
+    /// # Errors
+    /// How they differ.
+    pub async fn compare(&mut self, number: usize, query: &Query) -> Result<()> {
+        let sql = query.to_string();
+        let kept = sorted(self.millrace.rows(&format!("SELECT * FROM random_view_{number}")).await);
+        let fresh = sorted(self.millrace.rows(&sql).await);
+        if kept != fresh {
+            anyhow::bail!("a view differs from its query\n{}", side_by_side("view", &kept, "ad hoc", &fresh));
+        }
+        let Some(postgres) = &mut self.postgres else { return Ok(()) };
+        let theirs = sorted(postgres.rows(&sql).await).map(|rows| plain(&rows));
+        let ours = fresh.map(|rows| plain(&rows));
+        if ours != theirs {
+            anyhow::bail!("differs from PostgreSQL\n{}", side_by_side("millrace", &ours, "PostgreSQL", &theirs));
+        }
+        Ok(())
+    }
+
+    /// Whether the server does not answer any more.
+    pub async fn lost(&mut self) -> bool {
+        self.millrace.rows("SELECT 1").await.is_err()
+    }
+}
+
+type Answer = Result<Vec<Vec<String>>, String>;
+
+/// Rows in a common order, or the SQLSTATE.
+fn sorted(answer: Result<Vec<Vec<String>>, Failure>) -> Answer {
+    let mut rows = answer.map_err(|failure| failure.state.clone().unwrap_or_else(|| failure.to_string()))?;
+    rows.sort();
+    Ok(rows)
+}
+
+/// Rows with numbers without the zeros at the end of their fraction: Postgres chooses the scale of a quotient by its
+/// value, we by its type.
+fn plain(rows: &[Vec<String>]) -> Vec<Vec<String>> {
+    let number = |value: &String| {
+        let is_number = value.contains('.') && value.bytes().all(|byte| byte.is_ascii_digit() || b"-.".contains(&byte));
+        match is_number {
+            true => value.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => value.clone(),
+        }
+    };
+    let mut rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(number).collect()).collect();
+    rows.sort();
+    rows
+}
+
+fn side_by_side(one: &str, left: &Answer, other: &str, right: &Answer) -> String {
+    let (Ok(left), Ok(right)) = (left, right) else { return format!("  {one}: {left:?}\n  {other}: {right:?}") };
+    let only = |rows: &[Vec<String>], of: &[Vec<String>]| -> Vec<String> {
+        let mut of = of.to_vec();
+        let missing = rows.iter().filter(|row| match of.iter().position(|known| known == *row) {
+            Some(at) => {
+                of.swap_remove(at);
+                false
+            }
+            None => true,
+        });
+        missing.take(5).map(|row| format!("({})", row.join(", "))).collect()
+    };
+    format!("  only {one}: {}\n  only {other}: {}", only(left, right).join(" "), only(right, left).join(" "))
+}

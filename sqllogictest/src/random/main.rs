@@ -1,0 +1,60 @@
+//! `random [--seed N] [--rounds N] [--postgres PARAMETERS]`: random testing by hand.
+
+use anyhow::Result;
+use clap::Parser;
+use millrace_sqllogictest::random::{Options, run};
+use millrace_sqllogictest::{Client, Server};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Compare random views with their queries, and with PostgreSQL, while random changes are made.
+#[derive(Parser)]
+struct Arguments {
+    /// The server's binary
+    #[arg(long, default_value = "target/debug/millrace")]
+    binary: PathBuf,
+
+    /// The seed of the first round
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// How many rounds, each with the seed after that of the one before
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
+
+    /// Views in a round
+    #[arg(long, default_value_t = 8)]
+    views: usize,
+
+    /// Changes in a round
+    #[arg(long, default_value_t = 24)]
+    changes: usize,
+
+    /// A PostgreSQL to compare with, such as "host=127.0.0.1 port=5432 user=postgres"
+    #[arg(long)]
+    postgres: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let Arguments { binary, seed, rounds, views, changes, postgres } = Arguments::parse();
+    let server = Server::start(&binary)?;
+    let options = Options { seed, rounds, views, changes };
+    let tally = run(Client::new(server.address()), postgres.map(Client::with_parameters), &options).await;
+    let tally = tally.map_err(|error| error.context(server.log()))?;
+    for failure in &tally.failures {
+        println!("FAILED {failure}\n");
+    }
+    for (reason, times) in &tally.refused {
+        println!("refused {times} times: {reason}");
+    }
+    println!(
+        "{} views kept, {} comparisons, {} queries not valid, {} refused, {} failures",
+        tally.views,
+        tally.comparisons,
+        tally.invalid,
+        tally.refused.values().sum::<usize>(),
+        tally.failures.len()
+    );
+    Ok(if tally.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
