@@ -1,16 +1,17 @@
 //! Syntax that DataFusion's planner reads otherwise than Postgres: rewritten in the statement before it is planned.
 
-use crate::walk::{Walk, each_expression};
+use crate::walk::{Walk, each_expression, each_select};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, Interval, ObjectName, UnaryOperator, Value, ValueWithSpan,
+    FunctionArguments, GroupByExpr, Ident, Interval, ObjectName, UnaryOperator, Value, ValueWithSpan,
 };
 
 /// Rewrites a statement (or a query, or an expression) in place:
 ///
 /// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader;
-/// - `x SIMILAR TO pattern` becomes `x ~ similar_to_escape(pattern)`.
-/// - `1e300` becomes double precision: no numeric has the room for it.
+/// - `x SIMILAR TO pattern` becomes `x ~ similar_to_escape(pattern)`;
+/// - `1e300` becomes double precision: no numeric has the room for it;
+/// - `GROUP BY (a, b), a` becomes `GROUP BY a, b`.
 pub fn postgres_syntax(node: &mut impl Walk) {
     each_expression(node, |expr| {
         let cast = match expr {
@@ -24,6 +25,25 @@ pub fn postgres_syntax(node: &mut impl Walk) {
             *expr = similar_to(expr.clone());
         }
     });
+    each_select(node, |select| {
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            *keys = different_keys(std::mem::take(keys));
+        }
+    });
+}
+
+/// The keys of a GROUP BY without parentheses around several, and each once.
+fn different_keys(keys: Vec<Expr>) -> Vec<Expr> {
+    let mut different: Vec<Expr> = Vec::with_capacity(keys.len());
+    for key in keys {
+        let parts = match key {
+            Expr::Tuple(parts) => different_keys(parts),
+            Expr::Nested(part) => different_keys(vec![*part]),
+            key => vec![key],
+        };
+        different.extend(parts.into_iter().filter(|part| !different.contains(part)).collect::<Vec<_>>());
+    }
+    different
 }
 
 /// `None` for an interval of an expression, which has no such form in Postgres.
@@ -100,5 +120,14 @@ mod tests {
             postgres_syntax(&mut expr);
             assert_eq!(expr.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn keys_of_a_group_stand_alone() {
+        let mut parser =
+            Parser::new(&PostgreSqlDialect {}).try_with_sql("SELECT 1 GROUP BY (a, (b)), a, c + 1").unwrap();
+        let mut query = parser.parse_query().unwrap();
+        postgres_syntax(query.as_mut());
+        assert_eq!(query.to_string(), "SELECT 1 GROUP BY a, b, c + 1");
     }
 }

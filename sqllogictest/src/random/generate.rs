@@ -114,7 +114,8 @@ impl Generator<'_> {
     fn group(&mut self, select: &mut Select, kinds: &[Type], scope: &[Column], depth: u32) {
         let keys: Vec<Column> = (0..self.random.random_range(0..3)).map(|_| self.pick(scope)).collect();
         select.group = keys.iter().map(|key| Expr::Leaf(key.sql.clone())).collect();
-        if !keys.is_empty() && self.chance(0.2) {
+        let different = keys.iter().all(|key| keys.iter().filter(|other| other.sql == key.sql).count() == 1);
+        if !keys.is_empty() && different && self.chance(0.2) {
             select.grouping = self.pick(&["ROLLUP", "CUBE"]);
         }
         for kind in kinds {
@@ -205,7 +206,9 @@ impl Generator<'_> {
         }
         let kind = self.pick(&VALUES);
         let value = self.expr(kind, scope, 1);
-        let query = self.query_of(&[kind], depth - 1, outer);
+        // Never a set operation: after ANY, two parentheses are read as an array's.
+        let body = Body::Select(Box::new(self.select(&[kind], depth - 1, outer)));
+        let query = Query { with: vec![], body, limit: None };
         let template =
             self.pick(&["({} IN ({}))", "({} NOT IN ({}))", "({} = ANY ({}))", "({} < ALL ({}))", "({} >= ANY ({}))"]);
         Expr::Query(template, vec![value], Box::new(query))
