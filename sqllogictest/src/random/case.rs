@@ -2,7 +2,7 @@
 
 use super::query::Query;
 use crate::{Client, Failure};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The servers that are compared.
 pub struct Peers {
@@ -16,6 +16,8 @@ pub struct Case {
     pub create: Vec<String>,
     pub changes: Vec<String>,
     pub query: Query,
+    /// Whether it is kept as a view; else it is only run.
+    pub kept: bool,
 }
 
 /// How many smaller cases are tried: a report in seconds is worth more than the very smallest one.
@@ -73,7 +75,11 @@ impl Case {
     /// How the answers differ, when the case is run from the start; `None` when they agree or the query is not valid.
     async fn differs(&self, peers: &mut Peers) -> Result<Option<String>> {
         peers.set_up(&self.create).await?;
-        if !matches!(peers.make_view(0, &self.query).await, Ok(true)) {
+        let runs = match self.kept {
+            true => matches!(peers.make_view(0, &self.query).await, Ok(true)),
+            false => peers.is_valid(&self.query).await,
+        };
+        if !runs {
             return Ok(None);
         }
         for change in &self.changes {
@@ -82,7 +88,8 @@ impl Case {
                 return Ok(None);
             }
         }
-        Ok(peers.compare(0, &self.query).await.err().map(|error| format!("{error:#}")))
+        let view = self.kept.then_some(0);
+        Ok(peers.compare(view, &self.query).await.err().map(|error| format!("{error:#}")))
     }
 }
 
@@ -113,31 +120,39 @@ impl Peers {
 
     /// Makes the view of this number; `false` when PostgreSQL says that the query is not valid.
     pub async fn make_view(&mut self, number: usize, query: &Query) -> Result<bool, Failure> {
-        if let Some(postgres) = &mut self.postgres
-            && postgres.rows(&format!("EXPLAIN {query}")).await.is_err()
-        {
+        if !self.is_valid(query).await {
             return Ok(false);
         }
         let create = format!("CREATE MATERIALIZED VIEW random_view_{number} AS {query}");
         self.millrace.execute(&create).await.map(|()| true)
     }
 
-    /// Compares a view with its query and with PostgreSQL.
+    /// Whether PostgreSQL takes a query.
+    async fn is_valid(&mut self, query: &Query) -> bool {
+        match &mut self.postgres {
+            Some(postgres) => postgres.rows(&format!("EXPLAIN {query}")).await.is_ok(),
+            None => true,
+        }
+    }
+
+    /// Compares a query with the view of this number, if one keeps it, and with PostgreSQL.
     ///
     /// # Errors
     /// How they differ.
-    pub async fn compare(&mut self, number: usize, query: &Query) -> Result<()> {
+    pub async fn compare(&mut self, view: Option<usize>, query: &Query) -> Result<()> {
         let sql = query.to_string();
-        let kept = sorted(self.millrace.rows(&format!("SELECT * FROM random_view_{number}")).await);
         let fresh = sorted(self.millrace.rows(&sql).await);
-        if kept != fresh {
-            anyhow::bail!("a view differs from its query\n{}", side_by_side("view", &kept, "ad hoc", &fresh));
+        if let Some(number) = view {
+            let kept = sorted(self.millrace.rows(&format!("SELECT * FROM random_view_{number}")).await);
+            if kept != fresh {
+                bail!("a view differs from its query\n{}", side_by_side("view", &kept, "ad hoc", &fresh));
+            }
         }
         let Some(postgres) = &mut self.postgres else { return Ok(()) };
         let theirs = sorted(postgres.rows(&sql).await).map(|rows| plain(&rows));
         let ours = fresh.map(|rows| plain(&rows));
         if ours != theirs {
-            anyhow::bail!("differs from PostgreSQL\n{}", side_by_side("millrace", &ours, "PostgreSQL", &theirs));
+            bail!("differs from PostgreSQL\n{}", side_by_side("millrace", &ours, "PostgreSQL", &theirs));
         }
         Ok(())
     }
@@ -173,7 +188,13 @@ fn plain(rows: &[Vec<String>]) -> Vec<Vec<String>> {
 }
 
 fn side_by_side(one: &str, left: &Answer, other: &str, right: &Answer) -> String {
-    let (Ok(left), Ok(right)) = (left, right) else { return format!("  {one}: {left:?}\n  {other}: {right:?}") };
+    let (Ok(left), Ok(right)) = (left, right) else {
+        let shown = |answer: &Answer| match answer {
+            Ok(rows) => format!("{} rows", rows.len()),
+            Err(state) => format!("error {state}"),
+        };
+        return format!("  {one}: {}\n  {other}: {}", shown(left), shown(right));
+    };
     let only = |rows: &[Vec<String>], of: &[Vec<String>]| -> Vec<String> {
         let mut of = of.to_vec();
         let missing = rows.iter().filter(|row| match of.iter().position(|known| known == *row) {

@@ -74,16 +74,20 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
     peers.set_up(&create).await?;
     let queries: Vec<_> = (0..options.views).map(|_| Generator::new(&tables, &mut random).query()).collect();
     let mut changes = vec![];
-    let mut kept = vec![];
+    // Queries by their numbers, each with the view that keeps it.
+    let mut running: Vec<(usize, Option<usize>)> = vec![];
     let late = options.changes / 3;
     for step in 0..options.changes {
         for (number, query) in queries.iter().enumerate() {
             // One half of the views is made before the first rows come, the other when there are some.
             if step == if number % 2 == 0 { 0 } else { late } {
                 match peers.make_view(number, query).await {
-                    Ok(true) => kept.push(number),
+                    Ok(true) => running.push((number, Some(number))),
                     Ok(false) => tally.invalid += 1,
-                    Err(failure) if is_refusal(&failure) => *tally.refused.entry(failure.to_string()).or_default() += 1,
+                    Err(failure) if is_refusal(&failure) => {
+                        *tally.refused.entry(failure.to_string()).or_default() += 1;
+                        running.push((number, None));
+                    }
                     Err(failure) => tally.failures.push(report(seed, &format!("{failure}"), &query.to_string(), &[])),
                 }
             }
@@ -92,24 +96,20 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
         let change = tables[table].change(&mut random);
         peers.change(&change).await?;
         changes.push(change);
-        let mut sound = vec![];
-        for number in kept {
+        for &(number, view) in &running {
             tally.comparisons += 1;
-            match peers.compare(number, &queries[number]).await {
-                Ok(()) => sound.push(number),
-                Err(_) => {
-                    let case =
-                        Case { create: create.clone(), changes: changes.clone(), query: queries[number].clone() };
-                    let (smallest, difference) = case.smallest(peers).await?;
-                    tally.failures.push(report(seed, &difference, &smallest.query.to_string(), &smallest.statements()));
-                    // The smaller cases have changed the tables: the rest of this round would tell nothing.
-                    return Ok(());
-                }
+            let query = &queries[number];
+            if peers.compare(view, query).await.is_err() {
+                let (create, kept) = (create.clone(), view.is_some());
+                let case = Case { create, changes: changes.clone(), query: query.clone(), kept };
+                let (smallest, difference) = case.smallest(peers).await?;
+                tally.failures.push(report(seed, &difference, &smallest.query.to_string(), &smallest.statements()));
+                // The smaller cases have changed the tables: the rest of this round would tell nothing.
+                return Ok(());
             }
         }
-        kept = sound;
     }
-    tally.views += kept.len();
+    tally.views += running.iter().filter(|(_, view)| view.is_some()).count();
     if peers.lost().await {
         bail!("the server is gone after the round of seed {seed}");
     }

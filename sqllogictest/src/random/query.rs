@@ -163,7 +163,8 @@ impl Expr {
         match self {
             Expr::Leaf(_) => vec![],
             Expr::Call(template, operands) => {
-                let mut smaller = operands.clone();
+                let is_value = |operand: &&Expr| !matches!(operand, Expr::Leaf(text) if text.is_empty());
+                let mut smaller: Vec<Expr> = operands.iter().filter(is_value).cloned().collect();
                 for (at, operand) in operands.iter().enumerate() {
                     smaller.extend(operand.smaller().into_iter().map(|operand| {
                         let mut operands = operands.clone();
