@@ -5,6 +5,7 @@ use crate::change::refuse_system_schema;
 use crate::definition::Relation;
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What a DROP does about objects that need what it drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,18 @@ impl Catalog {
             }
         }
         dependents
+    }
+
+    /// Every relation, each after those that it needs.
+    pub fn in_order_of_need(&self) -> Vec<Arc<Relation>> {
+        let order = self.in_drop_order(self.relations.keys().copied().collect());
+        order.iter().rev().filter_map(|id| self.get(*id).cloned()).collect()
+    }
+
+    /// The relations that need `id`, directly or not, each after those that it needs.
+    pub fn dependents_in_order(&self, id: RelationId) -> Vec<Arc<Relation>> {
+        let dependents = self.dependents(&[id]).into_iter().map(|dependent| dependent.id).collect();
+        self.in_drop_order(dependents).iter().rev().filter_map(|id| self.get(*id).cloned()).collect()
     }
 
     /// A relation is made after what it needs, except where CREATE OR REPLACE made it need something younger; so ids

@@ -310,6 +310,10 @@ impl State {
     }
 }
 
+mod replace;
+
+pub use replace::Replacement;
+
 #[cfg(test)]
 mod naive;
 #[cfg(test)]

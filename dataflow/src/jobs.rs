@@ -4,7 +4,7 @@ use crate::engine::RelationInput;
 use crate::read_model::{Part, ReadModel};
 use crate::worker::{Reached, is_fed, partition_of};
 use millrace_ir::{Job, Output};
-use millrace_types::{RelationId, Result, SqlError, SqlState};
+use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The jobs of an engine, and what joins them.
@@ -90,6 +90,67 @@ impl Jobs {
             }
         }
         true
+    }
+
+    /// Whether somebody reads a job: other jobs, subscribers or a sink.
+    pub fn is_read(&self, job: RelationId) -> bool {
+        self.is_watched(job) || self.readers_of(job).next().is_some()
+    }
+
+    /// The jobs that read a relation.
+    pub fn readers_of(&self, relation: RelationId) -> impl Iterator<Item = RelationId> {
+        self.attached_readers(relation).map(|(id, _)| id).filter(move |id| *id != relation)
+    }
+
+    /// What has to happen to the rows of one job for them to be those of another, in the columns of the first.
+    pub fn difference(&self, old: RelationId, new: RelationId) -> Result<Vec<Delta>> {
+        let model = |job| self.known.get(&job).and_then(|known| known.model.as_ref());
+        match (model(old), model(new)) {
+            (Some(old), Some(new)) => old.difference(new),
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// Ends the first job of each pair, and knows the second by the id of the first. Who asked for the changes of a job
+    /// goes on to get them.
+    pub fn replace(&mut self, names: &[(RelationId, RelationId)]) {
+        let renamed = |id: RelationId| names.iter().find(|(_, new)| *new == id).map_or(id, |(old, _)| *old);
+        for (old, new) in names {
+            let subscribed = self.subscribed.contains(old);
+            self.remove(*old);
+            if subscribed {
+                self.subscribed.insert(*old);
+            }
+            if let Some(mut known) = self.known.remove(new) {
+                known.reads.iter_mut().for_each(|read| *read = renamed(*read));
+                self.known.insert(*old, known);
+            }
+            let readers = self.readers.remove(new).unwrap_or_default();
+            self.readers.entry(*old).or_default().extend(readers);
+        }
+        self.readers.values_mut().flatten().for_each(|reader| *reader = renamed(*reader));
+        self.renumber();
+    }
+
+    /// Numbers the jobs anew, as a replaced one may read jobs that were created after its readers.
+    fn renumber(&mut self) {
+        let mut by_age: Vec<_> = self.known.iter().map(|(id, known)| (known.number, *id)).collect();
+        by_age.sort_unstable();
+        let mut order = vec![];
+        by_age.iter().for_each(|(_, job)| self.place(*job, &mut order));
+        for (number, job) in order.iter().enumerate() {
+            if let Some(known) = self.known.get_mut(job) {
+                known.number = number as u64;
+            }
+        }
+        self.created = order.len() as u64;
+    }
+
+    /// Adds a job to `order` after those that it reads.
+    fn place(&self, job: RelationId, order: &mut Vec<RelationId>) {
+        let Some(known) = self.known.get(&job).filter(|_| !order.contains(&job)) else { return };
+        known.reads.iter().filter(|read| **read != job).for_each(|read| self.place(*read, order));
+        order.push(job);
     }
 
     /// A job by its relation.

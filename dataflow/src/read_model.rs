@@ -177,6 +177,22 @@ impl ReadModel {
         scans.into_iter().flatten()
     }
 
+    /// What has to happen to these rows for them to be those of `after`, in the columns of this version, which are the
+    /// first of `after`'s.
+    pub fn difference(&self, after: &ReadModel) -> Result<Vec<Delta>> {
+        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let gone = self.deltas().map(|delta| Ok(delta?.negated()));
+        let come = after.deltas().map(|delta| {
+            let delta = delta?;
+            let rows = RecordBatch::try_new(self.schema.clone(), delta.rows().project(&columns)?.columns().to_vec())?;
+            Ok(delta.with_rows(rows))
+        });
+        let deltas = gone.chain(come).collect::<Result<Vec<_>>>()?;
+        let run = Run::of(&self.schema, &columns, &deltas)?.map(Arc::new);
+        let runs: Arc<[Arc<Run>]> = run.into_iter().collect();
+        Scan::new(&runs, &self.schema, None).collect()
+    }
+
     /// The rows that have one of these keys, in no particular order; a column of values per column of the key.
     pub fn lookup(&self, key: &[ArrayRef]) -> Result<RecordBatch> {
         self.check_key(key)?;

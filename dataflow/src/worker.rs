@@ -29,6 +29,8 @@ pub enum Command {
     Run(Arc<Run>),
     /// End a job.
     Drop(RelationId),
+    /// End the first job of each pair, and know the second by the id of the first.
+    Replace(Arc<[(RelationId, RelationId)]>),
     /// Tell what the operators keep.
     Operators,
 }
@@ -42,6 +44,13 @@ pub struct Run {
     pub inputs: Vec<RelationInput>,
     /// The one job reads what is there already of the relations that it reads, instead of their changes.
     pub hydrate: bool,
+}
+
+impl Run {
+    /// Whether changes of a relation come from outside, even if a job makes it: the difference when it was replaced.
+    fn brings(&self, relation: RelationId) -> bool {
+        self.inputs.iter().any(|input| input.relation == relation)
+    }
 }
 
 /// A job that a tick reaches.
@@ -140,7 +149,30 @@ impl Worker<'_, '_> {
                 }
                 Ok(Answer::Done)
             }
+            Command::Replace(names) => {
+                self.replace(&names);
+                Ok(Answer::Done)
+            }
             Command::Operators => Ok(Answer::Operators(self.operators())),
+        }
+    }
+
+    fn replace(&mut self, names: &[(RelationId, RelationId)]) {
+        for (old, new) in names {
+            if let Some(before) = self.jobs.remove(old) {
+                self.substrate.remove(before.dataflow);
+            }
+            if let Some(mut running) = self.jobs.remove(new) {
+                running.job = Arc::new(Job { id: *old, ..Job::clone(&running.job) });
+                self.jobs.insert(*old, running);
+            }
+        }
+        for port in self.jobs.values_mut().flat_map(|running| &mut running.ports) {
+            if let Leaf::Relation(relation) = &mut port.leaf
+                && let Some((old, _)) = names.iter().find(|(_, new)| new == relation)
+            {
+                *relation = *old;
+            }
         }
     }
 
@@ -193,12 +225,14 @@ impl Worker<'_, '_> {
                     let model = self.jobs.get(relation).map(Running::model);
                     model.map_or(Ok(()), |model| self.feed_slowly(port, input, model.deltas()))?;
                 }
-                Leaf::Relation(relation) => match self.jobs.get(relation).filter(|upstream| !upstream.is_fed()) {
-                    Some(upstream) => {
-                        upstream.end.borrow().deltas().iter().try_for_each(|delta| port.feed(input, delta))?
+                Leaf::Relation(relation) => {
+                    match self.jobs.get(relation).filter(|up| !up.is_fed() && !run.brings(*relation)) {
+                        Some(upstream) => {
+                            upstream.end.borrow().deltas().iter().try_for_each(|delta| port.feed(input, delta))?
+                        }
+                        None => self.feed_from_outside(run, id, *relation, port, input)?,
                     }
-                    None => self.feed_from_outside(run, id, *relation, port, input)?,
-                },
+                }
             }
         }
         Ok(())

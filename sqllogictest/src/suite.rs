@@ -120,7 +120,7 @@ impl Suite {
         if self.mode.is_early() && !self.in_transaction && follows_definition {
             self.make_early_views(records, index).await;
         }
-        if starts_with(record, &["drop", "alter"]) {
+        if starts_with(record, &["drop", "alter", "create or replace"]) {
             self.drop_views().await;
         }
         match record {

@@ -537,3 +537,38 @@ fn calls_out_of_order_are_refused() {
     assert!(world.engine.tick(early).is_err(), "fed before it is hydrated");
     world.engine.shutdown();
 }
+
+#[test]
+fn a_replaced_job_passes_only_the_difference_on() {
+    for workers in [1, 2, 3] {
+        let mut world = World::new(workers, 5);
+        let (above, below) = (RelationId(12), RelationId(20));
+        let passing = |bound| exchange(filter(table(TABLES[0]), compare(0, Sign::Gt, bound)), vec![0]);
+        let schema = passing(0).schema;
+        world.start(model_job(VIEW, passing(1)));
+        world.start(model_job(UPPER, distinct(input(VIEW, schema.clone()))));
+        // Reads the view by two ways, of which one passes the other reader.
+        world.start(model_job(above, union(vec![input(VIEW, schema.clone()), input(UPPER, schema.clone())])));
+        world.engine.subscribe(VIEW).unwrap();
+        let row = |n| delta(&[([Some(n), None], 1)]);
+        world.feed(vec![changes(TABLES[0], (0..6).map(row).collect())]);
+        // The new definition reads a job that is younger than those that read the old one.
+        world.start(model_job(RelationId(19), table(TABLES[0])));
+        world
+            .start(model_job(below, exchange(filter(input(RelationId(19), schema), compare(0, Sign::Gt, 3)), vec![0])));
+        world.tick = world.tick.next();
+        let replacement = Replacement { old: VIEW, new: below, passes_on: true };
+        let result = world.engine.replace(&[replacement], world.tick).unwrap();
+        let result = world.publish(result);
+        let told = result.outputs.iter().find(|(id, _)| *id == VIEW).unwrap();
+        assert_eq!(told.1.iter().map(Delta::len).sum::<usize>(), 2, "2 and 3 go");
+        world.feed(vec![changes(TABLES[0], vec![row(1), row(9)])]);
+        let passing = |n: i128, weight| (vec![Some(n), None], weight);
+        assert_eq!(world.read(VIEW), Rows::from([passing(4, 1), passing(5, 1), passing(9, 1)]));
+        assert_eq!(world.read(UPPER), world.read(VIEW));
+        assert_eq!(world.read(above), Rows::from([passing(4, 2), passing(5, 2), passing(9, 2)]));
+        world.engine.drop_job(above).unwrap();
+        world.engine.drop_job(UPPER).unwrap();
+        world.engine.drop_job(VIEW).unwrap();
+    }
+}

@@ -249,6 +249,9 @@ fn refresh(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("materialized view")?;
     let concurrently = cursor.accept("concurrently");
     let name = cursor.name()?;
+    if cursor.peeks("with no data") {
+        return cursor.unsupported("WITH NO DATA");
+    }
     cursor.accept("with data");
     Ok(Statement::Refresh { name, concurrently })
 }

@@ -16,6 +16,7 @@ use super::define::{Built, Definition};
 use super::ingest::Reading;
 use super::journal::Journal;
 use super::published::Published;
+use super::replace::Replacing;
 use super::sinks::{SinkStatus, Sinks};
 use super::source_status::SourceStatus;
 use super::subscriptions::{Subscription, Subscriptions};
@@ -114,6 +115,7 @@ pub struct Clock {
     pub(super) sinks: Sinks,
     pub(super) subscriptions: Subscriptions,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) replacing: Vec<Replacing>,
     pub(super) waker: Waker,
     /// Position from which the readings are asked, so that a busy one does not starve the others.
     turn: usize,
@@ -147,6 +149,7 @@ impl Clock {
             sinks: Sinks::default(),
             subscriptions: Subscriptions::default(),
             waiting: vec![],
+            replacing: vec![],
             waker,
             turn: 0,
         }
@@ -321,6 +324,9 @@ impl Clock {
         if through.iter().any(|job| !still_reading.contains(job) && self.state.building.remove(job)) {
             self.show();
         }
+        if !self.replacing.is_empty() {
+            self.finish_replacing();
+        }
         if self.waiting.is_empty() {
             return;
         }
@@ -341,8 +347,8 @@ impl Clock {
             return false;
         }
         let reading = self.readings.iter().filter(|reading| reading.relation == id && reading.only.is_none());
-        let upstream = self.state.catalog.get(id).map_or(&[][..], |relation| &relation.depends_on);
-        reading.into_iter().all(Reading::is_caught_up) && upstream.iter().all(|up| self.is_built(*up))
+        let mut upstream = self.jobs.get(&id).into_iter().flatten().map(|(relation, _)| *relation);
+        reading.into_iter().all(Reading::is_caught_up) && upstream.all(|up| up == id || self.is_built(up))
     }
 
     fn subscribe(&mut self, relation: RelationId) -> Result<Subscription> {

@@ -5,6 +5,7 @@
 
 use super::clock::{Clock, DefinedSource, Waiting};
 use super::ingest::{Bounds, Reading};
+use super::replace::Replacement;
 use super::sinks::SinkStatus;
 use super::source_status::SourceStatus;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -32,6 +33,8 @@ pub enum Definition {
     Drop { relations: Vec<RelationId>, schema: Option<String> },
     /// Changes that touch nothing that runs: comments, names, schemas.
     Alter(Change),
+    /// Relations that are computed anew and take their own places.
+    Replace(Replacement),
 }
 
 /// What a relation needs to run, beside its definition.
@@ -60,6 +63,7 @@ impl Clock {
             Definition::Create { relation, parts, wait } => (self.create(relation, parts), wait),
             Definition::Drop { relations, schema } => (self.drop_relations(&relations, schema), false),
             Definition::Alter(change) => (self.alter(change), false),
+            Definition::Replace(replacement) => return self.begin_replacing(replacement, reply),
         };
         match outcome {
             Ok(built) if wait && !self.is_built(built.relation) => {
@@ -88,7 +92,7 @@ impl Clock {
     }
 
     /// Writes a change down, unless it concerns what ends with its session.
-    fn record(&self, change: &Change, next: &Catalog) -> Result<()> {
+    pub(super) fn record(&self, change: &Change, next: &Catalog) -> Result<()> {
         let concerned = match change {
             Change::Create(relation) => Some(relation),
             Change::Drop(id) => self.state.catalog.get(*id).map(Arc::as_ref),
@@ -150,7 +154,7 @@ impl Clock {
         Ok(())
     }
 
-    fn start_job(&mut self, job: Job) -> Result<()> {
+    pub(super) fn start_job(&mut self, job: Job) -> Result<()> {
         let id = job.id;
         let reads: Vec<_> =
             job.plan.relations().into_iter().map(|(relation, columns)| (relation, columns.to_vec())).collect();
@@ -229,7 +233,7 @@ impl Clock {
     }
 
     /// Stops everything that runs for a relation; it may be half started.
-    fn end(&mut self, id: RelationId) {
+    pub(super) fn end(&mut self, id: RelationId) {
         let indexes = self.state.catalog.get(id).map(|r| r.keys().map(|key| key.index).collect::<Vec<_>>());
         for job in [id].into_iter().chain(indexes.unwrap_or_default()) {
             if self.jobs.remove(&job).is_some()
@@ -245,15 +249,19 @@ impl Clock {
         self.sources.lock().remove(&id);
         self.state.building.remove(&id);
         self.state.failed.remove(&id);
-        let jobs = &self.jobs;
-        self.readings.retain(|reading| match reading.only {
-            Some(job) => job != id,
-            None => jobs.values().any(|reads| reads.iter().any(|(relation, _)| *relation == reading.relation)),
-        });
+        self.readings.retain(|reading| reading.only != Some(id));
+        self.drop_idle_readings();
         for waiting in self.waiting.extract_if(.., |waiting| waiting.relation == id) {
             let gone = SqlError::new(SqlState::QUERY_CANCELED, "the relation was dropped while it was being built");
             let _ = waiting.reply.send(Err(gone));
         }
+    }
+
+    /// Ends the readings that no job needs any more.
+    pub(super) fn drop_idle_readings(&mut self) {
+        let jobs = &self.jobs;
+        let needed = |relation| jobs.values().any(|reads| reads.iter().any(|(read, _)| *read == relation));
+        self.readings.retain(|reading| reading.only.is_some() || needed(reading.relation));
     }
 
     fn alter(&mut self, change: Change) -> Result<Built> {

@@ -6,6 +6,7 @@
 //! | `clock` | opens, bounds and publishes ticks |
 //! | `writes` | transactions, and whether they still fit when their turn comes |
 //! | `define` | one definition at a time, between ticks |
+//! | `replace` | definitions and views that take the place of others |
 //! | `ingest` | reader threads of sources |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
 //! | `journal` | what is written before it is acknowledged |
@@ -17,6 +18,7 @@ mod ingest;
 mod journal;
 mod published;
 mod recovery;
+mod replace;
 mod sinks;
 mod source_status;
 mod subscriptions;
@@ -25,6 +27,7 @@ mod writes;
 pub use clock::{DefinedSource, now};
 pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
 pub use published::Published;
+pub use replace::{Replacement, Step};
 pub use sinks::SinkStatus;
 pub use source_status::{SplitState, SplitStatus};
 pub use subscriptions::Subscription;

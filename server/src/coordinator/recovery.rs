@@ -81,7 +81,7 @@ impl Replay {
 
 impl Clock {
     fn revive(&mut self, replay: Replay, functions: &FunctionSource, config: &Config) -> Result<()> {
-        let relations: Vec<Arc<Relation>> = self.state.catalog.relations().cloned().collect();
+        let relations = self.state.catalog.in_order_of_need();
         for relation in relations.iter().filter(|relation| is_stored(relation)) {
             self.start(relation, Parts::default())?;
         }

@@ -13,7 +13,7 @@ use millrace_planner::{self as planner, FunctionSource};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::TimeZone;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Relations by name for one statement: the published definitions, the session's search path, the system relations.
@@ -32,6 +32,8 @@ pub struct Context {
     /// Of a definition that is brought back to life, the relations that its names meant when it was made, under
     /// whatever search path that was.
     meant: Vec<RelationId>,
+    /// Jobs that are read instead of relations whose places they will take.
+    stand_ins: HashMap<RelationId, RelationId>,
 }
 
 impl Context {
@@ -53,6 +55,7 @@ impl Context {
             facts,
             used: Mutex::default(),
             meant: vec![],
+            stand_ins: HashMap::new(),
         }
     }
 
@@ -67,7 +70,20 @@ impl Context {
             facts: None,
             used: Mutex::default(),
             meant: relation.depends_on.clone(),
+            stand_ins: HashMap::new(),
         }
+    }
+
+    /// The context of a definition that is planned anew while the server runs.
+    pub fn of_definition(session: &Session, published: Arc<Published>, relation: &catalog::Relation) -> Context {
+        let database = session.database.clone();
+        let context = Context::of_recovery(published, database.functions.clone(), relation);
+        Context { database: Some(database), ..context }
+    }
+
+    /// The context in which some relations are read from the jobs that will take their places.
+    pub fn with_stand_ins(self, stand_ins: HashMap<RelationId, RelationId>) -> Context {
+        Context { stand_ins, ..self }
     }
 
     /// Whether the statement may read the system's state, so that its plan is good for one run only.
@@ -141,7 +157,7 @@ impl Context {
             _ => Arc::new(EmptyTable::new(schema.clone())),
         };
         planner::Relation {
-            id: relation.id,
+            id: self.stand_ins.get(&relation.id).copied().unwrap_or(relation.id),
             schema_name: relation.schema.clone(),
             name: relation.name.clone(),
             kind,

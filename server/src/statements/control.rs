@@ -31,6 +31,7 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
         Drop(_) => "DROP",
         Comment(_) => "COMMENT",
         Alter(_) => "ALTER",
+        Refresh { .. } => "REFRESH MATERIALIZED VIEW",
         Copy(copy) if copy.direction == millrace_planner::parse::CopyDirection::FromStdin => "COPY FROM",
         _ => return None,
     })

@@ -2,6 +2,7 @@
 
 use super::answer::done;
 use super::context::Context;
+use super::replace;
 use super::select;
 use crate::coordinator::{Definition, Parts, now};
 use crate::session::Session;
@@ -79,17 +80,16 @@ pub fn already_there(session: &mut Session, context: &Context, name: &(String, S
 
 pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &str) -> Result<Response> {
     let context = Context::new(session, session.published(), text);
-    let (schema, name) = context.new_name(&name_parts(&create.name))?;
-    if create.or_replace && context.published.catalog.find(&schema, &name).is_some() {
-        return Err(SqlError::unsupported("replacing a view").with_hint("Drop it and create it again."));
-    }
-    let taken = (schema, name);
+    let taken = context.new_name(&name_parts(&create.name))?;
+    let before = if create.or_replace { replace::target(session, &context, &taken, "view")? } else { None };
     if create.if_not_exists
         && let Some(response) = already_there(session, &context, &taken, "CREATE VIEW")
     {
         return Ok(response);
     }
-    context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    if before.is_none() {
+        context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    }
     let bound = maintainable(&context, &create.ast)?;
     let relation = Relation {
         id: session.database.coordinator.allocate(1),
@@ -104,7 +104,14 @@ pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &st
         append_only: false,
         created_at: now().0,
     };
-    define(session, relation, Parts::default(), false).await?;
+    match before {
+        None => define(session, relation, Parts::default(), false).await?,
+        Some(before) => {
+            replace::check_columns(&before.columns, &relation.columns)?;
+            let relation = replace::succeed(&before, relation);
+            replace::put(session, &before, relation, &create.ast).await?;
+        }
+    }
     done("CREATE VIEW")
 }
 
@@ -115,9 +122,8 @@ pub async fn execute_materialized(
 ) -> Result<Response> {
     let context = Context::new(session, session.published(), text);
     let taken = context.new_name(&name_parts(&create.name))?;
-    if create.or_replace && context.published.catalog.find(&taken.0, &taken.1).is_some() {
-        return Err(SqlError::unsupported("replacing a materialized view").with_hint("Drop it and create it again."));
-    }
+    let before =
+        if create.or_replace { replace::target(session, &context, &taken, "materialized view")? } else { None };
     if create.if_not_exists
         && let Some(response) = already_there(session, &context, &taken, "CREATE MATERIALIZED VIEW")
     {
@@ -126,7 +132,9 @@ pub async fn execute_materialized(
     if let Some((option, _)) = create.options.first() {
         return Err(SqlError::unsupported(format!("the option \"{option}\" of a materialized view")));
     }
-    context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    if before.is_none() {
+        context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    }
     let id = session.database.coordinator.allocate(1);
     let planned = plan_job(&context, &create.ast, id, &taken.1)?;
     let relation = Relation {
@@ -142,6 +150,11 @@ pub async fn execute_materialized(
         append_only: planned.job.plan.append_only,
         created_at: now().0,
     };
+    if let Some(before) = before {
+        let relation = replace::succeed(&before, relation);
+        replace::put(session, &before, relation, &create.ast).await?;
+        return done("CREATE MATERIALIZED VIEW");
+    }
     let wait = !session.settings.is_on("background_ddl");
     define(session, relation, Parts { job: Some(planned.job), ..Parts::default() }, wait).await?;
     done("CREATE MATERIALIZED VIEW")

@@ -18,6 +18,7 @@ mod explain;
 mod insert;
 mod lookup;
 mod prepared;
+mod replace;
 mod returning;
 pub mod revive;
 mod running;
@@ -102,8 +103,7 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Flush | Wait => Ok(Response::Complete(control::tag(statement).to_owned())),
         Analyze | Vacuum => Ok(Response::Complete(control::tag(statement).to_owned())),
         CancelJob(id) => drop::cancel_job(session, *id).await,
-        Refresh { .. } => Err(SqlError::unsupported("REFRESH MATERIALIZED VIEW")
-            .with_hint("A materialized view is always up to date; there is nothing to refresh.")),
+        Refresh { name, concurrently: _ } => replace::refresh(session, name).await,
         CreateIndex(_) => Err(SqlError::unsupported("CREATE INDEX").with_hint("PRIMARY KEY and UNIQUE make indexes.")),
         Checkpoint => {
             Err(SqlError::unsupported("CHECKPOINT").with_hint("Every acknowledged commit is on disk already."))
