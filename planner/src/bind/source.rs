@@ -4,6 +4,7 @@ use crate::catalog::{Relation, RelationKind};
 use crate::error::sql_error;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Constraint, Constraints};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{LogicalPlan, TableSource, TableType};
 use millrace_types::Result;
@@ -16,11 +17,15 @@ pub struct RelationSource {
     relation: Arc<Relation>,
     /// The plan of a plain view.
     view: Option<LogicalPlan>,
+    /// A table's primary key: a query that groups by it may name the table's other columns too.
+    constraints: Constraints,
 }
 
 impl RelationSource {
     pub(super) fn new(relation: Arc<Relation>, view: Option<LogicalPlan>) -> RelationSource {
-        RelationSource { relation, view }
+        let key = relation.unique_key.clone().filter(|_| relation.kind == RelationKind::Table);
+        let constraints = Constraints::new_unverified(key.into_iter().map(Constraint::PrimaryKey).collect());
+        RelationSource { relation, view, constraints }
     }
 
     /// The relation that is read.
@@ -36,6 +41,10 @@ impl TableSource for RelationSource {
 
     fn table_type(&self) -> TableType {
         if self.relation.kind == RelationKind::View { TableType::View } else { TableType::Base }
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
     }
 
     fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
