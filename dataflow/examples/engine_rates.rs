@@ -55,7 +55,13 @@ fn job(id: RelationId, source: RelationId, output: Output) -> Job {
     let aggregates = [(AggregateFunction::Count, None), (AggregateFunction::Sum, Some(1))];
     let aggregates = aggregates.into_iter().zip(&groups.fields()[1..]);
     let aggregates = aggregates
-        .map(|((function, argument), output)| Aggregate { function, argument, filter: None, output: output.clone() })
+        .map(|((function, argument), output)| Aggregate {
+            function,
+            argument,
+            distinct: false,
+            filter: None,
+            output: output.clone(),
+        })
         .collect();
     let aggregate = Plan::Aggregate { input: Box::new(exchange), keys: vec![0], aggregates };
     let plan = Node { partitioned_by: Some(vec![0]), unique_key: Some(vec![0]), ..node(aggregate, groups, false) };

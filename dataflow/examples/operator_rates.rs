@@ -37,6 +37,7 @@ fn aggregate() -> Aggregate {
     let aggregate = |function, argument, data_type| millrace_ir::Aggregate {
         function,
         argument,
+        distinct: false,
         filter: None,
         output: output(data_type),
     };

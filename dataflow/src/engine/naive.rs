@@ -67,7 +67,7 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
                 groups.entry(keys.iter().map(|at| row[*at]).collect()).or_default().push((row, count));
             }
             let rows = groups.into_iter().map(|(mut key, rows)| {
-                key.extend(aggregates.iter().map(|a| aggregate(a.function, a.argument, &rows)));
+                key.extend(aggregates.iter().map(|a| aggregate(&a.function, a.argument, &rows)));
                 (key, 1)
             });
             rows.collect()
@@ -88,7 +88,7 @@ fn value(expr: &Expr, row: &Row, input: &Node) -> Option<i128> {
     self::row(&RecordBatch::try_from_iter([("value", Arc::clone(&value))]).unwrap(), 0)[0]
 }
 
-fn aggregate(function: AggregateFunction, argument: Option<usize>, rows: &[(Row, i64)]) -> Option<i128> {
+fn aggregate(function: &AggregateFunction, argument: Option<usize>, rows: &[(Row, i64)]) -> Option<i128> {
     let values = || rows.iter().filter_map(|(row, count)| Some((row[argument?]?, i128::from(*count))));
     match function {
         AggregateFunction::Count if argument.is_none() => Some(rows.iter().map(|(_, count)| i128::from(*count)).sum()),

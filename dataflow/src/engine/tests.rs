@@ -73,7 +73,7 @@ fn aggregate(input: Node, keys: Vec<usize>, of: usize) -> Node {
     let functions = [(Count, None), (Sum, Some(of)), (Max, Some(of))].into_iter().enumerate();
     let aggregates = functions.map(|(at, (function, argument))| {
         let output = Arc::new(schema.field(keys.len() + at).clone());
-        Aggregate { function, argument, filter: None, output }
+        Aggregate { function, argument, distinct: false, filter: None, output }
     });
     let aggregates = aggregates.collect();
     node(Plan::Aggregate { input: Box::new(input), keys, aggregates }, schema)

@@ -231,6 +231,7 @@ fn aggregates() -> Vec<(millrace_ir::Aggregate, Oracle)> {
     let aggregate = |function, argument, data_type| millrace_ir::Aggregate {
         function,
         argument,
+        distinct: false,
         filter: None,
         output: Arc::new(Field::new("a", data_type, true)),
     };
@@ -280,22 +281,66 @@ fn aggregates() -> Vec<(millrace_ir::Aggregate, Oracle)> {
     ]
 }
 
-fn aggregate_schema(keys: &[usize]) -> SchemaRef {
-    let mut fields: Vec<_> = keys.iter().map(|&key| schema().fields()[key].clone()).collect();
-    fields.extend(aggregates().into_iter().map(|(aggregate, _)| aggregate.output));
-    Arc::new(Schema::new(fields))
+/// Aggregates whose state is other than words: arguments of DISTINCT, accumulators, rows.
+fn calls() -> Vec<(millrace_ir::Aggregate, Oracle)> {
+    use datafusion::functions_aggregate::{
+        bit_and_or_xor::bit_or_udaf, count::count_udaf, string_agg::string_agg_udaf,
+    };
+    use datafusion::physical_expr::PhysicalSortExpr;
+    use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+    use datafusion::physical_expr::expressions::{Column, lit};
+    let column = |at: usize| -> millrace_ir::Expr { Arc::new(Column::new(schema().field(at).name(), at)) };
+    let call = |function, arguments, order: Vec<usize>| {
+        let order = order.into_iter().map(|at| PhysicalSortExpr::new_default(column(at))).collect();
+        let call = AggregateExprBuilder::new(function, arguments).schema(schema()).alias("a").order_by(order);
+        Call(Arc::new(call.build().unwrap()))
+    };
+    let aggregate = |function, argument, distinct, data_type| {
+        let output = Arc::new(Field::new("a", data_type, true));
+        millrace_ir::Aggregate { function, argument, distinct, filter: None, output }
+    };
+    fn different(rows: &[&Row]) -> std::collections::BTreeSet<i64> {
+        rows.iter().filter_map(|row| row.1).collect()
+    }
+    let texts = call(string_agg_udaf(), vec![column(2), lit(",")], vec![2]);
+    vec![
+        (aggregate(Count, Some(1), true, DataType::Int64), |rows| Some(different(rows).len().to_string())),
+        (aggregate(Sum, Some(1), true, DataType::Decimal128(38, 0)), |rows| {
+            let different = different(rows);
+            (!different.is_empty()).then(|| different.iter().sum::<i64>().to_string())
+        }),
+        (aggregate(call(count_udaf(), vec![column(2)], vec![]), None, false, DataType::Int64), |rows| {
+            Some(rows.iter().filter(|row| row.2.is_some()).count().to_string())
+        }),
+        (aggregate(call(count_udaf(), vec![column(1)], vec![]), None, true, DataType::Int64), |rows| {
+            Some(different(rows).len().to_string())
+        }),
+        (aggregate(call(bit_or_udaf(), vec![column(1)], vec![]), None, false, DataType::Int64), |rows| {
+            rows.iter().filter_map(|row| row.1).reduce(|a, b| a | b).map(|bits| bits.to_string())
+        }),
+        (aggregate(texts, None, false, DataType::LargeUtf8), |rows| {
+            let mut texts: Vec<&str> = rows.iter().filter_map(|row| row.2.as_deref()).collect();
+            texts.sort();
+            (!texts.is_empty()).then(|| texts.join(","))
+        }),
+    ]
 }
 
-fn aggregate(keys: &'static [usize], by: &'static [usize]) -> impl Fn(usize, usize) -> Harness {
+type Aggregates = fn() -> Vec<(millrace_ir::Aggregate, Oracle)>;
+
+fn aggregate(of: Aggregates, keys: &'static [usize], by: &'static [usize]) -> impl Fn(usize, usize) -> Harness {
     move |at, count| {
         let owner = KeyGroupRange::of_worker(at, count).contains(mix(KEY_SEED));
-        let aggregates: Vec<_> = aggregates().into_iter().map(|(aggregate, _)| aggregate).collect();
+        let aggregates: Vec<_> = of().into_iter().map(|(aggregate, _)| aggregate).collect();
+        let mut fields: Vec<_> = keys.iter().map(|&key| schema().fields()[key].clone()).collect();
+        fields.extend(aggregates.iter().map(|aggregate| aggregate.output.clone()));
+        let output = Arc::new(Schema::new(fields));
         let options = AggregateOptions { append_only: false, partitioned_by: by.to_vec(), owns_empty_key: owner };
-        Harness::new(Aggregate::new(&schema(), aggregate_schema(keys), keys.to_vec(), &aggregates, options).unwrap())
+        Harness::new(Aggregate::new(&schema(), output, keys.to_vec(), &aggregates, options).unwrap())
     }
 }
 
-fn aggregated(rows: &[Row], keys: &[usize]) -> Bag {
+fn aggregated(of: Aggregates, rows: &[Row], keys: &[usize]) -> Bag {
     let mut groups: BTreeMap<Vec<Option<String>>, Vec<&Row>> = BTreeMap::new();
     if keys.is_empty() {
         groups.insert(vec![], vec![]);
@@ -305,7 +350,7 @@ fn aggregated(rows: &[Row], keys: &[usize]) -> Bag {
         groups.entry(key.collect()).or_default().push(row);
     }
     let results = groups.into_iter().map(|(mut row, rows)| {
-        row.extend(aggregates().iter().map(|(_, oracle)| oracle(&rows)));
+        row.extend(of().iter().map(|(_, oracle)| oracle(&rows)));
         (row, 1)
     });
     results.collect()
@@ -314,28 +359,45 @@ fn aggregated(rows: &[Row], keys: &[usize]) -> Bag {
 #[test]
 fn aggregates_agree_with_the_query_over_all_rows() {
     for (keys, by) in [(&[0][..], &[0][..]), (&[0, 2], &[0]), (&[2], &[2]), (&[], &[])] {
-        check(Workers::new(aggregate(keys, by), vec![by.to_vec()]), 7, |inputs| aggregated(&inputs[0].rows, keys));
+        let workers = Workers::new(aggregate(aggregates, keys, by), vec![by.to_vec()]);
+        check(workers, 7, |inputs| aggregated(aggregates, &inputs[0].rows, keys));
+    }
+}
+
+#[test]
+fn calls_agree_with_the_query_over_all_rows() {
+    for (keys, by) in [(&[0][..], &[0][..]), (&[0, 2], &[0, 2]), (&[2], &[2]), (&[], &[])] {
+        let workers = Workers::new(aggregate(calls, keys, by), vec![by.to_vec()]);
+        check(workers, 9, |inputs| aggregated(calls, &inputs[0].rows, keys));
     }
 }
 
 #[test]
 fn a_group_without_rows_leaves_no_state() {
-    let mut harness = aggregate(&[0, 2], &[0])(0, 1);
-    let mut relation = Relation::default();
-    let delta = relation.change(&mut Random(1), 100);
-    harness.batch(0, delta.clone()).unwrap();
-    harness.tick().unwrap();
-    assert!(harness.state_size().rows > 0);
-    harness.batch(0, delta.negated()).unwrap();
-    harness.tick().unwrap();
-    assert_eq!((harness.state_size().rows, harness.accumulated().len()), (0, 0));
+    for of in [aggregates, calls] {
+        let mut harness = aggregate(of, &[0, 2], &[0, 2])(0, 1);
+        let mut relation = Relation::default();
+        let delta = relation.change(&mut Random(1), 100);
+        harness.batch(0, delta.clone()).unwrap();
+        harness.tick().unwrap();
+        assert!(harness.state_size().rows > 0);
+        harness.batch(0, delta.negated()).unwrap();
+        harness.tick().unwrap();
+        assert_eq!((harness.state_size().rows, harness.accumulated().len()), (0, 0));
+    }
 }
 
 #[test]
 fn a_sum_out_of_range_is_a_row_error_until_it_fits() {
     let input = Schema::new(vec![Field::new("n", DataType::Int32, true)]);
     let output = Arc::new(Field::new("sum", DataType::Int64, true));
-    let sum = millrace_ir::Aggregate { function: Sum, argument: Some(0), filter: None, output: output.clone() };
+    let sum = millrace_ir::Aggregate {
+        function: Sum,
+        argument: Some(0),
+        distinct: false,
+        filter: None,
+        output: output.clone(),
+    };
     let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true };
     let schema = Arc::new(Schema::new(vec![output]));
     let mut harness = Harness::new(Aggregate::new(&input, schema, vec![], &[sum], options).unwrap());
@@ -363,6 +425,7 @@ fn over_flags(append_only: bool) -> (SchemaRef, Harness) {
     let aggregate = |function, argument, filter, data_type| millrace_ir::Aggregate {
         function,
         argument: Some(argument),
+        distinct: false,
         filter,
         output: output(data_type),
     };

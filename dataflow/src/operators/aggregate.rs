@@ -1,25 +1,44 @@
 //! Aggregate: one row per group with what its aggregates come to.
 //!
-//! Stateful: a packed row of words per group (see `groups`), and for minima and maxima over input with retractions an
-//! ordered multiset of values (see `extreme`). A retraction subtracts. At the end of a tick each group that came to
-//! something else retracts its row and inserts the new one; a group without rows vanishes with its state; without keys
-//! there is exactly one row from the first tick on. A group whose aggregate cannot be given, as when a sum leaves its
-//! type, gives a row error instead of its row until it can.
+//! Stateful: a packed row of words per group (see `groups`), and beside it what words cannot hold:
+//!
+//! | aggregate | state beside the words | on a retraction |
+//! |---|---|---|
+//! | counts, sums, means (`packed`) | none | subtracts |
+//! | minima, maxima (`extreme`) | an ordered multiset of values, unless the input is append-only | looks up the next |
+//! | calls that take values back (`folded`) | an accumulator per group | takes them back |
+//! | other calls (`gathered`) | the rows of the group | computes the group anew |
+//! | `DISTINCT` of the first and third (`distinct`) | how often each argument is there | subtracts |
+//!
+//! At the end of a tick each group that came to something else retracts its row and inserts the new one; a group without
+//! rows vanishes with its state; without keys there is exactly one row from the first tick on. A group whose aggregate
+//! cannot be given, as when a sum leaves its type, gives a row error instead of its row until it can.
 
 mod accumulator;
+mod changes;
+mod distinct;
 mod extreme;
 mod fixed;
+mod folded;
+mod gathered;
 mod groups;
+mod outcomes;
+mod packed;
+mod rows;
 mod sections;
 mod total;
+mod value;
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
 use crate::state::batch_of;
-use accumulator::{Accumulator, Side};
+use accumulator::{Accumulator, Kind};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
+use changes::Changes;
+use gathered::Gathered;
 use groups::{BLOCK, Groups, Prepared, exists};
 use millrace_types::{Delta, KeyGroupRange, Result, Tick, Weights};
+use outcomes::Outcomes;
 
 /// What an [`Aggregate`] must know beside what it computes.
 #[derive(Clone, Debug)]
@@ -45,7 +64,31 @@ pub struct Aggregate {
     started: bool,
     /// The groups of the block at hand.
     found: Vec<u32>,
+    /// The rows of the groups, if an aggregate needs them.
+    gathered: Option<Gathered>,
+    /// The batches of the open tick with their groups, if an aggregate is computed at its end.
+    open: Vec<(Delta, Vec<u32>)>,
+    defers: bool,
 }
+
+/// Which side of a change a row of the output is.
+#[derive(Clone, Copy, Debug)]
+struct Side {
+    /// The place of the group among the dirty ones.
+    slot: u32,
+    group: u32,
+    /// Whether it is the group as it is, not as it was before the tick.
+    is_now: bool,
+}
+
+impl Side {
+    fn before(self) -> Side {
+        Side { is_now: false, ..self }
+    }
+}
+
+/// A value in a snapshot: the place of its group, its bytes, how often it is there.
+type Stored = (u32, value::Bytes, i64);
 
 /// The most rows of an emitted batch, nearly: as many as stay in the second-level cache until their columns are made.
 const EMITTED: usize = 8_192;
@@ -63,20 +106,58 @@ impl Aggregate {
         options: AggregateOptions,
     ) -> Result<Aggregate> {
         let types: Vec<_> = keys.iter().map(|&key| input.field(key).data_type().clone()).collect();
+        let place = |column: &usize| keys.iter().position(|key| key == column);
+        let partition: Vec<usize> = options.partitioned_by.iter().filter_map(place).collect();
         // The first word of the accumulators depends on the keys alone, the stride on both.
         let mut next = Groups::new(types.clone(), 0)?.first_accumulator();
         let first = next;
         let mut accumulators = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
-            let accumulator = Accumulator::new(aggregate, input, options.append_only, next)?;
+            let accumulator = Accumulator::new(aggregate, input, options.append_only, &partition, next)?;
             next = accumulator.words().end;
             accumulators.push(accumulator);
         }
         let groups = Groups::new(types, next - first)?;
-        let place = |column: &usize| keys.iter().position(|key| key == column);
-        let partition = options.partitioned_by.iter().filter_map(place).collect();
         let started = !(keys.is_empty() && options.owns_empty_key);
-        Ok(Aggregate { keys, partition, accumulators, groups, schema, started, found: Vec::new() })
+        let gathered = Gathered::new(input, &keys, aggregates)?;
+        let defers = accumulators.iter().any(Accumulator::is_deferred);
+        let (found, open) = (Vec::new(), Vec::new());
+        Ok(Aggregate { keys, partition, accumulators, groups, schema, started, found, gathered, open, defers })
+    }
+
+    /// Computes what is computed at the end of a tick.
+    fn finish_tick(&mut self) -> Result<()> {
+        let changes = Changes::of(&mut self.open)?;
+        let Aggregate { accumulators, groups, keys, .. } = self;
+        let keys_of = |changes: &Changes| -> Vec<ArrayRef> {
+            keys.iter().map(|&key| changes.delta.rows().column(key).clone()).collect()
+        };
+        let dirty = std::mem::take(&mut groups.dirty);
+        for accumulator in accumulators.iter_mut().filter(|accumulator| accumulator.is_deferred()) {
+            let output = accumulator.output().clone();
+            let before = match &mut accumulator.kind {
+                Kind::Folded { calls, .. } => Some(calls.values(&dirty, &output)?),
+                _ => None,
+            };
+            if let Some(changes) = &changes {
+                accumulator.update_deferred(groups, changes, &keys_of(changes))?;
+            }
+            if let (Kind::Folded { calls, outcomes }, Some(before)) = (&mut accumulator.kind, before) {
+                *outcomes = Some(Outcomes::new(before, calls.values(&dirty, &output)?)?);
+            }
+        }
+        if let Some(gathered) = &mut self.gathered {
+            let rows: Vec<u64> = dirty.iter().flat_map(|&group| groups.row(group).iter().copied()).collect();
+            let keys = groups.key_columns(&rows, &dirty)?;
+            let mut computed = gathered.change(changes.as_ref(), &keys, dirty.len())?.into_iter();
+            for accumulator in accumulators.iter_mut() {
+                if let Kind::Gathered { outcomes } = &mut accumulator.kind {
+                    *outcomes = computed.next();
+                }
+            }
+        }
+        groups.dirty = dirty;
+        Ok(())
     }
 
     /// Emits what became of the groups that changed, and removes those without rows.
@@ -113,16 +194,17 @@ impl Aggregate {
     /// as it was; `slot`: its place among the dirty ones.
     fn emit_group(&self, group: u32, slot: usize, before: &[u64], rows: &mut Emission, out: &mut Output) {
         let (before, now) = (&before[..self.groups.stride], self.groups.row(group));
+        let side = |is_now| Side { slot: slot as u32, group, is_now };
         let (was, is) = match self.keys.is_empty() {
             false => (exists(before), exists(now)),
             true => (self.started, true),
         };
-        if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, slot, group)) {
+        if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, side(true))) {
             return;
         }
-        let sides = [(was, before, -1, Side::Before(slot)), (is, now, 1, Side::Now(group))];
+        let sides = [(was, before, -1, side(false)), (is, now, 1, side(true))];
         for (_, row, weight, side) in sides.into_iter().filter(|(there, ..)| *there) {
-            match self.accumulators.iter().find_map(|accumulator| accumulator.failure(row)) {
+            match self.accumulators.iter().find_map(|accumulator| accumulator.failure(row, side)) {
                 Some(error) => out.row_error(error, weight),
                 None => rows.push(row, group, weight, side),
             }
@@ -167,14 +249,23 @@ impl Operator for Aggregate {
         let keys = self.groups.prepare(&keys)?;
         let counted = self.accumulators.iter().map(|accumulator| accumulator.counted(delta.rows()));
         let counted = counted.collect::<Result<Vec<_>>>()?;
+        let mut all = Vec::with_capacity(if self.defers { delta.len() } else { 0 });
         for start in (0..delta.len()).step_by(BLOCK) {
             self.find(&keys, start..(start + BLOCK).min(delta.len()));
             let Aggregate { groups, accumulators, found, .. } = self;
             groups.touch(found, start, delta.weights());
             for (accumulator, counted) in accumulators.iter_mut().zip(&counted) {
                 accumulator.note_before(&groups.dirty);
-                accumulator.update(groups, found, start, &delta, counted.as_ref());
+                if accumulator.distinct.is_none() {
+                    accumulator.update(groups, found, start, &delta, counted.as_ref());
+                }
             }
+            if self.defers {
+                all.extend_from_slice(found);
+            }
+        }
+        if self.defers {
+            self.open.push((delta, all));
         }
         Ok(())
     }
@@ -189,6 +280,9 @@ impl Operator for Aggregate {
         }
         if self.groups.dirty.is_empty() {
             return Ok(());
+        }
+        if self.defers {
+            self.finish_tick()?;
         }
         self.emit(out)?;
         self.started = true;
@@ -206,6 +300,7 @@ impl Operator for Aggregate {
 
     fn state_size(&self) -> StateSize {
         let beside: usize = self.accumulators.iter().map(Accumulator::bytes_beside).sum();
-        StateSize { rows: self.groups.len(), bytes: self.groups.bytes() + beside }
+        let gathered = self.gathered.as_ref().map(Gathered::size).unwrap_or_default();
+        StateSize { rows: self.groups.len() + gathered.rows, bytes: self.groups.bytes() + beside + gathered.bytes }
     }
 }

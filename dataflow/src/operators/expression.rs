@@ -49,7 +49,7 @@ fn find_failing(exprs: &[Expr], delta: &Delta, start: usize, good: &mut [bool], 
 }
 
 /// What a failed evaluation says to a client.
-fn sql_error(error: DataFusionError) -> SqlError {
+pub fn sql_error(error: DataFusionError) -> SqlError {
     match error {
         DataFusionError::ArrowError(error, _) => (*error).into(),
         DataFusionError::External(inner) => match inner.downcast::<SqlError>() {

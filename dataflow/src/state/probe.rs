@@ -158,6 +158,25 @@ impl Matches<'_> {
         interleave_rows(schema, &sources, &self.at, 0..schema.fields().len())
     }
 
+    /// The stored rows with their net weights, and the probed row of each, ascending: of the rows that stand in several
+    /// runs one is left, and none of those that come to nothing. All rows of the probed keys must be here.
+    pub fn net(mut self, schema: &SchemaRef) -> Result<(Vec<u32>, Vec<i64>, RecordBatch)> {
+        let mut pairs: Vec<_> = (0..self.len()).map(|at| (self.probe[at], self.id(at), self.weight(at), at)).collect();
+        pairs.sort_unstable_by_key(|(probe, id, ..)| (*probe, *id));
+        pairs.dedup_by(|later, earlier| {
+            let same = (later.0, later.1) == (earlier.0, earlier.1);
+            if same {
+                earlier.2 += later.2;
+            }
+            same
+        });
+        pairs.retain(|(_, _, weight, _)| *weight != 0);
+        self.at = pairs.iter().map(|(.., at)| self.at[*at]).collect();
+        self.probe = pairs.iter().map(|(probe, ..)| *probe).collect();
+        let rows = self.rows(schema)?;
+        Ok((self.probe, pairs.into_iter().map(|(_, _, weight, _)| weight).collect(), rows))
+    }
+
     fn keep_same_keys(&mut self, keys: &[ArrayRef], stored_key: &[usize]) -> Result<()> {
         let indices = UInt32Array::from(self.probe.clone());
         let probed: Vec<_> = keys.iter().map(|key| take(key, &indices, None)).collect::<Result<_, _>>()?;

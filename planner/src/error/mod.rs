@@ -3,7 +3,7 @@
 mod plan;
 mod values;
 
-pub(crate) use plan::{type_name, undefined_function};
+pub(crate) use plan::undefined_function;
 
 use datafusion::common::{Column, DataFusionError, Diagnostic, SchemaError};
 use millrace_types::{SqlError, SqlState};

@@ -10,13 +10,15 @@
 use super::expression::Lowering;
 use super::node;
 use super::project::projected;
-use super::refuse::in_view;
 use crate::error::sql_error;
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::expr::AggregateFunction as LogicalCall;
+use datafusion::logical_expr::expr::{AggregateFunction as LogicalCall, NullTreatment};
 use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr as LogicalExpr, ExprSchemable};
-use datafusion::physical_expr::expressions::cast;
+use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::expressions::{Column, cast};
 use millrace_ir::{Aggregate, AggregateFunction, Expr, Node, Plan};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
@@ -48,7 +50,9 @@ fn in_order(input: Node, columns: &[usize]) -> Node {
 }
 
 fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
-    let input = node::partitioned(input, &keys);
+    // Rows that are kept are kept by the keys that they are moved by.
+    let keeps_rows = aggregates.iter().any(|aggregate| aggregate.function.keeps_rows());
+    let input = if keeps_rows { node::partitioned_exactly(input, &keys) } else { node::partitioned(input, &keys) };
     let key_fields = keys.iter().map(|key| input.schema.fields()[*key].clone());
     let fields: Vec<FieldRef> = key_fields.chain(aggregates.iter().map(|call| call.output.clone())).collect();
     let place = |column| keys.iter().position(|key| *key == column);
@@ -101,34 +105,74 @@ impl Columns<'_> {
         let LogicalExpr::AggregateFunction(call) = expr.clone().unalias() else {
             return Err(SqlError::internal(format!("not an aggregate: {expr}")));
         };
-        let name = call.func.name().to_lowercase();
-        let Some(function) = function(&name) else {
-            return Err(in_view(format!("the aggregate function {name}()")));
-        };
-        if call.params.distinct && !matches!(function, AggregateFunction::Min | AggregateFunction::Max) {
-            return Err(in_view(format!("{name}(DISTINCT ...) beside other aggregates")));
-        }
-        let argument = self.argument(&call, function)?;
         let filter = call.params.filter.as_deref().map(|filter| self.column(filter)).transpose()?;
-        let input = argument.map(|column| self.fields[column].data_type());
-        let data_type = output_type(function, input).ok_or_else(|| {
-            let shown = input.map(ToString::to_string).unwrap_or_default();
-            in_view(format!("the aggregate function {name}({})", crate::error::type_name(&shown)))
-        })?;
-        let nullable = function != AggregateFunction::Count;
-        let output = promised.as_ref().clone().with_data_type(data_type).with_nullable(nullable);
-        Ok(Aggregate { function, argument, filter, output: Arc::new(output) })
+        if let Some((function, argument, data_type)) = self.counted(&call)? {
+            let nullable = !matches!(function, AggregateFunction::Count);
+            let output = promised.as_ref().clone().with_data_type(data_type).with_nullable(nullable);
+            let distinct = call.params.distinct;
+            return Ok(Aggregate { function, argument, distinct, filter, output: Arc::new(output) });
+        }
+        let (function, distinct) = self.called(&call)?;
+        let data_type = function.field().data_type().clone();
+        let output = Arc::new(promised.as_ref().clone().with_data_type(data_type).with_nullable(true));
+        Ok(Aggregate { function: AggregateFunction::Call(function), argument: None, distinct, filter, output })
     }
 
-    /// The column of a call's argument; none where every row counts.
-    fn argument(&mut self, call: &LogicalCall, function: AggregateFunction) -> Result<Option<usize>> {
-        match call.params.args.as_slice() {
-            [] if function == AggregateFunction::Count => Ok(None),
+    /// A call that the engine keeps counters for: what it computes, of which column, in which type.
+    fn counted(&mut self, call: &LogicalCall) -> Result<Option<(AggregateFunction, Option<usize>, DataType)>> {
+        let Some(function) = function(&call.func.name().to_lowercase()) else { return Ok(None) };
+        let counts = matches!(function, AggregateFunction::Count);
+        let argument = match call.params.args.as_slice() {
             // `count(*)` is planned as the count of a constant.
-            [LogicalExpr::Literal(value, _)] if function == AggregateFunction::Count && !value.is_null() => Ok(None),
-            [argument] => self.column(argument).map(Some),
-            _ => Err(in_view(format!("{}() of several arguments", call.func.name()))),
+            [LogicalExpr::Literal(value, _)] if counts && !value.is_null() && !call.params.distinct => None,
+            [argument] => {
+                let (_, field) = argument.to_field(self.schema).map_err(sql_error)?;
+                if output_type(&function, Some(field.data_type())).is_none() {
+                    return Ok(None);
+                }
+                Some(self.column(argument)?)
+            }
+            _ => return Ok(None),
+        };
+        let input = argument.map(|column| self.fields[column].data_type());
+        Ok(output_type(&function, input).map(|data_type| (function, argument, data_type)))
+    }
+
+    /// Any other call, over the projected columns; and whether the engine has to see to its DISTINCT.
+    fn called(&mut self, call: &LogicalCall) -> Result<(Arc<AggregateFunctionExpr>, bool)> {
+        let params = &call.params;
+        let arguments = params.args.iter().map(|argument| self.argument(argument)).collect::<Result<Vec<_>>>()?;
+        let order = params.order_by.iter().map(|sort| {
+            let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
+            Ok(PhysicalSortExpr::new(self.argument(&sort.expr)?, options))
+        });
+        let order = order.collect::<Result<Vec<_>>>()?;
+        let schema = Arc::new(Schema::new(self.fields.clone()));
+        let build = |distinct| {
+            let call = AggregateExprBuilder::new(call.func.clone(), arguments.clone())
+                .schema(schema.clone())
+                .alias(call.func.name())
+                .order_by(order.clone())
+                .with_ignore_nulls(params.null_treatment == Some(NullTreatment::IgnoreNulls))
+                .with_distinct(distinct)
+                .build()?;
+            // What cannot be computed is told now, not when the first row comes.
+            call.create_accumulator().map(|accumulator| (Arc::new(call), accumulator.supports_retract_batch()))
+        };
+        let (function, takes_back) = build(false).map_err(sql_error)?;
+        match params.distinct && !takes_back {
+            true => Ok((build(true).map_err(sql_error)?.0, true)),
+            false => Ok((function, params.distinct)),
         }
+    }
+
+    /// An argument of a call: a constant, or a column of the projection.
+    fn argument(&mut self, expr: &LogicalExpr) -> Result<Expr> {
+        if let LogicalExpr::Literal(..) = expr {
+            return self.lowering.expression(expr, self.schema);
+        }
+        let column = self.column(expr)?;
+        Ok(Arc::new(Column::new(self.fields[column].name(), column)))
     }
 }
 
@@ -146,7 +190,7 @@ fn function(name: &str) -> Option<AggregateFunction> {
 }
 
 /// The type that an aggregate gives, as told at [`AggregateFunction`]; `None` for arguments that it does not take.
-fn output_type(function: AggregateFunction, argument: Option<&DataType>) -> Option<DataType> {
+fn output_type(function: &AggregateFunction, argument: Option<&DataType>) -> Option<DataType> {
     use DataType::*;
     let average_scale = |scale: i8| scale.max(16);
     Some(match (function, argument) {
@@ -158,6 +202,7 @@ fn output_type(function: AggregateFunction, argument: Option<&DataType>) -> Opti
         (AggregateFunction::Avg, Some(Int16 | Int32 | Int64)) => Decimal128(38, 16),
         (AggregateFunction::Avg, Some(Decimal128(_, scale))) => Decimal128(38, average_scale(*scale)),
         (AggregateFunction::Avg, Some(Float32 | Float64)) => Float64,
+        (AggregateFunction::Min | AggregateFunction::Max, Some(List(_) | Null)) => return None,
         (AggregateFunction::Min | AggregateFunction::Max, Some(argument)) => argument.clone(),
         (AggregateFunction::BoolAnd | AggregateFunction::BoolOr, Some(Boolean)) => Boolean,
         _ => return None,

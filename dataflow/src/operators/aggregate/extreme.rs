@@ -1,136 +1,225 @@
-//! Minima and maxima.
-//!
-//! Over append-only input a group keeps its extreme value alone. Otherwise it keeps an ordered multiset of its values,
-//! so that the next one is at hand when the extreme is retracted. Values of fixed width stand as words in the group's
-//! row (present, low, high); others (text, bytes, uuid, intervals) as bytes beside it, in their order.
+//! Minima and maxima over all groups.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, StringViewBuilder};
-use arrow::array::{FixedSizeBinaryBuilder, IntervalMonthDayNanoBuilder};
-use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};
-use millrace_types::{Result, SqlError};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use super::fixed;
+use super::rows::Rows;
+use super::value::{self, Bytes, Multisets};
+use super::{Side, Stored};
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use millrace_types::Result;
 
-/// Words of an extreme of fixed width.
-pub const EXTREME_WORDS: usize = 3;
+/// A minimum or maximum.
+pub struct Extreme {
+    largest: bool,
+    append_only: bool,
+    values: Values,
+}
 
-/// The values of the groups, by group number: empty over append-only input.
-pub type Multisets<V> = Vec<BTreeMap<V, i64>>;
+/// Where the values are. `Words`: the extreme stands in the group's row. `Bytes`: `known` has it, by group, and `before`
+/// what it was before the tick, by place among the dirty groups.
+enum Values {
+    Words(Multisets<u128>),
+    Bytes { values: Multisets<Bytes>, known: Vec<Option<Bytes>>, before: Vec<Option<Bytes>> },
+}
 
-/// Values as bytes in their order.
-pub type Bytes = Box<[u8]>;
-
-/// Counts `weight` times a value into a multiset. Counts below zero are legal inside a tick.
-pub fn count<V: Ord>(multiset: &mut BTreeMap<V, i64>, value: V, weight: i64) {
-    use std::collections::btree_map::Entry;
-    match multiset.entry(value) {
-        Entry::Vacant(entry) => {
-            entry.insert(weight);
-        }
-        Entry::Occupied(mut entry) => {
-            *entry.get_mut() += weight;
-            if *entry.get() == 0 {
-                entry.remove();
+impl Extreme {
+    /// Over values of a type.
+    ///
+    /// # Errors
+    /// `0A000` for types without an order here.
+    pub fn new(largest: bool, append_only: bool, data_type: &DataType) -> Result<Extreme> {
+        let values = match fixed::is_fixed(data_type) {
+            true => Values::Words(Vec::new()),
+            false => {
+                value::check_bytes(data_type)?;
+                Values::Bytes { values: Vec::new(), known: Vec::new(), before: Vec::new() }
             }
+        };
+        Ok(Extreme { largest, append_only, values })
+    }
+
+    /// How many words of a group's row it takes.
+    pub fn words(&self) -> usize {
+        if matches!(self.values, Values::Words(_)) { value::EXTREME_WORDS } else { 0 }
+    }
+
+    /// Notes what newly dirty groups come to, where their rows do not say it.
+    pub fn note_before(&mut self, dirty: &[u32]) {
+        if let Values::Bytes { known, before, .. } = &mut self.values {
+            let new = dirty[before.len()..].iter();
+            before.extend(new.map(|&group| known.get(group as usize).cloned().flatten()));
         }
     }
-}
 
-/// The extreme of a multiset.
-pub fn extreme<V: Ord>(multiset: &BTreeMap<V, i64>, largest: bool) -> Option<&V> {
-    let mut present = multiset.iter().filter(|(_, count)| **count > 0).map(|(value, _)| value);
-    if largest { present.next_back() } else { present.next() }
-}
-
-/// Whether `value` replaces `known` as the extreme.
-#[inline(always)]
-pub fn beats<V: Ord + ?Sized>(value: &V, known: &V, largest: bool) -> bool {
-    if largest { value > known } else { value < known }
-}
-
-/// The extreme in a group's row.
-#[inline(always)]
-pub fn known(words: &[u64]) -> Option<u128> {
-    (words[0] != 0).then(|| u128::from(words[2]) << 64 | u128::from(words[1]))
-}
-
-/// Puts the extreme into a group's row.
-#[inline(always)]
-pub fn set_known(words: &mut [u64], value: Option<u128>) {
-    let bits = value.unwrap_or(0);
-    (words[0], words[1], words[2]) = (value.is_some().into(), bits as u64, (bits >> 64) as u64);
-}
-
-/// Refuses types whose values have no bytes in their order.
-pub fn check_bytes(data_type: &DataType) -> Result<()> {
-    match data_type {
-        DataType::Utf8View | DataType::Binary | DataType::FixedSizeBinary(_) => Ok(()),
-        DataType::Interval(IntervalUnit::MonthDayNano) => Ok(()),
-        other => Err(SqlError::unsupported(format!("min or max over {other}"))),
-    }
-}
-
-/// The bytes of a value, in the order of Postgres: text and bytes by their bytes, intervals by their length, and then,
-/// so that equal lengths come in a fixed order, by their fields.
-pub fn bytes_of(column: &ArrayRef, row: usize) -> Bytes {
-    match column.data_type() {
-        DataType::Utf8View => column.as_string_view().value(row).as_bytes().into(),
-        DataType::Binary => column.as_binary::<i32>().value(row).into(),
-        DataType::FixedSizeBinary(_) => column.as_fixed_size_binary().value(row).into(),
-        DataType::Interval(_) => interval_bytes(column.as_primitive::<IntervalMonthDayNanoType>().value(row)),
-        other => unreachable!("values of type {other} have no ordered bytes"),
-    }
-}
-
-fn interval_bytes(value: IntervalMonthDayNano) -> Bytes {
-    let days = i128::from(value.months) * 30 + i128::from(value.days);
-    let span = days * 86_400_000_000_000 + i128::from(value.nanoseconds);
-    let mut bytes = Vec::with_capacity(32);
-    bytes.extend_from_slice(&(span as u128 ^ 1 << 127).to_be_bytes());
-    bytes.extend_from_slice(&value.months.to_be_bytes());
-    bytes.extend_from_slice(&value.days.to_be_bytes());
-    bytes.extend_from_slice(&value.nanoseconds.to_be_bytes());
-    bytes.into()
-}
-
-fn interval_of(bytes: &[u8]) -> Option<IntervalMonthDayNano> {
-    let months = i32::from_be_bytes(bytes.get(16..20)?.try_into().ok()?);
-    let days = i32::from_be_bytes(bytes.get(20..24)?.try_into().ok()?);
-    let nanoseconds = i64::from_be_bytes(bytes.get(24..32)?.try_into().ok()?);
-    Some(IntervalMonthDayNano::new(months, days, nanoseconds))
-}
-
-/// The column of these bytes.
-pub fn column_of<'a>(data_type: &DataType, values: impl Iterator<Item = Option<&'a [u8]>>) -> Result<ArrayRef> {
-    Ok(match data_type {
-        DataType::Utf8View => {
-            let mut column = StringViewBuilder::new();
-            for value in values {
-                // They were text when they came, and are checked again in case a snapshot says otherwise.
-                let text = value.map(std::str::from_utf8).transpose();
-                column.append_option(text.map_err(|error| SqlError::internal(error.to_string()))?);
-            }
-            Arc::new(column.finish())
+    /// Counts rows into their groups. `place`: where the words of a group start.
+    pub fn update(&mut self, words: &mut [u64], place: impl Fn(usize) -> usize, column: &ArrayRef, rows: &Rows<'_>) {
+        let largest = self.largest;
+        match &mut self.values {
+            Values::Words(_) if self.append_only => rows.words(column, |value, group, _| {
+                let words = &mut words[place(group)..][..value::EXTREME_WORDS];
+                if value::known(words).is_none_or(|known| value::beats(&value, &known, largest)) {
+                    value::set_known(words, Some(value));
+                }
+            }),
+            Values::Words(values) => rows.words(column, |value, group, weight| {
+                value::count(at_mut(values, group), value, weight);
+            }),
+            Values::Bytes { known, .. } if self.append_only => rows.each(|row, group, _| {
+                let (value, known) = (value::bytes_of(column, row), at_mut(known, group));
+                if known.as_ref().is_none_or(|known| value::beats(&value, known, largest)) {
+                    *known = Some(value);
+                }
+            }),
+            Values::Bytes { values, .. } => rows.each(|row, group, weight| {
+                value::count(at_mut(values, group), value::bytes_of(column, row), weight);
+            }),
         }
-        DataType::FixedSizeBinary(width) => {
-            let mut column = FixedSizeBinaryBuilder::new(*width);
-            for value in values {
-                match value {
-                    Some(bytes) => column.append_value(bytes)?,
-                    None => column.append_null(),
+    }
+
+    /// Looks up the extremes of the groups that changed.
+    pub fn settle(&mut self, dirty: &[u32], words: &mut [u64], place: impl Fn(usize) -> usize) {
+        if self.append_only {
+            return;
+        }
+        let largest = self.largest;
+        match &mut self.values {
+            Values::Words(values) => {
+                for group in dirty.iter().map(|&group| group as usize) {
+                    let value = values.get(group).and_then(|v| value::extreme(v, largest));
+                    value::set_known(&mut words[place(group)..], value.copied());
                 }
             }
-            Arc::new(column.finish())
+            Values::Bytes { values, known, .. } => {
+                for group in dirty.iter().map(|&group| group as usize) {
+                    let value = values.get(group).and_then(|v| value::extreme(v, largest));
+                    *at_mut(known, group) = value.cloned();
+                }
+            }
         }
-        DataType::Interval(_) => {
-            let mut column = IntervalMonthDayNanoBuilder::new();
-            values.for_each(|value| column.append_option(value.and_then(interval_of)));
-            Arc::new(column.finish())
+    }
+
+    /// Forgets a group that is gone.
+    pub fn forget(&mut self, group: usize) {
+        match &mut self.values {
+            Values::Words(values) => forget_at(values, group),
+            Values::Bytes { values, known, .. } => {
+                forget_at(values, group);
+                forget_at(known, group);
+            }
         }
-        _ => {
-            let mut column = BinaryBuilder::new();
-            values.for_each(|value| column.append_option(value));
-            Arc::new(column.finish())
+    }
+
+    /// Ends the tick.
+    pub fn end_tick(&mut self) {
+        if let Values::Bytes { before, .. } = &mut self.values {
+            before.clear();
         }
-    })
+    }
+
+    /// Whether a group comes to the same as before; its words are given.
+    pub fn is_same(&self, before: &[u64], now: &[u64], side: Side) -> bool {
+        match self.values {
+            Values::Words(_) => before == now,
+            Values::Bytes { .. } => self.bytes(side.before()) == self.bytes(side),
+        }
+    }
+
+    fn bytes(&self, side: Side) -> Option<&[u8]> {
+        let Values::Bytes { known, before, .. } = &self.values else { return None };
+        if side.is_now {
+            known.get(side.group as usize)?.as_deref()
+        } else {
+            before.get(side.slot as usize)?.as_deref()
+        }
+    }
+
+    /// The column of these groups.
+    pub fn finish<'a>(
+        &self,
+        words: impl Iterator<Item = &'a [u64]>,
+        sides: &[Side],
+        output: &DataType,
+    ) -> Result<ArrayRef> {
+        match self.values {
+            Values::Words(_) => Ok(fixed::decode(output, words.map(value::known))),
+            Values::Bytes { .. } => value::column_of(output, sides.iter().map(|&side| self.bytes(side))),
+        }
+    }
+
+    /// The bytes of memory beside the groups' rows, nearly.
+    pub fn bytes_beside(&self) -> usize {
+        // A node of a tree of few entries takes about this much.
+        const NODE: usize = 300;
+        match &self.values {
+            Values::Words(values) => values.iter().map(|v| v.len().div_ceil(6) * NODE).sum(),
+            Values::Bytes { values, known, .. } => {
+                let known: usize = known.iter().flatten().map(|bytes| bytes.len() + 16).sum();
+                let values = values.iter().flat_map(|v| v.keys()).map(|bytes| bytes.len() + NODE / 6);
+                known + values.sum::<usize>()
+            }
+        }
+    }
+
+    /// Whether a snapshot of it has values beside the groups' rows.
+    pub fn has_values(&self) -> bool {
+        !(self.append_only && matches!(self.values, Values::Words(_)))
+    }
+
+    /// What a snapshot keeps of these groups beside their rows.
+    pub fn values_of(&self, groups: &[u32]) -> Vec<Stored> {
+        let mut all = Vec::new();
+        for (at, &group) in groups.iter().enumerate() {
+            let (at, group) = (at as u32, group as usize);
+            match &self.values {
+                Values::Words(values) if !self.append_only => {
+                    let values = values.get(group).into_iter().flatten();
+                    all.extend(values.map(|(value, count)| (at, Bytes::from(value.to_be_bytes()), *count)));
+                }
+                Values::Words(_) => {}
+                Values::Bytes { known, .. } if self.append_only => {
+                    all.extend(known.get(group).cloned().flatten().map(|value| (at, value, 1)));
+                }
+                Values::Bytes { values, .. } => {
+                    let values = values.get(group).into_iter().flatten();
+                    all.extend(values.map(|(value, count)| (at, value.clone(), *count)));
+                }
+            }
+        }
+        all
+    }
+
+    /// Takes a value of a group back from a snapshot.
+    pub fn restore_value(&mut self, group: usize, value: &[u8], times: i64) {
+        match &mut self.values {
+            Values::Words(values) => {
+                if let Ok(bytes) = value.try_into() {
+                    value::count(at_mut(values, group), u128::from_be_bytes(bytes), times);
+                }
+            }
+            Values::Bytes { values, known, .. } => {
+                let keeps = at_mut(known, group);
+                if keeps.as_deref().is_none_or(|known| value::beats(value, known, self.largest)) {
+                    *keeps = Some(value.into());
+                }
+                if !self.append_only {
+                    value::count(at_mut(values, group), value.into(), times);
+                }
+            }
+        }
+    }
+}
+
+/// The entry of a group, made if it is not there.
+pub fn at_mut<V: Default>(values: &mut Vec<V>, at: usize) -> &mut V {
+    if values.len() <= at {
+        values.resize_with(at + 1, V::default);
+    }
+    &mut values[at]
+}
+
+/// Empties the entry of a group.
+pub fn forget_at<V: Default>(values: &mut [V], at: usize) {
+    if let Some(value) = values.get_mut(at) {
+        *value = V::default();
+    }
 }

@@ -3,9 +3,13 @@
 //! ```text
 //! groups      key_hash | the key columns | rows | the words of the accumulators, as bytes
 //! values/N    key_hash | the key columns | value | times      of aggregate N, where it keeps values beside its words
+//! states/N    key_hash | the key columns | the state          of aggregate N, where it keeps accumulators
+//! distinct/N  key_hash | row_hash | count                     of aggregate N, where it keeps arguments
+//! rows        the rows of all groups, where an aggregate needs them
 //! ```
 
 use super::Aggregate;
+use super::accumulator::Kind;
 use super::groups::{rows_of, set_rows};
 use crate::operator::{StateReader, StateWriter};
 use crate::state::{corrupt, in_range, sorted_batch};
@@ -21,7 +25,7 @@ const BATCH: usize = 16_384;
 
 impl Aggregate {
     /// Writes all groups.
-    pub(super) fn write_sections(&self, to: &mut dyn StateWriter) -> Result<()> {
+    pub(super) fn write_sections(&mut self, to: &mut dyn StateWriter) -> Result<()> {
         for groups in self.groups.all().chunks(BATCH) {
             let stored: Vec<u64> = groups.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
             let keys = self.groups.key_columns(&stored, groups)?;
@@ -34,13 +38,19 @@ impl Aggregate {
             let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
             to.write("groups", sorted_batch(hashes.clone(), named(&keys, tail, ["rows", "words"]))?)?;
             self.write_values(groups, &keys, &hashes, to)?;
+            self.write_states(groups, &keys, &hashes, to)?;
         }
-        Ok(())
+        for (number, accumulator) in self.accumulators.iter().enumerate() {
+            if let Some(distinct) = &accumulator.distinct {
+                distinct.snapshot(&format!("distinct/{number}"), to)?;
+            }
+        }
+        self.gathered.as_ref().map_or(Ok(()), |gathered| gathered.snapshot(to))
     }
 
     fn write_values(&self, groups: &[u32], keys: &[ArrayRef], hashes: &[u64], to: &mut dyn StateWriter) -> Result<()> {
-        for (number, accumulator) in self.accumulators.iter().enumerate().filter(|(_, a)| a.has_values()) {
-            for values in accumulator.values_of(groups).chunks(BATCH) {
+        for (number, accumulator) in self.accumulators.iter().enumerate() {
+            for values in accumulator.values_of(groups).unwrap_or_default().chunks(BATCH) {
                 let owners = UInt32Array::from_iter_values(values.iter().map(|value| value.0));
                 let keys = keys.iter().map(|key| take(key, &owners, None)).collect::<Result<Vec<_>, _>>()?;
                 let hashes = owners.values().iter().map(|&owner| hashes[owner as usize]).collect();
@@ -49,6 +59,23 @@ impl Aggregate {
                 let tail: [ArrayRef; 2] = [Arc::new(value), Arc::new(times)];
                 let batch = sorted_batch(hashes, named(&keys, tail, ["value", "times"]))?;
                 to.write(&format!("values/{number}"), batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_states(
+        &mut self,
+        groups: &[u32],
+        keys: &[ArrayRef],
+        hashes: &[u64],
+        to: &mut dyn StateWriter,
+    ) -> Result<()> {
+        for (number, accumulator) in self.accumulators.iter_mut().enumerate() {
+            if let Kind::Folded { calls, .. } = &mut accumulator.kind {
+                let keys = keys.iter().map(|key| ("key", key.clone()));
+                let columns = keys.chain(calls.states(groups)?.into_iter().map(|state| ("state", state))).collect();
+                to.write(&format!("states/{number}"), sorted_batch(hashes.to_vec(), columns)?)?;
             }
         }
         Ok(())
@@ -75,26 +102,35 @@ impl Aggregate {
                     self.read_values(number, &batch)?;
                 }
             }
+            for batch in from.read(&format!("states/{number}"))? {
+                let batch = in_range(&batch, owned)?;
+                if batch.num_rows() > 0 {
+                    self.read_states(number, &batch)?;
+                }
+            }
+            if let Some(distinct) = &mut self.accumulators[number].distinct {
+                distinct.restore(&format!("distinct/{number}"), from, owned)?;
+            }
         }
-        Ok(())
+        self.gathered.as_mut().map_or(Ok(()), |gathered| gathered.restore(from, owned))
     }
 
     /// The columns of a section, checked: those after the keys. The groups of its keys are in `self.found` then.
-    fn open_section(&mut self, batch: &RecordBatch, tail: [DataType; 2]) -> Result<[ArrayRef; 2]> {
+    fn open_section(&mut self, batch: &RecordBatch, tail: &[DataType]) -> Result<Vec<ArrayRef>> {
         let keys = self.keys.len();
         let types = batch.columns().iter().skip(1).map(|column| column.data_type());
-        let expected = self.schema.fields()[..keys].iter().map(|field| field.data_type()).chain(&tail);
+        let expected = self.schema.fields()[..keys].iter().map(|field| field.data_type()).chain(tail);
         if !types.eq(expected) {
             return Err(corrupt("its columns are others"));
         }
         let prepared = self.groups.prepare(&batch.columns()[1..=keys])?;
         self.find(&prepared, 0..batch.num_rows());
-        Ok([batch.column(keys + 1).clone(), batch.column(keys + 2).clone()])
+        Ok(batch.columns()[keys + 1..].to_vec())
     }
 
     fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {
-        let [rows, words] = self.open_section(batch, [DataType::Int64, DataType::Binary])?;
-        let (rows, words) = (rows.as_primitive::<Int64Type>(), words.as_binary::<i32>());
+        let columns = self.open_section(batch, &[DataType::Int64, DataType::Binary])?;
+        let (rows, words) = (columns[0].as_primitive::<Int64Type>(), columns[1].as_binary::<i32>());
         let (first, stride) = (self.groups.first_accumulator(), self.groups.stride);
         for (at, &group) in self.found.iter().enumerate() {
             let row = &mut self.groups.words[group as usize * stride..][..stride];
@@ -110,10 +146,23 @@ impl Aggregate {
     }
 
     fn read_values(&mut self, number: usize, batch: &RecordBatch) -> Result<()> {
-        let [value, times] = self.open_section(batch, [DataType::Binary, DataType::Int64])?;
-        let (value, times) = (value.as_binary::<i32>(), times.as_primitive::<Int64Type>());
+        let columns = self.open_section(batch, &[DataType::Binary, DataType::Int64])?;
+        let (value, times) = (columns[0].as_binary::<i32>(), columns[1].as_primitive::<Int64Type>());
         for (at, &group) in self.found.iter().enumerate() {
             self.accumulators[number].restore_value(group, value.value(at), times.value(at));
+        }
+        Ok(())
+    }
+
+    fn read_states(&mut self, number: usize, batch: &RecordBatch) -> Result<()> {
+        let Kind::Folded { calls, .. } = &self.accumulators[number].kind else { return Ok(()) };
+        let types: Vec<_> = calls.state_fields()?.iter().map(|field| field.data_type().clone()).collect();
+        let columns = self.open_section(batch, &types)?;
+        let Aggregate { accumulators, found, .. } = self;
+        let Kind::Folded { calls, .. } = &mut accumulators[number].kind else { return Ok(()) };
+        for (at, &group) in found.iter().enumerate() {
+            let state: Vec<_> = columns.iter().map(|column| column.slice(at, 1)).collect();
+            calls.restore(group, &state)?;
         }
         Ok(())
     }
