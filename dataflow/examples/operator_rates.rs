@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millrace_dataflow::operator::{Operator, Output};
 use millrace_dataflow::operators::{Aggregate, AggregateOptions, Join, JoinOptions};
 use millrace_dataflow::state::Arrangement;
-use millrace_ir::{AggregateFunction, JoinKind};
+use millrace_ir::{AggregateFunction, JoinKey, JoinKind};
 use millrace_types::hash::mix;
 use millrace_types::{Delta, Tick};
 use std::sync::Arc;
@@ -99,9 +99,7 @@ fn join(stored: usize, probes: usize) {
         kind: JoinKind::Inner,
         left: schema(),
         right: schema(),
-        left_keys: vec![0],
-        right_keys: vec![0],
-        nulls_match: false,
+        keys: vec![JoinKey { left: 0, right: 0, nulls_match: false }],
         residual: None,
         schema: Arc::new(Schema::new(fields)),
     });

@@ -10,4 +10,4 @@ mod plan;
 
 pub use aggregate::{Aggregate, AggregateFunction};
 pub use job::{Job, Output};
-pub use plan::{Expr, Join, JoinKind, Node, Plan};
+pub use plan::{Expr, Join, JoinKey, JoinKind, Node, Plan};

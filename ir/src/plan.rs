@@ -57,35 +57,63 @@ pub enum Plan {
     Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate> },
     /// Each different row once. The input must be partitioned by (a subset of) its columns.
     Distinct { input: Box<Node> },
-    /// Pairs of rows; both inputs must be partitioned by the join's keys, in the same order of keys.
+    /// Rows and their partners; both inputs must be partitioned by the join's keys, in the same order of keys.
     Join(Box<Join>),
     /// All rows of all inputs, which share the schema.
     Union { inputs: Vec<Node> },
 }
 
-/// Which rows without a partner a join keeps.
+/// What a join gives. A row's partners are the rows of the other input that it makes a pair with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinKind {
-    /// None.
+    /// Pairs.
     Inner,
-    /// Those of the left input, with NULLs for the right columns.
+    /// Pairs, and rows of the left input without a partner, with NULLs for the right columns.
     Left,
+    /// Pairs, and rows of either input without a partner, with NULLs for the columns of the other.
+    Full,
+    /// Rows of the left input that have a partner, each as often as it is there.
+    Semi,
+    /// Rows of the left input that have none.
+    Anti,
+    /// All rows of the left input, each with whether it has a partner.
+    Mark,
 }
 
-/// The two inputs of a join and its condition. The schema of the node is the left columns, then the right ones.
+/// The two inputs of a join and its condition. The schema of the node is the left columns, then the right ones; of
+/// `Semi` and `Anti` the left columns alone, of `Mark` the left columns and a boolean.
 #[derive(Clone, Debug)]
 pub struct Join {
     pub kind: JoinKind,
     pub left: Node,
     pub right: Node,
-    /// Columns of the left input; equal in number and type to `right_keys`.
-    pub left_keys: Vec<usize>,
-    /// Columns of the right input.
-    pub right_keys: Vec<usize>,
-    /// Whether NULL keys match one another (`IS NOT DISTINCT FROM`); usually they match nothing.
-    pub nulls_match: bool,
+    /// Columns that must be equal; without any, all rows of one worker meet.
+    pub keys: Vec<JoinKey>,
     /// A further condition over the left columns followed by the right ones.
     pub residual: Option<Expr>,
+}
+
+/// A column of each input, of the same type, that are equal in a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinKey {
+    pub left: usize,
+    pub right: usize,
+    /// Whether NULL matches NULL (`IS NOT DISTINCT FROM`); usually it matches nothing.
+    pub nulls_match: bool,
+}
+
+impl JoinKind {
+    /// Whether pairs stand in the output.
+    pub fn gives_pairs(self) -> bool {
+        matches!(self, JoinKind::Inner | JoinKind::Left | JoinKind::Full)
+    }
+}
+
+impl fmt::Display for JoinKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.nulls_match { "is" } else { "=" };
+        write!(f, "#{} {sign} #{}", self.left, self.right)
+    }
 }
 
 impl Node {
@@ -128,7 +156,7 @@ impl Node {
             }
             Plan::Distinct { .. } => write!(f, "Distinct"),
             Plan::Join(join) => {
-                write!(f, "{:?}Join {} = {}", join.kind, columns(&join.left_keys), columns(&join.right_keys))?;
+                write!(f, "{:?}Join ({})", join.kind, list(&join.keys))?;
                 join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))
             }
             Plan::Union { .. } => write!(f, "Union"),

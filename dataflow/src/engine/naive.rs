@@ -3,7 +3,7 @@
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type};
 use datafusion::physical_expr::PhysicalExpr;
-use millrace_ir::{AggregateFunction, Expr, Join, JoinKind, Node, Plan};
+use millrace_ir::{AggregateFunction, Expr, Join, JoinKey, JoinKind, Node, Plan};
 use millrace_types::{Delta, RelationId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
             rows.collect()
         }
         Plan::Distinct { input } => evaluate(input, contents).into_keys().map(|row| (row, 1)).collect(),
-        Plan::Join(join) => sum(pairs(join, evaluate(&join.left, contents), evaluate(&join.right, contents))),
+        Plan::Join(join) => sum(joined(join, evaluate(&join.left, contents), evaluate(&join.right, contents))),
         Plan::Union { inputs } => sum(inputs.iter().flat_map(|input| evaluate(input, contents)).collect()),
     }
 }
@@ -98,20 +98,29 @@ fn aggregate(function: &AggregateFunction, argument: Option<usize>, rows: &[(Row
     }
 }
 
-fn pairs(join: &Join, left: Rows, right: Rows) -> Vec<(Row, i64)> {
+fn joined(join: &Join, left: Rows, right: Rows) -> Vec<(Row, i64)> {
+    let equal = |key: &JoinKey, a: &Row, b: &Row| {
+        let (a, b) = (a[key.left], b[key.right]);
+        a == b && (a.is_some() || key.nulls_match)
+    };
+    let are_partners = |a: &Row, b: &Row| join.keys.iter().all(|key| equal(key, a, b));
+    let nulls = |node: &Node| vec![None; node.schema.fields().len()];
     let mut found = vec![];
-    for (row, count) in left {
-        let key: Row = join.left_keys.iter().map(|at| row[*at]).collect();
-        let matches =
-            |other: &Row| join.right_keys.iter().zip(&key).all(|(at, value)| value.is_some() && other[*at] == *value);
-        let before = found.len();
-        for (other, others) in right.iter().filter(|(other, _)| matches(other)) {
-            found.push(([row.clone(), other.clone()].concat(), count * others));
+    for (row, count) in &left {
+        let pairs = right.iter().filter(|(other, _)| are_partners(row, other));
+        let pairs: Vec<_> =
+            pairs.map(|(other, others)| ([row.clone(), other.clone()].concat(), count * others)).collect();
+        match (join.kind, pairs.is_empty()) {
+            (JoinKind::Left | JoinKind::Full, true) => found.push(([row.clone(), nulls(&join.right)].concat(), *count)),
+            (JoinKind::Semi, false) | (JoinKind::Anti, true) => found.push((row.clone(), *count)),
+            (JoinKind::Mark, alone) => found.push(([row.clone(), vec![Some(i128::from(!alone))]].concat(), *count)),
+            (kind, _) if kind.gives_pairs() => found.extend(pairs),
+            _ => {}
         }
-        if found.len() == before && join.kind == JoinKind::Left {
-            let nulls = vec![None; join.right.schema.fields().len()];
-            found.push(([row, nulls].concat(), count));
-        }
+    }
+    if join.kind == JoinKind::Full {
+        let alone = right.iter().filter(|(other, _)| !left.keys().any(|row| are_partners(row, other)));
+        found.extend(alone.map(|(other, count)| ([nulls(&join.left), other.clone()].concat(), *count)));
     }
     found
 }

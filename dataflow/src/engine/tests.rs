@@ -8,7 +8,7 @@ use datafusion::logical_expr::Operator as Sign;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, lit};
 use datafusion::physical_plan::ColumnarValue;
-use millrace_ir::{Aggregate, AggregateFunction, Expr, Join, JoinKind, Node, Output, Plan};
+use millrace_ir::{Aggregate, AggregateFunction, Expr, Join, JoinKey, JoinKind, Node, Output, Plan};
 use millrace_types::Weights;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -85,13 +85,17 @@ fn distinct(input: Node) -> Node {
     node(Plan::Distinct { input: Box::new(input) }, schema)
 }
 
-fn join(kind: JoinKind, left: Node, right: Node, keys: (usize, usize)) -> Node {
-    let (left, right) = (exchange(left, vec![keys.0]), exchange(right, vec![keys.1]));
-    let fields = left.schema.fields().iter().chain(right.schema.fields());
-    let schema = schema_of(&fields.map(|field| field.data_type().clone()).collect::<Vec<_>>());
-    let (left_keys, right_keys) = (vec![keys.0], vec![keys.1]);
-    let join = Join { kind, left, right, left_keys, right_keys, nulls_match: false, residual: None };
-    node(Plan::Join(Box::new(join)), schema)
+fn join(kind: JoinKind, left: Node, right: Node, keys: Vec<JoinKey>) -> Node {
+    let left = exchange(left, keys.iter().map(|key| key.left).collect());
+    let right = exchange(right, keys.iter().map(|key| key.right).collect());
+    let types = |node: &Node| node.schema.fields().iter().map(|field| field.data_type().clone()).collect::<Vec<_>>();
+    let schema = match kind {
+        JoinKind::Semi | JoinKind::Anti => types(&left),
+        JoinKind::Mark => [types(&left), vec![DataType::Boolean]].concat(),
+        JoinKind::Inner | JoinKind::Left | JoinKind::Full => [types(&left), types(&right)].concat(),
+    };
+    let join = Join { kind, left, right, keys, residual: None };
+    node(Plan::Join(Box::new(join)), schema_of(&schema))
 }
 
 fn union(inputs: Vec<Node>) -> Node {
@@ -122,9 +126,12 @@ fn random_plan(random: &mut StdRng, relations: &[(RelationId, SchemaRef)], depth
         3 => aggregate(below, vec![any(random)], any(random)),
         4 => distinct(below),
         5 => {
-            let kind = if random.random() { JoinKind::Inner } else { JoinKind::Left };
+            use JoinKind::{Anti, Full, Inner, Left, Mark, Semi};
+            let kind = [Inner, Left, Full, Semi, Anti, Mark][random.random_range(0..6)];
             let (right, schema) = &relations[random.random_range(0..relations.len())];
-            join(kind, below, input(*right, schema.clone()), (any(random), 0))
+            let key = JoinKey { left: any(random), right: 0, nulls_match: random.random() };
+            let keys = if random.random_range(0..8) == 0 { vec![] } else { vec![key] };
+            join(kind, below, input(*right, schema.clone()), keys)
         }
         _ => {
             let other = filter(below.clone(), compare(any(random), Sign::Lt, 1));
@@ -294,7 +301,8 @@ fn large_deltas_are_shared_among_the_workers() {
 fn a_job_may_read_a_relation_twice() {
     for workers in [1, 2] {
         let mut world = World::new(workers, 5);
-        let plan = join(JoinKind::Inner, table(TABLES[0]), table(TABLES[0]), (0, 1));
+        let key = JoinKey { left: 0, right: 1, nulls_match: false };
+        let plan = join(JoinKind::Inner, table(TABLES[0]), table(TABLES[0]), vec![key]);
         world.start(model_job(VIEW, plan.clone()));
         for _ in 0..6 {
             world.churn(15);

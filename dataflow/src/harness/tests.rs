@@ -5,7 +5,9 @@ use super::*;
 use crate::operators::{Aggregate, AggregateOptions, Distinct, Join, JoinOptions};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Field, Schema, SchemaRef};
-use millrace_ir::{AggregateFunction, JoinKind};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{Column, binary};
+use millrace_ir::{AggregateFunction, JoinKey, JoinKind};
 use millrace_types::Weights;
 use millrace_types::hash::{KEY_SEED, hash_rows, mix};
 use std::sync::Arc;
@@ -139,10 +141,17 @@ impl<F: Fn(usize, usize) -> Harness> Workers<F> {
 }
 
 /// Runs ticks of changes through the workers and compares after each one with the oracle over the inputs.
-fn check<F: Fn(usize, usize) -> Harness>(mut workers: Workers<F>, keys: u64, oracle: impl Fn(&[Relation]) -> Bag) {
+fn check<F: Fn(usize, usize) -> Harness>(workers: Workers<F>, keys: u64, oracle: impl Fn(&[Relation]) -> Bag) {
+    check_for(150, workers, keys, oracle);
+}
+
+fn check_for<F>(ticks: usize, mut workers: Workers<F>, keys: u64, oracle: impl Fn(&[Relation]) -> Bag)
+where
+    F: Fn(usize, usize) -> Harness,
+{
     let mut random = Random(keys);
     let mut inputs: Vec<Relation> = workers.by.iter().map(|_| Relation::default()).collect();
-    for tick in 0..150 {
+    for tick in 0..ticks {
         for _ in 0..random.below(4) {
             let port = random.below(inputs.len() as u64) as usize;
             let delta = inputs[port].change(&mut random, keys);
@@ -172,51 +181,95 @@ fn distinct_gives_each_row_once() {
     });
 }
 
-fn joined_schema() -> SchemaRef {
-    let fields: Vec<_> = schema().fields().iter().chain(schema().fields()).cloned().collect();
+fn joined_schema(kind: JoinKind) -> SchemaRef {
+    let (mut fields, schema) = (schema().fields().to_vec(), schema());
+    match kind {
+        JoinKind::Semi | JoinKind::Anti => {}
+        JoinKind::Mark => fields.push(Arc::new(Field::new("mark", DataType::Boolean, false))),
+        JoinKind::Inner | JoinKind::Left | JoinKind::Full => fields.extend(schema.fields().iter().cloned()),
+    }
     Arc::new(Schema::new(fields))
 }
 
-fn join(kind: JoinKind, nulls_match: bool) -> impl Fn(usize, usize) -> Harness {
+/// A join as the tests ask for it: its kind, its key columns with whether NULLs match, and whether `n` of the left
+/// must be less than `n` of the right.
+#[derive(Clone, Copy, Debug)]
+struct JoinCase {
+    kind: JoinKind,
+    keys: &'static [(usize, bool)],
+    less: bool,
+}
+
+fn join(case: JoinCase) -> impl Fn(usize, usize) -> Harness {
     move |_, _| {
+        let pair = joined_schema(JoinKind::Inner);
+        let (left, right) = (Arc::new(Column::new("n", 1)), Arc::new(Column::new("n", 5)));
+        let keys = case.keys.iter().map(|&(key, nulls_match)| JoinKey { left: key, right: key, nulls_match });
         Harness::new(Join::new(JoinOptions {
-            kind,
+            kind: case.kind,
             left: schema(),
             right: schema(),
-            left_keys: vec![0, 2],
-            right_keys: vec![0, 2],
-            nulls_match,
-            residual: None,
-            schema: joined_schema(),
+            keys: keys.collect(),
+            residual: case.less.then(|| binary(left, Operator::Lt, right, &pair).unwrap()),
+            schema: joined_schema(case.kind),
         }))
     }
 }
 
-fn joined(inputs: &[Relation], kind: JoinKind, nulls_match: bool) -> Bag {
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    for l in &inputs[0].rows {
-        let has_null = l.0.is_none() || l.2.is_none();
-        let partners = inputs[1].rows.iter().filter(|r| l.0 == r.0 && l.2 == r.2 && (nulls_match || !has_null));
-        let before = left.len();
-        for r in partners {
-            left.push(l.clone());
-            right.push(r.clone());
-        }
-        if kind == JoinKind::Left && left.len() == before {
-            left.push(l.clone());
-            right.push((None, None, None, None));
-        }
+impl JoinCase {
+    fn are_partners(&self, l: &Row, r: &Row) -> bool {
+        let equal = |&(key, nulls_match): &(usize, bool)| match key {
+            0 => l.0 == r.0 && (nulls_match || l.0.is_some()),
+            _ => l.2 == r.2 && (nulls_match || l.2.is_some()),
+        };
+        self.keys.iter().all(equal) && (!self.less || matches!((l.1, r.1), (Some(l), Some(r)) if l < r))
     }
-    let columns = [batch(&left).columns(), batch(&right).columns()].concat();
-    bag(&joined_schema(), columns)
+
+    fn oracle(&self, inputs: &[Relation]) -> Bag {
+        let (mut left, mut right, mut marks) = (Vec::new(), Vec::new(), Vec::new());
+        let nothing = (None, None, None, None);
+        for l in &inputs[0].rows {
+            let partners: Vec<_> = inputs[1].rows.iter().filter(|r| self.are_partners(l, r)).cloned().collect();
+            let shown = match (self.kind, partners.is_empty()) {
+                (JoinKind::Left | JoinKind::Full, true) | (JoinKind::Anti, true) | (JoinKind::Semi, false) => {
+                    vec![nothing.clone()]
+                }
+                (JoinKind::Mark, _) => vec![nothing.clone()],
+                (kind, _) if kind.gives_pairs() => partners.clone(),
+                _ => vec![],
+            };
+            left.extend(std::iter::repeat_n(l.clone(), shown.len()));
+            marks.extend(std::iter::repeat_n(Some(!partners.is_empty()), shown.len()));
+            right.extend(shown);
+        }
+        if self.kind == JoinKind::Full {
+            let has_partner = |r: &Row| inputs[0].rows.iter().any(|l| self.are_partners(l, r));
+            let alone: Vec<_> = inputs[1].rows.iter().filter(|r| !has_partner(r)).cloned().collect();
+            left.extend(std::iter::repeat_n(nothing.clone(), alone.len()));
+            right.extend(alone);
+        }
+        let mut columns = batch(&left).columns().to_vec();
+        match self.kind {
+            JoinKind::Mark => columns.push(Arc::new(BooleanArray::from(marks))),
+            kind if kind.gives_pairs() => columns.extend(batch(&right).columns().iter().cloned()),
+            _ => {}
+        }
+        bag(&joined_schema(self.kind), columns)
+    }
 }
 
 #[test]
-fn joins_pair_rows_of_equal_keys() {
-    for kind in [JoinKind::Inner, JoinKind::Left] {
-        for nulls_match in [false, true] {
-            let workers = Workers::new(join(kind, nulls_match), vec![vec![0, 2], vec![0, 2]]);
-            check(workers, 4, |inputs| joined(inputs, kind, nulls_match));
+fn joins_agree_with_the_query_over_all_rows() {
+    use JoinKind::{Anti, Full, Inner, Left, Mark, Semi};
+    for kind in [Inner, Left, Full, Semi, Anti, Mark] {
+        for keys in [&[(0, false), (2, false)][..], &[(0, true), (2, true)], &[(0, false), (2, true)], &[]] {
+            for less in [false, true] {
+                let case = JoinCase { kind, keys, less };
+                let by: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
+                // Without keys everything meets everything.
+                let ticks = if keys.is_empty() { 15 } else { 50 };
+                check_for(ticks, Workers::new(join(case), vec![by.clone(), by]), 4, |inputs| case.oracle(inputs));
+            }
         }
     }
 }

@@ -73,7 +73,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
     use datafusion::logical_expr::Operator as Sign;
     use datafusion::physical_expr::expressions::{binary, col, lit};
-    use millrace_ir::JoinKind;
+    use millrace_ir::{JoinKey, JoinKind};
     use millrace_types::Weights;
     use std::sync::Arc;
 
@@ -123,9 +123,7 @@ mod tests {
             kind: JoinKind::Left,
             left: schema(&["k", "a"]),
             right: schema(&["k2", "b"]),
-            left_keys: vec![0],
-            right_keys: vec![0],
-            nulls_match: false,
+            keys: vec![JoinKey { left: 0, right: 0, nulls_match: false }],
             residual: Some(less),
             schema: both,
         }));

@@ -1,4 +1,4 @@
-//! Join: pairs of rows with equal keys, and for a left join the rows of the left input without a partner.
+//! Join: pairs of rows with equal keys, and rows by whether they have a partner.
 //!
 //! Stateful: both inputs, arranged by the join's keys. Each delta is joined with all that has arrived at the other
 //! input so far, and then added to its own: every pair of changes meets exactly once, whatever the order in which the
@@ -8,19 +8,22 @@
 //!   δL ⋈ R, then L += δL          δR ⋈ L, then R += δR
 //! ```
 //!
-//! A left join counts, for each different left row, its weight `w` and the net weight `p` of the pairs that it is in.
-//! Both are sums of what passes by; since `p` is `w` times the weight of the row's partners, the row has no partner
-//! exactly when `p` is zero. So at the end of the tick each left row that was touched stands `w` times with NULLs if `p`
-//! is zero, else not at all, and the difference to what stood there before is emitted.
+//! Every kind but the inner join also counts the pairs of each different row ([`Partners`]), and says at the end of the
+//! tick what changed for the rows that were touched: a left join of left rows without a partner, a full join of those of
+//! both sides; semi, anti and mark joins give nothing else.
+
+mod partners;
 
 use super::expression::evaluate_where_possible;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Arrangement, Counts, Matches, Probe, RowId, batch_of, ids_of, interleave_rows};
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
+use crate::state::{Arrangement, Matches, Probe, batch_of};
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
-use millrace_ir::{Expr, JoinKind};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use millrace_ir::{Expr, JoinKey, JoinKind};
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
+use partners::Partners;
+use std::sync::Arc;
 
 /// What a join computes: the fields of `ir::Join`, with schemas for its inputs.
 #[derive(Clone)]
@@ -28,25 +31,30 @@ pub struct JoinOptions {
     pub kind: JoinKind,
     pub left: SchemaRef,
     pub right: SchemaRef,
-    pub left_keys: Vec<usize>,
-    pub right_keys: Vec<usize>,
-    /// Whether NULL keys match one another.
-    pub nulls_match: bool,
+    pub keys: Vec<JoinKey>,
     /// A further condition over the left columns followed by the right ones.
     pub residual: Option<Expr>,
-    /// The columns of the output: the left ones, then the right ones.
+    /// The columns of the output, as told at `ir::Join`.
     pub schema: SchemaRef,
 }
 
 /// Joins port 0, the left input, with port 1, the right one.
 pub struct Join {
-    nulls_match: bool,
+    kind: JoinKind,
     residual: Option<Expr>,
+    /// For each key whether NULLs match.
+    nulls_match: Vec<bool>,
+    /// The columns of a pair.
+    pairs: SchemaRef,
     schema: SchemaRef,
-    left: Arrangement,
-    right: Arrangement,
-    unmatched: Option<Unmatched>,
+    /// What has arrived at each port.
+    inputs: [Arrangement; 2],
+    /// For each port whether its rows have partners, where the output depends on that.
+    partners: [Option<Partners>; 2],
 }
+
+/// The sections of the inputs in a snapshot.
+const SECTIONS: [&str; 2] = ["left", "right"];
 
 /// The most pairs of an emitted batch.
 const PAIRS: usize = 32_768;
@@ -54,43 +62,49 @@ const PAIRS: usize = 32_768;
 impl Join {
     /// A join of two empty inputs.
     pub fn new(options: JoinOptions) -> Join {
-        let unmatched = (options.kind == JoinKind::Left).then(|| Unmatched {
-            schema: options.left.clone(),
-            key: options.left_keys.clone(),
-            counts: Counts::default(),
-            open: Vec::new(),
-        });
+        let JoinOptions { kind, left, right, keys, residual, schema } = options;
+        let (left_key, right_key): (Vec<_>, Vec<_>) = keys.iter().map(|key| (key.left, key.right)).unzip();
+        let pairs = if kind.gives_pairs() { schema.clone() } else { pair_schema(&left, &right) };
+        let left_partners = Partners::of_left(kind, &left, &left_key);
+        let right_partners = Partners::of_right(kind, &right, &right_key, left.fields().len());
         Join {
-            nulls_match: options.nulls_match,
-            residual: options.residual,
-            schema: options.schema,
-            left: Arrangement::new(options.left, options.left_keys),
-            right: Arrangement::new(options.right, options.right_keys),
-            unmatched,
+            kind,
+            residual,
+            nulls_match: keys.iter().map(|key| key.nulls_match).collect(),
+            pairs,
+            schema,
+            inputs: [Arrangement::new(left, left_key), Arrangement::new(right, right_key)],
+            partners: [left_partners, right_partners],
         }
     }
 
-    /// Emits the pairs of a delta at one input with what the other one has.
-    fn join(&mut self, delta: &Delta, from_left: bool, out: &mut Output) -> Result<()> {
-        let (own, other) = if from_left { (&self.left, &self.right) } else { (&self.right, &self.left) };
+    /// Emits and counts the pairs of a delta at one input with what the other one has.
+    fn join(&mut self, delta: &Delta, port: usize, out: &mut Output) -> Result<()> {
+        let (own, other) = (&self.inputs[port], &self.inputs[1 - port]);
         let keys: Vec<ArrayRef> = own.key().iter().map(|&key| delta.rows().column(key).clone()).collect();
-        let mut probe = Probe::new(other.runs(), other.key(), keys, delta.len(), self.nulls_match)?;
+        let mut probe = Probe::new(other.runs(), other.key(), keys, delta.len(), &self.nulls_match)?;
         while let Some(matches) = probe.next_matches(PAIRS)? {
-            let pairs = pairs(&self.schema, delta, &matches, other.schema(), from_left)?;
+            let pairs = pairs(&self.pairs, delta, &matches, other.schema(), port == 0)?;
             let pairs = match &self.residual {
                 Some(residual) => satisfying(residual, pairs, out)?,
                 None => pairs,
             };
-            if let Some(unmatched) = &mut self.unmatched {
-                unmatched.count_pairs(&pairs)?;
+            self.partners.iter_mut().flatten().try_for_each(|partners| partners.count_pairs(&pairs))?;
+            if self.kind.gives_pairs() {
+                out.push(pairs);
             }
-            out.push(pairs);
         }
         Ok(())
     }
 }
 
-/// The pairs as rows of the output, weighing the product of their weights.
+/// The columns of both inputs; any of them may hold NULLs.
+fn pair_schema(left: &SchemaRef, right: &SchemaRef) -> SchemaRef {
+    let fields = left.fields().iter().chain(right.fields());
+    Arc::new(Schema::new(fields.map(|field| Field::clone(field).with_nullable(true)).collect::<Vec<_>>()))
+}
+
+/// The pairs as rows, weighing the product of their weights.
 fn pairs(schema: &SchemaRef, delta: &Delta, matches: &Matches<'_>, other: &SchemaRef, left: bool) -> Result<Delta> {
     let probed = UInt32Array::from(matches.probe.clone());
     let own = delta.rows().columns().iter().map(|column| take(column, &probed, None)).collect::<Result<Vec<_>, _>>()?;
@@ -105,7 +119,8 @@ fn pairs(schema: &SchemaRef, delta: &Delta, matches: &Matches<'_>, other: &Schem
     })
 }
 
-/// The pairs for which the residual condition holds.
+/// The pairs for which the residual condition holds. One on which it fails is reported with the pair's weight, so that
+/// the error goes when either row does.
 fn satisfying(residual: &Expr, pairs: Delta, out: &mut Output) -> Result<Delta> {
     let (pairs, values) = evaluate_where_possible(std::slice::from_ref(residual), pairs, out)?;
     let holds = values[0].as_boolean_opt().ok_or_else(|| SqlError::internal("a join condition that is not boolean"))?;
@@ -114,97 +129,29 @@ fn satisfying(residual: &Expr, pairs: Delta, out: &mut Output) -> Result<Delta> 
 
 impl Operator for Join {
     fn on_batch(&mut self, port: usize, delta: Delta, out: &mut Output) -> Result<()> {
-        let from_left = port == 0;
-        self.join(&delta, from_left, out)?;
-        match (from_left, &mut self.unmatched) {
-            (true, Some(unmatched)) => {
-                unmatched.count_rows(&delta)?;
-                self.left.append(&delta)
-            }
-            (true, None) => self.left.append(&delta),
-            (false, _) => self.right.append(&delta),
-        }
+        self.join(&delta, port, out)?;
+        self.partners[port].as_mut().map_or(Ok(()), |partners| partners.count_rows(&delta))?;
+        self.inputs[port].append(&delta)
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {
-        if let Some(unmatched) = &mut self.unmatched {
-            unmatched.emit(&self.schema, out)?;
-        }
-        Ok(())
+        self.partners.iter_mut().flatten().try_for_each(|partners| partners.emit(&self.schema, out))
     }
 
     fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
-        self.left.snapshot("left", to)?;
-        self.right.snapshot("right", to)?;
-        self.unmatched.as_ref().map_or(Ok(()), |unmatched| unmatched.counts.snapshot("unmatched", COUNTS, to))
+        self.inputs.iter().zip(SECTIONS).try_for_each(|(input, section)| input.snapshot(section, to))?;
+        self.partners.iter().flatten().try_for_each(|partners| partners.snapshot(to))
     }
 
     fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
-        self.left.restore("left", from, &groups)?;
-        self.right.restore("right", from, &groups)?;
-        let unmatched = self.unmatched.as_mut();
-        unmatched.map_or(Ok(()), |unmatched| unmatched.counts.restore("unmatched", from, &groups))
+        self.inputs.iter_mut().zip(SECTIONS).try_for_each(|(input, section)| input.restore(section, from, &groups))?;
+        self.partners.iter_mut().flatten().try_for_each(|partners| partners.restore(from, &groups))
     }
 
     fn state_size(&self) -> StateSize {
-        let counts = self.unmatched.as_ref().map(|unmatched| unmatched.counts.size()).unwrap_or_default();
-        let [left, right] = [self.left.size(), self.right.size()];
-        StateSize { rows: left.rows + right.rows, bytes: left.bytes + right.bytes + counts.bytes }
-    }
-}
-
-/// The left rows of a left join, with what tells whether they have a partner.
-struct Unmatched {
-    schema: SchemaRef,
-    key: Vec<usize>,
-    /// The weight of the row, and of its pairs.
-    counts: Counts<2>,
-    /// Batches of the open tick that start with the left columns: where touched rows are to be found.
-    open: Vec<RecordBatch>,
-}
-
-const COUNTS: [&str; 2] = ["weight", "pairs"];
-
-impl Unmatched {
-    fn count_rows(&mut self, delta: &Delta) -> Result<()> {
-        self.count(delta.rows().clone(), |row, [weight, _]| *weight += delta.weight(row))
-    }
-
-    fn count_pairs(&mut self, pairs: &Delta) -> Result<()> {
-        if pairs.is_empty() {
-            return Ok(());
-        }
-        let left: Vec<usize> = (0..self.schema.fields().len()).collect();
-        self.count(pairs.rows().project(&left)?, |row, [_, count]| *count += pairs.weight(row))
-    }
-
-    fn count(&mut self, rows: RecordBatch, mut change: impl FnMut(usize, &mut [i64; 2])) -> Result<()> {
-        let ids: Vec<RowId> = ids_of(&rows, &self.key)?;
-        ids.into_iter().enumerate().for_each(|(row, id)| change(row, self.counts.change(id, (self.open.len(), row))));
-        self.open.push(rows);
-        Ok(())
-    }
-
-    fn emit(&mut self, schema: &SchemaRef, out: &mut Output) -> Result<()> {
-        let alone = |[weight, pairs]: [i64; 2]| if pairs == 0 { weight } else { 0 };
-        let (mut places, mut weights) = (Vec::new(), Vec::new());
-        self.counts.settle(|before, now, place| {
-            if alone(now) != alone(before) {
-                places.push(place);
-                weights.push(alone(now) - alone(before));
-            }
-        });
-        let open = std::mem::take(&mut self.open);
-        let batches: Vec<_> = open.iter().collect();
-        let left = self.schema.fields().len();
-        for (places, weights) in places.chunks(PAIRS).zip(weights.chunks(PAIRS)) {
-            let rows = interleave_rows(&self.schema, &batches, places, 0..left)?;
-            let mut columns = rows.columns().to_vec();
-            let nulls = schema.fields()[left..].iter().map(|field| new_null_array(field.data_type(), places.len()));
-            columns.extend(nulls);
-            let rows = batch_of(schema, columns, places.len())?;
-            out.push(Delta::new(rows, Weights::Each(weights.to_vec().into())));
-        }
-        Ok(())
+        let inputs = self.inputs.iter().map(Arrangement::size);
+        let (rows, bytes) = inputs.fold((0, 0), |(rows, bytes), size| (rows + size.rows, bytes + size.bytes));
+        let counts: usize = self.partners.iter().flatten().map(|partners| partners.size().bytes).sum();
+        StateSize { rows, bytes: bytes + counts }
     }
 }

@@ -55,9 +55,8 @@ pub fn same_keys(left: &[ArrayRef], right: &[ArrayRef], rows: usize) -> Result<B
 }
 
 /// Which rows have no NULL in any of the columns; `None` when all of them.
-pub fn rows_with_null(columns: &[ArrayRef]) -> Option<NullBuffer> {
+pub fn rows_without_null<'a>(columns: impl Iterator<Item = &'a ArrayRef>) -> Option<NullBuffer> {
     columns
-        .iter()
         .fold(None, |valid, column| NullBuffer::union(valid.as_ref(), column.logical_nulls().as_ref()))
         .filter(|valid| valid.null_count() > 0)
 }

@@ -14,7 +14,7 @@ const PIECE: usize = 65_536;
 /// The net rows that have one of the given keys, with their weights; `keys` holds one column per column of `key`.
 pub fn lookup(runs: &[Arc<Run>], schema: &SchemaRef, key: &[usize], keys: &[ArrayRef]) -> Result<Vec<Delta>> {
     let count = keys.first().map_or(0, |column| column.len());
-    let mut probe = Probe::new(runs.iter(), key, keys.to_vec(), count, true)?;
+    let mut probe = Probe::new(runs.iter(), key, keys.to_vec(), count, &vec![true; keys.len()])?;
     let mut found = Vec::new();
     while let Some(matches) = probe.next_matches(PIECE)? {
         let weights: Vec<i64> = (0..matches.len()).map(|pair| matches.weight(pair)).collect();
@@ -33,7 +33,7 @@ pub fn lookup(runs: &[Arc<Run>], schema: &SchemaRef, key: &[usize], keys: &[Arra
 /// For each key whether a row has it; NULL equals NULL.
 pub fn contains_keys(runs: &[Arc<Run>], key: &[usize], keys: &[ArrayRef]) -> Result<Vec<bool>> {
     let count = keys.first().map_or(0, |column| column.len());
-    let mut probe = Probe::new(runs.iter(), key, keys.to_vec(), count, true)?;
+    let mut probe = Probe::new(runs.iter(), key, keys.to_vec(), count, &vec![true; keys.len()])?;
     // No net row has a negative weight, so a key has rows exactly if the weights of all its rows sum to more than 0.
     let mut rows = vec![0; count];
     while let Some(matches) = probe.next_matches(PIECE)? {

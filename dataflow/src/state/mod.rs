@@ -48,7 +48,7 @@ pub use arrangement::Arrangement;
 pub use counts::{Counts, Place};
 pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
-pub use key::{comparable, hash_is_exact, rows_with_null, same_keys};
+pub use key::{comparable, hash_is_exact, rows_without_null, same_keys};
 pub use lookup::{contains_keys, lookup, net_weights};
 pub use probe::{Matches, Probe};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};

@@ -1,7 +1,7 @@
 //! The rows of many keys at once.
 
 use super::gather::interleave_rows;
-use super::key::{hash_is_exact, rows_with_null, same_keys};
+use super::key::{hash_is_exact, rows_without_null, same_keys};
 use super::run::{Chunk, RowId, Run};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{interleave, take};
@@ -36,16 +36,17 @@ struct Stretch {
 
 impl Probe {
     /// Looks up `rows` keys, given by column. `stored_key`: the key columns of the runs, whose hash orders them.
-    /// Unless `nulls_match`, a key with a NULL has no rows.
+    /// A key with a NULL in a column for which `nulls_match` is false has no rows.
     pub fn new<'a>(
         runs: impl Iterator<Item = &'a Arc<Run>>,
         stored_key: &[usize],
         keys: Vec<ArrayRef>,
         rows: usize,
-        nulls_match: bool,
+        nulls_match: &[bool],
     ) -> Result<Probe> {
         let hashes = hash_rows(&keys, rows, KEY_SEED)?;
-        let valid = if nulls_match { None } else { rows_with_null(&keys) };
+        let strict = keys.iter().zip(nulls_match).filter(|(_, nulls_match)| !**nulls_match);
+        let valid = rows_without_null(strict.map(|(key, _)| key));
         let stored_key = stored_key.to_vec();
         let mut probe = Probe { keys, stored_key, chunks: vec![], ranges: vec![], next: (0, 0), exact: false };
         for run in runs {

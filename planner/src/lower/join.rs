@@ -1,19 +1,29 @@
 //! Joins.
 //!
-//! The dataflow joins on columns, so keys that are expressions are computed below the join and dropped above it. Joins
-//! that ask only whether a partner exists are joins with the different keys of the other side.
+//! ```text
+//! Project      the columns of the query, in its order
+//! Join         left to right, or right to left where only the mirrored kind exists
+//! Exchange     each side by its keys; without keys everything to one worker
+//! Project      keys that are expressions
+//! ```
+//!
+//! The condition is split into keys and a residual by [`Condition`]. Where only the existence of a partner counts and
+//! the keys decide it, the other side is its different keys: a second partner then changes nothing.
+
+mod condition;
 
 use super::expression::Lowering;
 use super::node::{self, partitioned_exactly};
-use super::project::{filtered, projected};
+use super::project::projected;
 use super::refuse::in_view;
 use crate::error::sql_error;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::common::{DFSchema, JoinType, NullEquality, TableReference};
-use datafusion::logical_expr::{Expr as LogicalExpr, ExprSchemable, Join as LogicalJoin};
-use datafusion::physical_expr::expressions::{Column, is_null, lit};
-use millrace_ir::{Expr, Join, JoinKind, Node, Plan};
-use millrace_types::Result;
+use condition::Condition;
+use datafusion::common::{DFSchema, JoinType, TableReference};
+use datafusion::logical_expr::{Expr as LogicalExpr, ExprSchemable, Join as LogicalJoin, LogicalPlan};
+use datafusion::physical_expr::expressions::Column;
+use millrace_ir::{Expr, Join, JoinKey, JoinKind, Node, Plan};
+use millrace_types::{Result, SqlError};
 use std::sync::Arc;
 
 /// One input of a join, with its keys among its columns.
@@ -28,26 +38,31 @@ struct Side {
 
 impl Lowering {
     pub fn join(&self, join: &LogicalJoin) -> Result<Node> {
-        if join.on.is_empty() {
-            return Err(in_view("a join without an equality between columns of both sides"));
+        if join.null_aware {
+            return Err(in_view("NOT IN (subquery)").with_hint("Use NOT EXISTS, which NULLs do not change."));
         }
-        let (left_keys, right_keys): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
-        let left = self.side(&join.left, &left_keys)?;
-        let right = self.side(&join.right, &right_keys)?;
-        match join.join_type {
-            JoinType::Inner => self.pairs(join, left, right, JoinKind::Inner),
-            JoinType::Left => self.pairs(join, left, right, JoinKind::Left),
-            JoinType::Right => self.mirrored(join, left, right),
-            JoinType::LeftSemi => self.exists(join, left, right),
-            JoinType::RightSemi => self.exists(join, right, left),
-            JoinType::LeftAnti => self.not_exists(join, left, right),
-            JoinType::RightAnti => self.not_exists(join, right, left),
-            JoinType::Full => Err(in_view("FULL JOIN")),
-            JoinType::LeftMark | JoinType::RightMark => Err(in_view("EXISTS or IN (subquery) beside OR")),
-        }
+        let condition = Condition::of(join)?;
+        let left = self.side("left", &join.left, condition.keys.iter().map(|key| &key.left))?;
+        let right = self.side("right", &join.right, condition.keys.iter().map(|key| &key.right))?;
+        let (kind, mirrored) = kind(join.join_type);
+        let (first, second) = if mirrored { (right, left) } else { (left, right) };
+        let residual = condition.residual.map(|residual| {
+            let names = first.names.join(&second.names).map_err(sql_error)?;
+            self.expression(&residual, &names)
+        });
+        let residual = residual.transpose()?;
+        let (kind, second) = match (kind, &residual) {
+            (JoinKind::Semi, None) => (JoinKind::Inner, different_keys(second)),
+            (JoinKind::Anti | JoinKind::Mark, None) => (kind, different_keys(second)),
+            _ => (kind, second),
+        };
+        let kept = kept(join.join_type, &first, &second);
+        let nulls_match = condition.keys.iter().map(|key| key.nulls_match);
+        let joined = joined(kind, first, second, nulls_match, residual)?;
+        Ok(keep(joined, &kept, Arc::new(join.schema.as_arrow().clone())))
     }
 
-    fn side(&self, plan: &datafusion::logical_expr::LogicalPlan, keys: &[LogicalExpr]) -> Result<Side> {
+    fn side<'a>(&self, which: &str, plan: &LogicalPlan, keys: impl Iterator<Item = &'a LogicalExpr>) -> Result<Side> {
         let node = self.plan(plan)?;
         let width = node.schema.fields().len();
         let mut exprs: Vec<Expr> = (0..width).map(|index| node::column(&node, index)).collect();
@@ -60,7 +75,9 @@ impl Lowering {
             places.push(known.unwrap_or(exprs.len()));
             if known.is_none() {
                 let (_, field) = key.to_field(plan.schema()).map_err(sql_error)?;
-                named.push((None, Arc::new(field.as_ref().clone().with_name(format!("key {}", exprs.len())))));
+                // The names of both sides stand beside one another in the residual's schema.
+                let name = format!("{which} key {}", exprs.len());
+                named.push((None, Arc::new(field.as_ref().clone().with_name(name))));
                 exprs.push(expr);
             }
         }
@@ -72,52 +89,34 @@ impl Lowering {
         };
         Ok(Side { node, names, keys: places, width })
     }
+}
 
-    /// Pairs of rows with the columns of both logical inputs.
-    fn pairs(&self, join: &LogicalJoin, left: Side, right: Side, kind: JoinKind) -> Result<Node> {
-        let residual = self.residual(join, &left.names, &right.names)?;
-        let right_start = left.node.schema.fields().len();
-        let kept: Vec<usize> = (0..left.width).chain((0..right.width).map(|column| right_start + column)).collect();
-        let joined = joined(left, right, kind, join.null_equality, residual);
-        Ok(keep(joined, &kept, Arc::new(join.schema.as_arrow().clone())))
+/// The kind of a join, and whether its sides change places.
+fn kind(join_type: JoinType) -> (JoinKind, bool) {
+    match join_type {
+        JoinType::Inner => (JoinKind::Inner, false),
+        JoinType::Left => (JoinKind::Left, false),
+        JoinType::Right => (JoinKind::Left, true),
+        JoinType::Full => (JoinKind::Full, false),
+        JoinType::LeftSemi => (JoinKind::Semi, false),
+        JoinType::RightSemi => (JoinKind::Semi, true),
+        JoinType::LeftAnti => (JoinKind::Anti, false),
+        JoinType::RightAnti => (JoinKind::Anti, true),
+        JoinType::LeftMark => (JoinKind::Mark, false),
+        JoinType::RightMark => (JoinKind::Mark, true),
     }
+}
 
-    /// A right join: a left join of the sides exchanged, with the columns put back.
-    fn mirrored(&self, join: &LogicalJoin, left: Side, right: Side) -> Result<Node> {
-        let residual = self.residual(join, &right.names, &left.names)?;
-        let left_start = right.node.schema.fields().len();
-        let kept: Vec<usize> = (0..left.width).map(|column| left_start + column).chain(0..right.width).collect();
-        let joined = joined(right, left, JoinKind::Left, join.null_equality, residual);
-        Ok(keep(joined, &kept, Arc::new(join.schema.as_arrow().clone())))
-    }
-
-    fn residual(&self, join: &LogicalJoin, first: &DFSchema, second: &DFSchema) -> Result<Option<Expr>> {
-        let Some(filter) = &join.filter else { return Ok(None) };
-        let names = first.join(second).map_err(sql_error)?;
-        self.expression(filter, &names).map(Some)
-    }
-
-    /// Rows that have a partner: each joins the one row of its key among the other side's different keys.
-    fn exists(&self, join: &LogicalJoin, rows: Side, other: Side) -> Result<Node> {
-        let other = different_keys(join, other, None)?;
-        let kept: Vec<usize> = (0..rows.width).collect();
-        let schema = Arc::new(join.schema.as_arrow().clone());
-        let joined = joined(rows, other, JoinKind::Inner, join.null_equality, None);
-        Ok(keep(joined, &kept, schema))
-    }
-
-    /// Rows that have no partner: those for which a left join with the other side's different keys finds none.
-    fn not_exists(&self, join: &LogicalJoin, rows: Side, other: Side) -> Result<Node> {
-        if join.null_aware {
-            return Err(in_view("NOT IN (subquery)").with_hint("Use NOT EXISTS, which NULLs do not change."));
-        }
-        let other = different_keys(join, other, Some("is there"))?;
-        let marker = rows.node.schema.fields().len() + other.node.schema.fields().len() - 1;
-        let kept: Vec<usize> = (0..rows.width).collect();
-        let schema = Arc::new(join.schema.as_arrow().clone());
-        let joined = joined(rows, other, JoinKind::Left, join.null_equality, None);
-        let alone = is_null(Arc::new(Column::new("is there", marker))).map_err(sql_error)?;
-        Ok(keep(filtered(joined, alone), &kept, schema))
+/// The columns of the joined node that the query has, in the query's order.
+fn kept(join_type: JoinType, first: &Side, second: &Side) -> Vec<usize> {
+    let start = first.node.schema.fields().len();
+    let own = 0..first.width;
+    let others = start..start + second.width;
+    match join_type {
+        JoinType::Inner | JoinType::Left | JoinType::Full => own.chain(others).collect(),
+        JoinType::Right => others.chain(own).collect(),
+        JoinType::LeftMark | JoinType::RightMark => own.chain([start]).collect(),
+        JoinType::LeftSemi | JoinType::RightSemi | JoinType::LeftAnti | JoinType::RightAnti => own.collect(),
     }
 }
 
@@ -129,48 +128,56 @@ fn same_column(a: &Expr, b: &Expr) -> bool {
     }
 }
 
-/// The different keys of one side, with a column that is true in every row if it has a name.
-fn different_keys(join: &LogicalJoin, side: Side, marker: Option<&str>) -> Result<Side> {
-    if join.filter.is_some() {
-        return Err(in_view("EXISTS or IN (subquery) with a condition other than equalities"));
-    }
+/// The different keys of one side.
+fn different_keys(side: Side) -> Side {
     let exprs: Vec<Expr> = side.keys.iter().map(|key| node::column(&side.node, *key)).collect();
-    let mut fields: Vec<FieldRef> = side.keys.iter().map(|key| side.node.schema.fields()[*key].clone()).collect();
-    let keys: Vec<usize> = (0..exprs.len()).collect();
-    let mut different = node::distinct(projected(side.node, exprs, Arc::new(Schema::new(fields.clone()))));
-    if let Some(name) = marker {
-        let columns = keys.iter().map(|key| node::column(&different, *key));
-        let exprs = columns.chain([lit(true)]).collect();
-        fields.push(Arc::new(Field::new(name, DataType::Boolean, false)));
-        different = projected(different, exprs, Arc::new(Schema::new(fields)));
-    }
-    Ok(Side { width: different.schema.fields().len(), node: different, names: DFSchema::empty(), keys })
+    let fields: Vec<FieldRef> = side.keys.iter().map(|key| side.node.schema.fields()[*key].clone()).collect();
+    let width = exprs.len();
+    let node = node::distinct(projected(side.node, exprs, Arc::new(Schema::new(fields))));
+    Side { node, names: DFSchema::empty(), keys: (0..width).collect(), width }
 }
 
-fn joined(left: Side, right: Side, kind: JoinKind, nulls: NullEquality, residual: Option<Expr>) -> Node {
-    let (left_keys, right_keys) = (left.keys, right.keys);
-    let (left, right) = co_partitioned(left.node, right.node, &left_keys, &right_keys);
-    let width = left.schema.fields().len();
-    let right_fields = right.schema.fields().iter().map(|field| match kind {
-        JoinKind::Inner => field.clone(),
-        JoinKind::Left => Arc::new(field.as_ref().clone().with_nullable(true)),
-    });
-    let fields: Vec<FieldRef> = left.schema.fields().iter().cloned().chain(right_fields).collect();
-    Node {
-        schema: Arc::new(Schema::new(fields)),
-        // A row of a left join that stands alone is taken back when its first partner comes.
-        append_only: kind == JoinKind::Inner && left.append_only && right.append_only,
-        partitioned_by: left.partitioned_by.clone(),
-        unique_key: unique_key(&left, &right, &left_keys, &right_keys, kind, width),
-        plan: Plan::Join(Box::new(Join {
-            kind,
-            left,
-            right,
-            left_keys,
-            right_keys,
-            nulls_match: nulls == NullEquality::NullEqualsNull,
-            residual,
-        })),
+fn joined(
+    kind: JoinKind,
+    left: Side,
+    right: Side,
+    nulls_match: impl Iterator<Item = bool>,
+    residual: Option<Expr>,
+) -> Result<Node> {
+    let keys = left.keys.iter().zip(&right.keys).zip(nulls_match);
+    let keys: Vec<_> =
+        keys.map(|((left, right), nulls_match)| JoinKey { left: *left, right: *right, nulls_match }).collect();
+    let (left, right) = co_partitioned(left.node, right.node, &left.keys, &right.keys);
+    let data_type = |node: &Node, column: usize| node.schema.field(column).data_type().clone();
+    if let Some(key) = keys.iter().find(|key| data_type(&left, key.left) != data_type(&right, key.right)) {
+        return Err(SqlError::internal(format!("a join of two types: {key}")));
+    }
+    Ok(Node {
+        schema: Arc::new(Schema::new(fields(kind, &left, &right))),
+        // A row without a partner is taken back, or its flag is, when its first partner comes.
+        append_only: matches!(kind, JoinKind::Inner | JoinKind::Semi) && left.append_only && right.append_only,
+        // Rows of a full join without a left one have NULL for its keys, on any worker.
+        partitioned_by: left.partitioned_by.clone().filter(|by| kind != JoinKind::Full || by.is_empty()),
+        unique_key: unique_key(kind, &left, &right, &keys),
+        plan: Plan::Join(Box::new(Join { kind, left, right, keys, residual })),
+    })
+}
+
+/// The columns of a join's output.
+fn fields(kind: JoinKind, left: &Node, right: &Node) -> Vec<FieldRef> {
+    let of = |node: &Node, nullable: bool| -> Vec<FieldRef> {
+        let field = |field: &FieldRef| match nullable {
+            true => Arc::new(field.as_ref().clone().with_nullable(true)),
+            false => field.clone(),
+        };
+        node.schema.fields().iter().map(field).collect()
+    };
+    match kind {
+        JoinKind::Inner => [of(left, false), of(right, false)].concat(),
+        JoinKind::Left => [of(left, false), of(right, true)].concat(),
+        JoinKind::Full => [of(left, true), of(right, true)].concat(),
+        JoinKind::Semi | JoinKind::Anti => of(left, false),
+        JoinKind::Mark => [of(left, false), vec![Arc::new(Field::new("mark", DataType::Boolean, false))]].concat(),
     }
 }
 
@@ -186,25 +193,30 @@ fn co_partitioned(left: Node, right: Node, left_keys: &[usize], right_keys: &[us
     (partitioned_exactly(left, left_keys), partitioned_exactly(right, right_keys))
 }
 
-/// Each row of a side that meets at most one partner keeps what identifies it.
-fn unique_key(
-    left: &Node,
-    right: &Node,
-    left_keys: &[usize],
-    right_keys: &[usize],
-    kind: JoinKind,
-    width: usize,
-) -> Option<Vec<usize>> {
-    let within = |key: &Vec<usize>, columns: &[usize]| key.iter().all(|column| columns.contains(column));
-    let shifted = |key: &[usize]| key.iter().map(|column| column + width).collect::<Vec<_>>();
-    let (left_key, right_key) = (left.unique_key.as_ref()?, right.unique_key.as_ref()?);
-    if within(right_key, right_keys) {
+/// What identifies a row of the output, if that follows from what identifies those of the inputs.
+fn unique_key(kind: JoinKind, left: &Node, right: &Node, keys: &[JoinKey]) -> Option<Vec<usize>> {
+    let left_key = left.unique_key.as_ref()?;
+    if !kind.gives_pairs() {
         return Some(left_key.clone());
     }
-    if kind == JoinKind::Inner && within(left_key, left_keys) {
-        return Some(shifted(right_key));
+    let right_key = right.unique_key.as_ref()?;
+    let width = left.schema.fields().len();
+    let shifted = || right_key.iter().map(|column| column + width);
+    let both = || left_key.iter().copied().chain(shifted()).collect();
+    if kind == JoinKind::Full {
+        // A left row and a right one, both alone, differ unless all of both keys may be NULL.
+        let never_null =
+            |node: &Node, key: &[usize]| key.iter().any(|column| !node.schema.field(*column).is_nullable());
+        return (never_null(left, left_key) || never_null(right, right_key)).then(both);
     }
-    Some(left_key.iter().copied().chain(shifted(right_key)).collect())
+    // Each row that meets at most one partner keeps what identifies it.
+    if right_key.iter().all(|column| keys.iter().any(|key| key.right == *column)) {
+        return Some(left_key.clone());
+    }
+    if kind == JoinKind::Inner && left_key.iter().all(|column| keys.iter().any(|key| key.left == *column)) {
+        return Some(shifted().collect());
+    }
+    Some(both())
 }
 
 /// Some columns of a join under the schema that the logical plan gave them.

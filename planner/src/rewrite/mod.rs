@@ -4,6 +4,8 @@
 //! changes of equal expressions are equal. Rules that only help a one-time run (limits, sorting, statistics) are left
 //! out, and so are those whose result [`lower`](crate::lower) would have to take apart again.
 
+mod equalities;
+
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use datafusion::common::config::ConfigOptions;
@@ -12,6 +14,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use millrace_types::Result;
 use std::sync::Arc;
+
+use equalities::Equalities;
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -22,11 +26,10 @@ pub fn rules() -> Vec<Rule> {
         decorrelate_predicate_subquery::DecorrelatePredicateSubquery, eliminate_cross_join::EliminateCrossJoin,
         eliminate_duplicated_expr::EliminateDuplicatedExpr, eliminate_filter::EliminateFilter,
         eliminate_group_by_constant::EliminateGroupByConstant, eliminate_outer_join::EliminateOuterJoin,
-        extract_equijoin_predicate::ExtractEquijoinPredicate, optimize_projections::OptimizeProjections,
-        optimize_unions::OptimizeUnions, propagate_empty_relation::PropagateEmptyRelation,
-        push_down_filter::PushDownFilter, rewrite_set_comparison::RewriteSetComparison,
-        scalar_subquery_to_join::ScalarSubqueryToJoin, simplify_expressions::SimplifyExpressions,
-        single_distinct_to_groupby::SingleDistinctToGroupBy,
+        optimize_projections::OptimizeProjections, optimize_unions::OptimizeUnions,
+        propagate_empty_relation::PropagateEmptyRelation, push_down_filter::PushDownFilter,
+        rewrite_set_comparison::RewriteSetComparison, scalar_subquery_to_join::ScalarSubqueryToJoin,
+        simplify_expressions::SimplifyExpressions, single_distinct_to_groupby::SingleDistinctToGroupBy,
     };
     vec![
         Arc::new(RewriteSetComparison::new()),
@@ -36,8 +39,8 @@ pub fn rules() -> Vec<Rule> {
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
-        // `FROM a, b WHERE a.k = b.k` becomes an equi-join, which is the kind that lowering takes.
-        Arc::new(ExtractEquijoinPredicate::new()),
+        // `FROM a, b, c WHERE ...` becomes joins in an order in which each has a key, if there is one.
+        Arc::new(Equalities),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(EliminateFilter::new()),
         Arc::new(EliminateCrossJoin::new()),

@@ -1,0 +1,157 @@
+//! Which rows of an input have partners, and the rows of the output that say so.
+
+use super::PAIRS;
+use crate::operator::{Output, StateReader, StateSize, StateWriter};
+use crate::state::{Counts, RowId, batch_of, ids_of, interleave_rows};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
+use arrow::datatypes::SchemaRef;
+use millrace_ir::JoinKind;
+use millrace_types::{Delta, KeyGroupRange, Result, Weights};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The rows of one input with what tells whether they have a partner.
+///
+/// For each different row it counts the row's weight and the net weight of the pairs that it is in. Both are sums of
+/// what passes by, and the second is the first times the weight of the row's partners: the row has a partner exactly
+/// when it is not zero.
+pub struct Partners {
+    shown: Shown,
+    /// The name of its section in a snapshot.
+    section: &'static str,
+    schema: SchemaRef,
+    key: Vec<usize>,
+    /// Where the input's columns stand in a pair, and in the output.
+    columns: Range<usize>,
+    counts: Counts<2>,
+    /// Batches of the open tick with the input's columns: where touched rows are to be found.
+    open: Vec<RecordBatch>,
+}
+
+/// Which rows stand in the output, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Those without a partner; NULLs fill the columns that are not theirs.
+    Alone,
+    /// Those with a partner.
+    Partnered,
+    /// All, with a flag.
+    Marked,
+}
+
+/// The counters of a row: its weight, and that of its pairs.
+type Count = [i64; 2];
+
+const COUNTERS: [&str; 2] = ["weight", "pairs"];
+
+impl Shown {
+    /// How often a row stands in the output with this flag; rows that are not marked have the flag `false`.
+    fn times(self, [weight, pairs]: Count, flag: bool) -> i64 {
+        let stands = match self {
+            Shown::Alone => !flag && pairs == 0,
+            Shown::Partnered => !flag && pairs != 0,
+            Shown::Marked => flag == (pairs != 0),
+        };
+        if stands { weight } else { 0 }
+    }
+}
+
+/// A row that the output gets or loses.
+struct Change {
+    place: (usize, usize),
+    flag: bool,
+    weight: i64,
+}
+
+impl Partners {
+    /// Of the left input, unless the kind does not ask for them.
+    pub fn of_left(kind: JoinKind, schema: &SchemaRef, key: &[usize]) -> Option<Partners> {
+        let shown = match kind {
+            JoinKind::Inner => return None,
+            JoinKind::Left | JoinKind::Full | JoinKind::Anti => Shown::Alone,
+            JoinKind::Semi => Shown::Partnered,
+            JoinKind::Mark => Shown::Marked,
+        };
+        Some(Partners::new(shown, "left partners", schema, key, 0))
+    }
+
+    /// Of the right input, unless the kind does not ask for them. `start`: where its columns stand in a pair.
+    pub fn of_right(kind: JoinKind, schema: &SchemaRef, key: &[usize], start: usize) -> Option<Partners> {
+        (kind == JoinKind::Full).then(|| Partners::new(Shown::Alone, "right partners", schema, key, start))
+    }
+
+    fn new(shown: Shown, section: &'static str, schema: &SchemaRef, key: &[usize], start: usize) -> Partners {
+        let columns = start..start + schema.fields().len();
+        let (schema, key) = (schema.clone(), key.to_vec());
+        Partners { shown, section, schema, key, columns, counts: Counts::default(), open: Vec::new() }
+    }
+
+    /// Counts changes of the input.
+    pub fn count_rows(&mut self, delta: &Delta) -> Result<()> {
+        self.count(delta.rows().clone(), |row, [weight, _]| *weight += delta.weight(row))
+    }
+
+    /// Counts changes of pairs.
+    pub fn count_pairs(&mut self, pairs: &Delta) -> Result<()> {
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let rows = batch_of(&self.schema, pairs.rows().columns()[self.columns.clone()].to_vec(), pairs.len())?;
+        self.count(rows, |row, [_, count]| *count += pairs.weight(row))
+    }
+
+    fn count(&mut self, rows: RecordBatch, mut change: impl FnMut(usize, &mut Count)) -> Result<()> {
+        let ids: Vec<RowId> = ids_of(&rows, &self.key)?;
+        ids.into_iter().enumerate().for_each(|(row, id)| change(row, self.counts.change(id, (self.open.len(), row))));
+        self.open.push(rows);
+        Ok(())
+    }
+
+    /// Ends the tick: emits for each row that was touched how its standing differs from before. `schema`: the output.
+    pub fn emit(&mut self, schema: &SchemaRef, out: &mut Output) -> Result<()> {
+        let (shown, mut changes) = (self.shown, Vec::new());
+        self.counts.settle(|before, now, place| {
+            for flag in [false, true] {
+                let weight = shown.times(now, flag) - shown.times(before, flag);
+                if weight != 0 {
+                    changes.push(Change { place, flag, weight });
+                }
+            }
+        });
+        let open = std::mem::take(&mut self.open);
+        let batches: Vec<_> = open.iter().collect();
+        changes.chunks(PAIRS).try_for_each(|changes| {
+            out.push(self.rows(schema, &batches, changes)?);
+            Ok(())
+        })
+    }
+
+    fn rows(&self, schema: &SchemaRef, batches: &[&RecordBatch], changes: &[Change]) -> Result<Delta> {
+        let places: Vec<_> = changes.iter().map(|change| change.place).collect();
+        let rows = interleave_rows(&self.schema, batches, &places, 0..self.columns.len())?;
+        let column = |(at, field): (usize, &arrow::datatypes::FieldRef)| -> ArrayRef {
+            match at.checked_sub(self.columns.start) {
+                Some(own) if own < self.columns.len() => rows.column(own).clone(),
+                _ if self.shown == Shown::Marked => {
+                    Arc::new(changes.iter().map(|change| Some(change.flag)).collect::<BooleanArray>())
+                }
+                _ => new_null_array(field.data_type(), changes.len()),
+            }
+        };
+        let columns = schema.fields().iter().enumerate().map(column).collect();
+        let weights: Vec<i64> = changes.iter().map(|change| change.weight).collect();
+        Ok(Delta::new(batch_of(schema, columns, changes.len())?, Weights::Each(weights.into())))
+    }
+
+    pub fn snapshot(&self, to: &mut dyn StateWriter) -> Result<()> {
+        self.counts.snapshot(self.section, COUNTERS, to)
+    }
+
+    pub fn restore(&mut self, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        self.counts.restore(self.section, from, groups)
+    }
+
+    pub fn size(&self) -> StateSize {
+        self.counts.size()
+    }
+}
