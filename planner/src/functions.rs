@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::session_state::SessionState;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
 use millrace_types::field_of;
@@ -13,12 +13,14 @@ use std::sync::{Arc, LazyLock};
 #[derive(Clone, Debug)]
 pub struct FunctionSource {
     state: Arc<SessionState>,
+    physical: Arc<SessionState>,
 }
 
 impl FunctionSource {
     /// The functions registered in `state`. Its tables and settings are not used.
     pub fn new(state: SessionState) -> FunctionSource {
-        FunctionSource { state: Arc::new(state) }
+        let physical = SessionStateBuilder::new_from_existing(state.clone()).with_scalar_functions(vec![]).build();
+        FunctionSource { state: Arc::new(state), physical: Arc::new(physical) }
     }
 
     /// Postgres's functions, operators and casts.
@@ -33,6 +35,12 @@ impl FunctionSource {
     /// The session state given.
     pub fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    /// The same without scalar functions, for the physical side of a plan whose names are resolved: every statement
+    /// needs a copy, and the functions are what makes it dear.
+    pub fn physical(&self) -> &SessionState {
+        &self.physical
     }
 
     /// The settings under which plans are analysed: those of the session.

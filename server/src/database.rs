@@ -8,7 +8,7 @@ use datafusion::execution::context::SessionState;
 use millrace_planner::FunctionSource;
 use millrace_types::{Result, SqlError};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
@@ -21,6 +21,8 @@ pub struct Database {
     pub state: SessionState,
     /// The functions of `state`, for planning.
     pub functions: FunctionSource,
+    /// The same for sessions in other zones than UTC, by the zone's name.
+    pub zoned: Mutex<HashMap<String, FunctionSource>>,
     /// The threads that run queries, apart from those that serve connections.
     pub queries: Runtime,
     pub started: SystemTime,
@@ -54,7 +56,8 @@ impl Database {
         let functions = FunctionSource::new(state.clone());
         let coordinator = Coordinator::open(&config, &functions)?;
         let started = SystemTime::now();
-        Ok(Arc::new(Database { config, coordinator, state, functions, queries, started, sessions: Mutex::default() }))
+        let (sessions, zoned) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Database { config, coordinator, state, functions, zoned, queries, started, sessions }))
     }
 
     /// Ends the clock and closes the folder.

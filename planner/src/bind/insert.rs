@@ -1,5 +1,7 @@
 //! INSERT.
 
+use super::check::Checks;
+use super::constant::ConstantRows;
 use super::dml;
 use super::expression::{self, RowExpressions};
 use super::parameters::{self, Parameters};
@@ -23,6 +25,10 @@ pub struct Insert {
     /// Gives all columns of the relation in order, with their types; defaults are filled in. NOT NULL, CHECK and keys
     /// are for whoever applies the rows.
     pub plan: LogicalPlan,
+    /// The plan compiled, when it reads nothing.
+    pub constant: Option<ConstantRows>,
+    /// The CHECKs that new rows are to satisfy.
+    pub checks: Checks,
     pub parameters: Vec<SqlType>,
     /// What ON CONFLICT says.
     pub conflict: Option<Conflict>,
@@ -82,8 +88,11 @@ pub fn bind_insert(
     for plan in std::iter::once(&plan).chain(&returning).chain(others) {
         known.observe_plan(plan).map_err(sql_error)?;
     }
+    let plan = query::typed(plan, &known, count, functions)?;
     Ok(Insert {
-        plan: query::typed(plan, &known, count, functions)?,
+        constant: ConstantRows::of(&plan, functions),
+        checks: Checks::of(&relation, catalog, functions)?,
+        plan,
         parameters: known.types(count),
         conflict: conflict.map(|conflict| conflict.finish(&relation, &known, functions)).transpose()?,
         returning: returning.map(|plan| RowExpressions::of(plan, &known, functions, "RETURNING")).transpose()?,

@@ -4,6 +4,8 @@
 //! constants Postgres's types ([`literals`]), parameters the types of what they meet ([`parameters`]), and results the
 //! Arrow types that [`millrace_types::SqlType`] lists ([`output`]).
 
+mod check;
+mod constant;
 mod delete;
 mod dml;
 mod expression;
@@ -22,6 +24,8 @@ mod tests;
 mod update;
 mod view;
 
+pub use check::Checks;
+pub use constant::ConstantRows;
 pub use delete::{Delete, bind_delete};
 pub use expression::{RowExpressions, bind_check, bind_default, bind_row_expression};
 pub use insert::{Conflict, Insert, bind_insert};

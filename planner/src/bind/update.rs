@@ -1,5 +1,6 @@
 //! UPDATE.
 
+use super::check::Checks;
 use super::dml;
 use super::expression::{self, RowExpressions};
 use super::parameters::{self, Parameters};
@@ -22,6 +23,8 @@ pub struct Update {
     /// Gives, for each row that changes, its columns as they are and then its columns as they will be. A row that
     /// several rows of FROM match stands several times; any one of them counts, as in Postgres.
     pub plan: LogicalPlan,
+    /// The CHECKs that new rows are to satisfy.
+    pub checks: Checks,
     pub parameters: Vec<SqlType>,
     /// RETURNING, over the new rows.
     pub returning: Option<RowExpressions>,
@@ -54,6 +57,7 @@ pub fn bind_update(
     }
     Ok(Update {
         plan: query::typed(plan, &known, count, functions)?,
+        checks: Checks::of(&relation, catalog, functions)?,
         parameters: known.types(count),
         returning: returning.map(|plan| RowExpressions::of(plan, &known, functions, "RETURNING")).transpose()?,
         relation,

@@ -16,6 +16,9 @@ use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// How many zones' functions are kept.
+const ZONES_MAX: usize = 32;
+
 /// Relations by name for one statement: the published definitions, the session's search path, the system relations.
 pub struct Context {
     pub published: Arc<Published>,
@@ -44,7 +47,8 @@ impl Context {
         let time_zone = session.settings.format().time_zone;
         let functions = match &facts {
             Some(facts) => in_zone(system::functions(&database.state, facts), session, time_zone),
-            None => in_zone(database.functions.clone(), session, time_zone),
+            None if time_zone == TimeZone::UTC => database.functions.clone(),
+            None => zoned(&database, session),
         };
         Context {
             published,
@@ -228,6 +232,21 @@ impl planner::Catalog for Context {
         let meant = self.published.catalog.get(view).map(|view| view.depends_on.as_slice());
         self.find(name, meant.unwrap_or_default())
     }
+}
+
+/// The functions of every session in the session's zone.
+fn zoned(database: &Database, session: &Session) -> FunctionSource {
+    let name = session.settings.get("TimeZone").unwrap_or_default();
+    let mut known = database.zoned.lock();
+    if let Some(functions) = known.get(name) {
+        return functions.clone();
+    }
+    let functions = in_zone(database.functions.clone(), session, session.settings.format().time_zone);
+    if known.len() >= ZONES_MAX {
+        known.clear();
+    }
+    known.insert(name.to_owned(), functions.clone());
+    functions
 }
 
 /// Functions that read local times in the session's zone; UTC is what they do anyway.

@@ -10,7 +10,7 @@ use crate::session::Session;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::{FutureExt, StreamExt};
-use millrace_planner::bind::bind_default;
+use millrace_planner::bind::{Checks, bind_default};
 use millrace_planner::parse::{self, Copy, CopyDirection, CopyTarget, Statement, fold, name_parts, parse_query};
 use millrace_planner::{Catalog, Relation};
 use millrace_types::{Delta, Result, SqlError, SqlState, sql_type_of};
@@ -86,6 +86,7 @@ async fn query(session: &mut Session, prepared: &Prepared) -> Result<(SchemaRef,
 /// The table that COPY FROM fills, and the columns that its data has.
 struct Target {
     relation: Arc<Relation>,
+    checks: Checks,
     columns: Vec<usize>,
 }
 
@@ -108,7 +109,8 @@ impl Target {
             [] => (0..relation.schema.fields().len()).collect(),
             some => some.iter().map(position).collect::<Result<_>>()?,
         };
-        Ok(Target { relation, columns })
+        let checks = Checks::of(&relation, &context, &context.functions)?;
+        Ok(Target { relation, checks, columns })
     }
 
     fn reader(&self, format: CopyFormat) -> RowReader {
@@ -167,7 +169,7 @@ fn take(
     };
     let columns = (0..schema.fields().len()).map(column).collect::<Result<Vec<_>>>()?;
     let rows = RecordBatch::try_new(nullable(schema), columns)?;
-    check_rows(context, &target.relation, &rows)?;
+    check_rows(&target.relation, &target.checks, &rows)?;
     writes.add(target.relation.id, Delta::inserts(rows));
     Ok(read.len())
 }

@@ -1,8 +1,10 @@
 //! INSERT: rows of VALUES or a query, with ON CONFLICT and RETURNING.
 
+use super::context::Context;
 use super::create_sink::{insert_job, write_to_sink};
 use super::prepared::{Body, Prepared};
 use super::returning::{Changed, answer, check_rows, evaluate, run};
+use super::select::conform;
 use super::update::replacement;
 use crate::coordinator::{Writes, key_identities, nullable};
 use crate::reading::Snapshot;
@@ -45,17 +47,32 @@ async fn compute(
 ) -> Result<(Writes, Changed)> {
     let planned = prepared.planned(session)?;
     let Body::Insert(insert) = &planned.body else { return Err(SqlError::internal("an INSERT has a plan")) };
-    let (snapshot, schema) = (session.snapshot(), &insert.relation.schema);
-    let rows = run(session, &planned.context, &insert.plan, &parameters, snapshot.clone(), schema).await?;
+    let snapshot = session.snapshot();
+    let rows = rows(session, &planned.context, insert, &parameters, snapshot.clone()).await?;
     let (delta, new) = match &insert.conflict {
         None => (Delta::inserts(rows.clone()), rows),
         Some(conflict) => resolve(insert, conflict, rows, &snapshot, &parameters)?,
     };
-    check_rows(&planned.context, &insert.relation, &new)?;
+    check_rows(&insert.relation, &insert.checks, &new)?;
     let returned = insert.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();
     writes.add(insert.relation.id, delta);
     Ok((writes, Changed { rows: new.num_rows(), returned }))
+}
+
+/// The rows that are to be inserted.
+async fn rows(
+    session: &mut Session,
+    context: &Context,
+    insert: &Insert,
+    parameters: &[ArrayRef],
+    snapshot: Arc<Snapshot>,
+) -> Result<RecordBatch> {
+    let schema = &insert.relation.schema;
+    match &insert.constant {
+        Some(constant) => conform(constant.evaluate(parameters)?, schema),
+        None => run(session, context, &insert.plan, parameters, snapshot, schema).await,
+    }
 }
 
 /// A query feeds a sink for as long as its job runs; rows that are written out go once.
@@ -74,8 +91,7 @@ async fn into_sink(
         }
         _ => {
             let (planned, snapshot) = (prepared.planned(session)?, session.snapshot());
-            let schema = &insert.relation.schema;
-            let rows = run(session, &planned.context, &insert.plan, &parameters, snapshot, schema).await?;
+            let rows = rows(session, &planned.context, insert, &parameters, snapshot).await?;
             let count = rows.num_rows();
             write_to_sink(session, target.id, rows).await?;
             Ok(answer("INSERT 0", Changed { rows: count, returned: None }))

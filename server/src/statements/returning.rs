@@ -2,17 +2,17 @@
 
 use super::context::Context;
 use super::prepared::scalars;
-use super::running::{Runnable, constant_rows, is_constant};
+use super::running::Runnable;
 use super::select::{conform, with_parameters};
 use crate::coordinator::{nullable, value_text};
 use crate::reading::Snapshot;
 use crate::session::Session;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
-use millrace_planner::bind::{RowExpressions, bind_check};
+use millrace_planner::bind::{Checks, RowExpressions};
 use millrace_planner::{Relation, sql_error};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Response, Tag};
@@ -28,10 +28,7 @@ pub async fn run(
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
     let plan = with_parameters(plan.clone(), parameters)?;
-    let batches = match is_constant(&plan) {
-        true => constant_rows(context, plan).await?,
-        false => Runnable::new(session, context, plan, snapshot).await?.collect(session).await?,
-    };
+    let batches = Runnable::new(session, context, plan, snapshot).await?.collect(session).await?;
     let batches = batches.into_iter().map(|rows| conform(rows, schema)).collect::<Result<Vec<_>>>()?;
     match &batches[..] {
         [rows] => Ok(rows.clone()),
@@ -46,7 +43,7 @@ pub async fn run(
 ///
 /// # Errors
 /// `23502` and `23514`, with the row.
-pub fn check_rows(context: &Context, relation: &Relation, rows: &RecordBatch) -> Result<()> {
+pub fn check_rows(relation: &Relation, checks: &Checks, rows: &RecordBatch) -> Result<()> {
     for (index, field) in relation.schema.fields().iter().enumerate() {
         let column = rows.column(index);
         if !field.is_nullable() && column.null_count() > 0 {
@@ -59,19 +56,9 @@ pub fn check_rows(context: &Context, relation: &Relation, rows: &RecordBatch) ->
             return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message).with_detail(failing(rows, row)));
         }
     }
-    for (name, text) in &relation.checks {
-        let check = bind_check(text, &relation.name, &relation.schema, context, &context.functions)?;
-        for expression in check.physical(&[])? {
-            let outcome =
-                expression.evaluate(rows).and_then(|value| value.into_array(rows.num_rows())).map_err(sql_error)?;
-            let outcome = arrow::compute::cast(&outcome, &arrow::datatypes::DataType::Boolean)?;
-            let outcome = outcome.as_boolean();
-            if let Some(row) = (0..rows.num_rows()).find(|row| outcome.is_valid(*row) && !outcome.value(*row)) {
-                let message =
-                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", relation.name);
-                return Err(SqlError::new(SqlState::CHECK_VIOLATION, message).with_detail(failing(rows, row)));
-            }
-        }
+    if let Some((name, row)) = checks.violated(rows)? {
+        let message = format!("new row for relation \"{}\" violates check constraint \"{name}\"", relation.name);
+        return Err(SqlError::new(SqlState::CHECK_VIOLATION, message).with_detail(failing(rows, row)));
     }
     Ok(())
 }

@@ -4,11 +4,10 @@ use super::context::Context;
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::RecordBatch;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use millrace_planner::{bind::executable, sql_error};
@@ -36,7 +35,7 @@ impl Runnable {
         plan: LogicalPlan,
         snapshot: Arc<Snapshot>,
     ) -> Result<Runnable> {
-        let state = session_state(session, context.functions.state(), snapshot);
+        let state = session_state(session, context.functions.physical(), snapshot);
         let plan = executable(plan)?;
         let plan = state.create_physical_plan(&plan).await.map_err(sql_error)?;
         Ok(Runnable { plan, context: state.task_ctx() })
@@ -78,31 +77,6 @@ impl Runnable {
             reason = cancel.cancelled() => Err(reason),
         }
     }
-}
-
-/// The rows of a plan that reads nothing, as that of `INSERT ... VALUES`: computed at once, on this thread and without
-/// the optimizer, since there is little to compute and nothing to optimise.
-pub async fn constant_rows(context: &Context, plan: LogicalPlan) -> Result<Vec<RecordBatch>> {
-    let state = context.functions.state();
-    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}).map_err(sql_error)?;
-    let plan = state.query_planner().create_physical_plan(&plan, state).await.map_err(sql_error)?;
-    collect(plan, state.task_ctx()).await.map_err(sql_error)
-}
-
-/// Whether a plan reads nothing: constants and what is computed from them.
-pub fn is_constant(plan: &LogicalPlan) -> bool {
-    let mut constant = true;
-    let walked = plan.apply_with_subqueries(|node| {
-        constant &= matches!(
-            node,
-            LogicalPlan::Projection(_)
-                | LogicalPlan::Values(_)
-                | LogicalPlan::EmptyRelation(_)
-                | LogicalPlan::SubqueryAlias(_)
-        );
-        Ok(if constant { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
-    });
-    walked.is_ok() && constant
 }
 
 /// DataFusion's state for one statement: the shared one with the statement's snapshot and the session's time zone.

@@ -31,7 +31,7 @@ async fn compute(
     let pairs = old_and_new(&update.relation.schema);
     let rows = run(session, &planned.context, &update.plan, &parameters, snapshot.clone(), &pairs).await?;
     let (old, new, weights) = apart(update, &rows, &snapshot)?;
-    check_rows(&planned.context, &update.relation, &new)?;
+    check_rows(&update.relation, &update.checks, &new)?;
     let returned = update.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();
     writes.add(update.relation.id, replacement(old, new, &weights)?);
