@@ -25,6 +25,10 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// order wanted; only these are decoded.
     fn open(&self, split: &Split, from: Offset, columns: &[usize]) -> Result<Box<dyn SplitReader>>;
 
+    /// Says that the records of a split before `read` were read before the server ended: what hands records out in a
+    /// pace hands these out at once.
+    fn resume(&self, _split: &Split, _read: Offset) {}
+
     /// Whether every reader finishes some day and no new splits appear.
     fn is_bounded(&self) -> bool;
 }

@@ -11,7 +11,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Weights};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// One worker's part of a relation, being maintained.
 #[derive(Debug)]
@@ -260,8 +260,46 @@ impl ReadModel {
         self.runs().map(|run| run.bytes()).sum()
     }
 
+    /// The pieces that the version is made of.
+    pub fn blocks(&self) -> impl Iterator<Item = Block> + '_ {
+        self.runs().cloned().map(Block)
+    }
+
     fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
         self.parts.iter().flat_map(|part| part.runs.iter())
+    }
+}
+
+/// Immutable rows that later versions of a relation share until they are merged away: what a checkpoint writes once.
+#[derive(Clone, Debug)]
+pub struct Block(Arc<Run>);
+
+/// Which [`Block`] it is; keeps no rows in memory.
+#[derive(Clone, Debug)]
+pub struct BlockId(Weak<Run>);
+
+impl Block {
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The rows with their weights, which make up the relation together with those of the other blocks.
+    pub fn deltas(&self) -> impl Iterator<Item = Delta> + '_ {
+        self.0.chunks().iter().map(|chunk| Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone().into())))
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> BlockId {
+        BlockId(Arc::downgrade(&self.0))
+    }
+}
+
+impl BlockId {
+    /// Whether it is the identity of this block.
+    pub fn is(&self, block: &Block) -> bool {
+        // A block that is gone keeps its address for as long as there is a weak reference to it.
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&block.0))
     }
 }
 

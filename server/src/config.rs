@@ -1,6 +1,7 @@
 //! Configuration: flags, then `MILLRACE_*` variables, then a TOML file, then defaults. Each setting has one name
 //! everywhere: `--data-dir`, `MILLRACE_DATA_DIR`, `data-dir`.
 
+use crate::coordinator::CheckpointPolicy;
 use clap::Parser;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
@@ -8,6 +9,7 @@ use millrace_types::{Result, SqlError, SqlState};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A streaming SQL database: every view always right, served to any Postgres client.
 #[derive(Clone, Debug, Default, Parser, Serialize, Deserialize)]
@@ -43,6 +45,16 @@ struct Flags {
     #[arg(long, value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     query_memory_mib: Option<usize>,
+
+    /// Seconds between checkpoints while anything is written [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_interval: Option<u64>,
+
+    /// Take a checkpoint when the command log has grown by this much, in MiB [default: 256]
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_log_mib: Option<u64>,
 
     /// Sessions at the same time [default: 100]
     #[arg(long, value_name = "N")]
@@ -82,6 +94,8 @@ pub struct Config {
     pub workers: usize,
     pub query_threads: usize,
     pub query_memory_mib: usize,
+    pub checkpoint_interval: u64,
+    pub checkpoint_log_mib: u64,
     pub max_connections: usize,
     pub log: String,
     pub log_format: LogFormat,
@@ -97,6 +111,8 @@ impl Default for Config {
             workers: processors,
             query_threads: processors,
             query_memory_mib: 1024,
+            checkpoint_interval: 60,
+            checkpoint_log_mib: 256,
             max_connections: 100,
             log: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -128,6 +144,14 @@ impl Config {
         Ok(config)
     }
 
+    /// When checkpoints are taken by themselves.
+    pub fn checkpoint_policy(&self) -> CheckpointPolicy {
+        CheckpointPolicy {
+            interval: Duration::from_secs(self.checkpoint_interval),
+            log_bytes: self.checkpoint_log_mib.saturating_mul(1 << 20),
+        }
+    }
+
     fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message));
         if !(1..=1024).contains(&self.workers) {
@@ -135,6 +159,9 @@ impl Config {
         }
         if self.query_threads == 0 || self.max_connections == 0 || self.query_memory_mib == 0 {
             return invalid("query-threads, query-memory-mib and max-connections must be at least 1".to_owned());
+        }
+        if self.checkpoint_interval == 0 || self.checkpoint_log_mib == 0 {
+            return invalid("checkpoint-interval and checkpoint-log-mib must be at least 1".to_owned());
         }
         if !self.listen.ip().is_loopback() && !self.trust_network {
             let message = format!(

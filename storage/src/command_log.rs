@@ -189,6 +189,19 @@ impl CommandLog {
         Ok(whole)
     }
 
+    /// Begins a new segment, so that what was appended so far can be deleted by itself; it is durable then.
+    ///
+    /// # Errors
+    /// As [`CommandLog::append`] and [`CommandLog::sync`].
+    pub fn cut(&mut self) -> Result<Position> {
+        self.check_usable()?;
+        match self.tail > HEADER_BYTES as u64 {
+            true => self.rotate()?,
+            false => drop(self.sync()?),
+        }
+        Ok(self.position())
+    }
+
     /// Where the next record goes.
     pub fn position(&self) -> Position {
         Position { segment: self.segment(), offset: self.tail }

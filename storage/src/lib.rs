@@ -30,6 +30,7 @@ pub mod files;
 pub mod folder;
 pub mod kv;
 pub mod manifest;
+pub mod offsets;
 pub mod recovery;
 mod schema_bytes;
 pub mod verify;

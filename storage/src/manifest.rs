@@ -49,7 +49,7 @@ pub struct Manifest {
 pub struct StateFile {
     /// The relation whose state it is.
     pub relation: RelationId,
-    /// Which part of the relation's state: 0 for the rows of a table, or the number of an operator.
+    /// Which part of the relation's state: a table's rows may be in several, and all of them count together.
     pub part: u32,
     /// The key groups that it holds.
     pub key_groups: Range<u32>,

@@ -78,6 +78,7 @@ fn open_and_check(path: &Path) -> Result<Vec<Finding>> {
 fn check_payload(record: crate::Record<'_>) -> Result<()> {
     match record.kind {
         crate::RecordKind::Transaction => crate::batch::decode(record.payload).map(drop),
+        crate::RecordKind::Offsets => crate::offsets::decode(record.payload).map(drop),
         crate::RecordKind::CatalogChange => crate::recovery::decode_change(record.payload).map(drop),
     }
 }

@@ -86,6 +86,12 @@ impl Source for Datagen {
         Ok(Box::new(Reader { schema, columns, rows: self.rows, pace: self.pace.clone(), at: from.0 }))
     }
 
+    fn resume(&self, _: &Split, read: Offset) {
+        if let Some(pace) = &self.pace {
+            pace.resume(read.0);
+        }
+    }
+
     fn is_bounded(&self) -> bool {
         self.rows.is_some()
     }

@@ -148,6 +148,13 @@ impl Source for Nexmark {
         }))
     }
 
+    fn resume(&self, split: &Split, read: Offset) {
+        if let Some(pace) = &self.pace {
+            let events = SplitEvents { splits: self.splits.into(), split: split.id.into() };
+            pace.resume(events.number(read.0));
+        }
+    }
+
     fn is_bounded(&self) -> bool {
         self.events.is_some()
     }

@@ -19,7 +19,7 @@ impl SplitEvents {
     const BLOCK: u64 = 200 * Table::EPOCH;
 
     /// The number of the split's `index`-th event.
-    fn number(self, index: u64) -> u64 {
+    pub fn number(self, index: u64) -> u64 {
         (index / Self::BLOCK * self.splits + self.split) * Self::BLOCK + index % Self::BLOCK
     }
 

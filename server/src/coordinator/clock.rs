@@ -12,10 +12,12 @@
 //! journal writes (and syncs, if a commit wants it) while the engine computes; nothing is published before both are
 //! through.
 
+use super::checkpoint::{Checkpointing, Outcome};
 use super::define::{Built, Definition};
 use super::ingest::Reading;
 use super::journal::Journal;
 use super::published::Published;
+use super::remembered::Remembered;
 use super::replace::Replacing;
 use super::sinks::{SinkStatus, Sinks};
 use super::source_status::SourceStatus;
@@ -50,6 +52,10 @@ pub enum Request {
     Subscribe { relation: RelationId, reply: oneshot::Sender<Result<Subscription>> },
     /// Hand rows to a sink once.
     Feed { sink: RelationId, delta: Delta, reply: oneshot::Sender<Result<()>> },
+    /// Write a checkpoint of everything before this.
+    Checkpoint { reply: oneshot::Sender<Result<Tick>> },
+    /// A checkpoint is written, or has failed.
+    Checkpointed(Outcome),
     /// How much state each operator keeps.
     Operators { reply: oneshot::Sender<Vec<OperatorInfo>> },
     /// Readers have something.
@@ -117,6 +123,9 @@ pub struct Clock {
     pub(super) waiting: Vec<Waiting>,
     pub(super) replacing: Vec<Replacing>,
     pub(super) waker: Waker,
+    pub(super) checkpoints: Checkpointing,
+    /// How far sources had been read when the server ended, of those that are not there again yet or have moved on.
+    pub(super) remembered: Remembered,
     /// Position from which the readings are asked, so that a busy one does not starve the others.
     turn: usize,
 }
@@ -136,6 +145,7 @@ impl Clock {
         sources: SourceFacts,
         sink_facts: SinkFacts,
         waker: Waker,
+        checkpoints: Checkpointing,
     ) -> Clock {
         Clock {
             engine,
@@ -151,6 +161,8 @@ impl Clock {
             waiting: vec![],
             replacing: vec![],
             waker,
+            checkpoints,
+            remembered: Remembered::default(),
             turn: 0,
         }
     }
@@ -167,6 +179,7 @@ impl Clock {
                     Request::Wake => {}
                     Request::Shutdown => {
                         self.tick(commits);
+                        self.end_checkpoints(&requests);
                         return self.stop();
                     }
                     other => {
@@ -182,6 +195,7 @@ impl Clock {
             if let Some(request) = definition {
                 self.answer(request);
             }
+            self.checkpoint_if_due();
         }
     }
 
@@ -202,6 +216,8 @@ impl Clock {
                 self.sinks.feed(sink, self.state.tick, &[delta]);
                 let _ = reply.send(Ok(()));
             }
+            Request::Checkpoint { reply } => self.checkpoint_now(reply),
+            Request::Checkpointed(outcome) => self.finish_checkpoint(outcome),
             Request::Operators { reply } => {
                 let _ = reply.send(self.engine.operators());
             }
@@ -225,6 +241,7 @@ impl Clock {
                 let _ = commit.reply.send(outcome.clone());
             }
         }
+        self.finish_recovering();
         self.finish_waiting();
     }
 
@@ -275,6 +292,7 @@ impl Clock {
     fn run_tick(&mut self, writes: Writes, inputs: Vec<RelationInput>, durable: bool) -> Result<Tick> {
         let tick = self.state.tick.next();
         let written = self.journal.write(tick, writes.clone(), durable);
+        let noted = self.journal.offsets(tick, self.new_offsets(&inputs));
         let mut result = self.engine.tick(TickInput { tick, inputs, now: now() })?;
         if let Err(error) = written.wait() {
             let undo = writes
@@ -285,6 +303,9 @@ impl Clock {
             result = merged(result, undone);
             self.publish(result);
             return Err(error);
+        }
+        if let Err(error) = noted.wait() {
+            tracing::warn!(%error, "how far sources are read is not written down");
         }
         self.publish(result);
         Ok(tick)

@@ -208,6 +208,7 @@ impl Clock {
         let defined = defined.ok_or_else(|| SqlError::internal(format!("source {source} is not defined")))?;
         if bounds.from.is_empty() && only.is_none() {
             defined.status.reset();
+            self.remembered.resume(source, &*defined.source);
         }
         let (source_of, status) = (defined.source.clone(), defined.status.clone());
         Reading::start(source, source_of, columns, only, bounds, status, self.waker.clone())

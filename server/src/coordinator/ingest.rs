@@ -14,7 +14,7 @@ use super::clock::Waker;
 use super::source_status::{SourceStatus, SplitState};
 use millrace_connectors::{Chunk, Poll, Source, Split, SplitReader};
 use millrace_types::{Delta, Offset, RelationId, Result, SqlError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -40,7 +40,11 @@ pub struct Reading {
     pub only: Option<RelationId>,
     /// How far each split has been taken into ticks, by split id.
     pub offsets: BTreeMap<u32, Offset>,
+    /// What each split is called outside.
+    names: BTreeMap<u32, String>,
     caught_up: BTreeMap<u32, bool>,
+    /// Splits that had nothing unread at some time, or cannot be read.
+    ended: BTreeSet<u32>,
     discovered: bool,
     events: Receiver<Event>,
     stop: Arc<AtomicBool>,
@@ -96,7 +100,9 @@ impl Reading {
             columns,
             only,
             offsets,
+            names: BTreeMap::new(),
             caught_up: BTreeMap::new(),
+            ended: BTreeSet::new(),
             discovered: false,
             events,
             stop,
@@ -125,6 +131,7 @@ impl Reading {
                 }
                 Event::CaughtUp { split, finished } => {
                     self.caught_up.insert(split, true);
+                    self.ended.insert(split);
                     if self.only.is_none() {
                         self.status
                             .set_state(split, if finished { SplitState::Finished } else { SplitState::CaughtUp });
@@ -134,6 +141,7 @@ impl Reading {
                     tracing::warn!(source = %self.relation, split, error = %error, "source cannot be read");
                     self.status.fail(split, error);
                     self.caught_up.extend(split.map(|split| (split, true)));
+                    self.ended.extend(split);
                     self.discovered = true;
                 }
             }
@@ -146,10 +154,26 @@ impl Reading {
         for split in splits {
             self.caught_up.entry(split.id).or_insert(false);
             self.offsets.entry(split.id).or_default();
+            self.names.insert(split.id, split.name.clone());
             if self.only.is_none() {
                 self.status.know(split);
             }
         }
+    }
+
+    /// How far each split has been taken into ticks, by its name.
+    pub fn named_offsets(&self) -> impl Iterator<Item = (&String, Offset)> {
+        self.names.iter().filter_map(|(split, name)| Some((name, *self.offsets.get(split)?)))
+    }
+
+    /// Whether every split has been read as far as `offsets` say, or to its end, or cannot be. Splits that are no longer
+    /// there do not count.
+    pub fn has_reached(&self, offsets: &BTreeMap<String, Offset>) -> bool {
+        self.discovered
+            && self.names.iter().all(|(split, name)| {
+                self.ended.contains(split)
+                    || offsets.get(name).is_none_or(|wanted| self.offsets.get(split).is_some_and(|at| at >= wanted))
+            })
     }
 
     /// Whether every split has been read to where it ended when the reader got there.

@@ -5,8 +5,13 @@ use super::define::is_temporary;
 use super::writes::Writes;
 use millrace_catalog::{Catalog, Change};
 use millrace_storage::recovery::encode_change;
-use millrace_storage::{CatalogHistory, CatalogStore, CommandLog, DataFolder, Record, RecordKind, Storage, batch};
+use millrace_storage::{
+    CatalogHistory, CatalogStore, CommandLog, DataFolder, Position, Record, RecordKind, SourceOffset, Storage, batch,
+    offsets,
+};
 use millrace_types::{Result, SqlError, Tick};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,6 +24,7 @@ const LINGER: Duration = Duration::from_millis(100);
 /// The handle of the clock.
 pub struct Journal {
     tasks: Sender<Task>,
+    written: Arc<AtomicU64>,
     thread: JoinHandle<()>,
     // Held until everything is closed: it locks the folder.
     _folder: DataFolder,
@@ -27,6 +33,17 @@ pub struct Journal {
 enum Task {
     Transactions { tick: Tick, writes: Writes, durable: bool, done: Sender<Result<()>> },
     Change { tick: Tick, change: Vec<u8>, catalog: Catalog, done: Sender<Result<()>> },
+    Offsets { tick: Tick, offsets: Vec<SourceOffset>, done: Sender<Result<()>> },
+    Mark { done: Sender<Result<Mark>> },
+    Truncate { before: Tick },
+}
+
+/// A place in the journal between two ticks: everything before it is durable, in segments of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    pub position: Position,
+    /// How many changes of the catalog are before it.
+    pub catalog_version: u64,
 }
 
 /// A write under way.
@@ -51,9 +68,10 @@ impl Journal {
     pub fn start(storage: Storage, recorded: u64) -> Result<Journal> {
         let (tasks, queue) = channel();
         let Storage { folder, catalog, log, .. } = storage;
-        let writer = Writer { log, catalog, recorded };
+        let written = Arc::new(AtomicU64::new(0));
+        let writer = Writer { log, catalog, recorded, written: written.clone() };
         let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&queue))?;
-        Ok(Journal { tasks, thread, _folder: folder })
+        Ok(Journal { tasks, written, thread, _folder: folder })
     }
 
     /// Begins to write the transactions of a tick. Those that need not be durable are written too, but not waited for.
@@ -75,6 +93,36 @@ impl Journal {
         answer.recv().map_err(|_| gone())?
     }
 
+    /// Writes how far sources were read into a tick. It is not waited for to be synced: it need not survive the machine.
+    pub fn offsets(&self, tick: Tick, offsets: Vec<SourceOffset>) -> Written {
+        if offsets.is_empty() {
+            return Written(None);
+        }
+        let (done, answer) = channel();
+        // When the thread is gone the answer says so.
+        let _ = self.tasks.send(Task::Offsets { tick, offsets, done });
+        Written(Some(answer))
+    }
+
+    /// Marks the place after everything that was given so far. The answer comes when all of that is durable.
+    pub fn mark(&self) -> Receiver<Result<Mark>> {
+        let (done, answer) = channel();
+        // When the thread is gone the answer says so.
+        let _ = self.tasks.send(Task::Mark { done });
+        answer
+    }
+
+    /// Forgets what is before a tick, for a checkpoint has it.
+    pub fn truncate(&self, before: Tick) {
+        // When the thread is gone, the next start forgets it.
+        let _ = self.tasks.send(Task::Truncate { before });
+    }
+
+    /// Bytes that the log has grown by since the start.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     /// Ends the thread after what it was given, everything synced.
     pub fn close(self) {
         drop(self.tasks);
@@ -89,6 +137,8 @@ struct Writer {
     catalog: CatalogStore,
     /// How many changes of the catalog are written: the number of the last one.
     recorded: u64,
+    /// Bytes appended.
+    written: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -112,6 +162,22 @@ impl Writer {
                     unsynced = false;
                     let _ = done.send(self.change(tick, &change, &catalog));
                 }
+                Ok(Task::Offsets { tick, offsets, done }) => {
+                    unsynced = true;
+                    let written = offsets::encode(&offsets);
+                    let _ = done.send(written.and_then(|payload| self.append(tick, RecordKind::Offsets, &payload)));
+                }
+                Ok(Task::Mark { done }) => {
+                    self.sync();
+                    let position = self.log.cut();
+                    unsynced &= position.is_err();
+                    let _ = done.send(position.map(|position| Mark { position, catalog_version: self.recorded }));
+                }
+                Ok(Task::Truncate { before }) => {
+                    if let Err(error) = self.log.truncate_before(before) {
+                        tracing::warn!(%error, "the command log before the last checkpoint could not be deleted");
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     unsynced = false;
                     self.sync();
@@ -124,17 +190,23 @@ impl Writer {
     fn transactions(&mut self, tick: Tick, writes: Writes, durable: bool) -> Result<()> {
         let deltas: Vec<_> = writes.into_deltas().collect();
         let payload = batch::encode(&deltas)?;
-        self.log.append(&[Record { tick, kind: RecordKind::Transaction, payload: &payload }])?;
+        self.append(tick, RecordKind::Transaction, &payload)?;
         if durable {
             self.sync();
         }
         Ok(())
     }
 
+    fn append(&mut self, tick: Tick, kind: RecordKind, payload: &[u8]) -> Result<()> {
+        self.log.append(&[Record { tick, kind, payload }])?;
+        self.written.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn change(&mut self, tick: Tick, change: &[u8], catalog: &Catalog) -> Result<()> {
         let number = self.recorded + 1;
         let payload = encode_change(number, change);
-        self.log.append(&[Record { tick, kind: RecordKind::CatalogChange, payload: &payload }])?;
+        self.append(tick, RecordKind::CatalogChange, &payload)?;
         self.sync();
         // From here on the change is a fact; the store only saves the next start some work.
         self.recorded = number;

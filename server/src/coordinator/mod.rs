@@ -10,20 +10,25 @@
 //! | `ingest` | reader threads of sources |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
 //! | `journal` | what is written before it is acknowledged |
+//! | `checkpoint` | all of it at one tick, so that the journal can be cut |
+//! | `remembered` | how far sources had been read before the server ended |
 //! | `recovery` | the way back after a crash |
 
+mod checkpoint;
 mod clock;
 mod define;
 mod ingest;
 mod journal;
 mod published;
 mod recovery;
+mod remembered;
 mod replace;
 mod sinks;
 mod source_status;
 mod subscriptions;
 mod writes;
 
+pub use checkpoint::{CheckpointFacts, CheckpointPolicy};
 pub use clock::{DefinedSource, now};
 pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
 pub use published::Published;
@@ -34,6 +39,7 @@ pub use subscriptions::Subscription;
 pub use writes::{Accepted, Writes, key_identities, row_identities, value_text};
 
 use arc_swap::ArcSwap;
+use checkpoint::CheckpointHistory;
 use clock::{Request, SinkFacts, SourceFacts, shutting_down};
 use millrace_dataflow::engine::OperatorInfo;
 use millrace_types::{Delta, RelationId, Result, Tick};
@@ -51,6 +57,7 @@ pub struct Coordinator {
     published: Arc<ArcSwap<Published>>,
     sources: SourceFacts,
     sink_facts: SinkFacts,
+    checkpoints: CheckpointHistory,
     next_id: AtomicU32,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -82,6 +89,19 @@ impl Coordinator {
     /// Hands rows to a sink once, in order with the ticks of the jobs that feed it.
     pub async fn feed(&self, sink: RelationId, delta: Delta) -> Result<()> {
         self.ask(|reply| Request::Feed { sink, delta, reply }).await?
+    }
+
+    /// Writes a checkpoint of everything that was committed before; answers its tick when it is durable.
+    ///
+    /// # Errors
+    /// `53100` when the disk is full; then everything is as it was.
+    pub async fn checkpoint(&self) -> Result<Tick> {
+        self.ask(|reply| Request::Checkpoint { reply }).await?
+    }
+
+    /// The last checkpoints, oldest first.
+    pub fn checkpoints(&self) -> Vec<CheckpointFacts> {
+        self.checkpoints.lock().iter().cloned().collect()
     }
 
     /// How much state each operator of each job keeps.

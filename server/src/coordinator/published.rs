@@ -18,6 +18,8 @@ pub struct Published {
     pub models: HashMap<RelationId, ReadModel>,
     /// Views that still read the history of a source, so that their rows mean nothing yet.
     pub building: HashSet<RelationId>,
+    /// Sources that are not read again yet as far as they were before the server ended.
+    pub recovering: HashSet<RelationId>,
     /// Jobs that ended with an error, which every read of them returns.
     pub failed: HashMap<RelationId, SqlError>,
 }
@@ -30,6 +32,7 @@ impl Published {
             catalog: Arc::new(catalog),
             models: HashMap::new(),
             building: HashSet::new(),
+            recovering: HashSet::new(),
             failed: HashMap::new(),
         }
     }
@@ -38,7 +41,7 @@ impl Published {
     ///
     /// # Errors
     /// The error of a row whose expression fails in the relation or in one that it is made from; the error that ended
-    /// its job; `55000` while it is being built.
+    /// its job; `55000` while it is being built; `57P03` while it shows less than before the server ended.
     pub fn model(&self, id: RelationId) -> Result<&ReadModel> {
         self.check_readable(id)?;
         self.models.get(&id).ok_or_else(|| SqlError::internal(format!("relation {id} has no read model")))
@@ -57,6 +60,11 @@ impl Published {
         if let Some(error) = self.models.get(&id).and_then(ReadModel::row_error) {
             let detail = format!("A row of \"{}\" cannot be computed.", relation.name);
             return Err(error.with_detail(detail).with_hint("The view heals when the row is deleted or corrected."));
+        }
+        if relation.depends_on.iter().any(|upstream| self.recovering.contains(upstream)) {
+            let message = format!("materialized view \"{}\" is not recovered yet", relation.name);
+            return Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, message)
+                .with_hint("Its sources are being read again; millrace.splits shows how far."));
         }
         relation.depends_on.iter().try_for_each(|upstream| self.check_readable(*upstream))
     }

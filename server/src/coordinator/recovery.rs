@@ -1,9 +1,11 @@
 //! The way back: catalog, then tables from the command log, then everything made from them.
 
+use super::checkpoint::{CheckpointHistory, Checkpointing, load, note_recovered};
 use super::clock::{Clock, Waker, now};
 use super::define::Parts;
 use super::journal::{Journal, stored_catalog};
 use super::published::Published;
+use super::remembered::Remembered;
 use super::{Coordinator, nullable, schema_of};
 use crate::config::Config;
 use crate::statements::{Context, revive};
@@ -11,8 +13,8 @@ use arc_swap::ArcSwap;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_dataflow::engine::{Engine, EngineOptions, TickInput};
 use millrace_planner::FunctionSource;
-use millrace_storage::{CommandLog, RecordKind, Storage, StorageOptions, batch};
-use millrace_types::{Delta, RelationId, Result, Tick};
+use millrace_storage::{Checkpoints, RecordKind, Recovered, StateFile, Storage, StorageOptions, batch, offsets};
+use millrace_types::{Delta, RelationId, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,7 +38,12 @@ impl Coordinator {
         let engine = Engine::start(EngineOptions { workers: config.workers })?;
         let published = Arc::new(ArcSwap::from_pointee(Published::new(catalog.clone())));
         let (sources, sink_facts) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
-        let replay = Replay::read(&storage.log, &catalog)?;
+        let replay = Replay::read(&storage, &recovered, &catalog)?;
+        let checkpoints = CheckpointHistory::default();
+        recovered.manifest.iter().for_each(|manifest| note_recovered(&checkpoints, manifest));
+        let policy = config.checkpoint_policy();
+        let checkpointing =
+            Checkpointing::start(storage.checkpoints.clone(), policy, checkpoints.clone(), requests.clone())?;
         let journal = Journal::start(storage, recovered.catalog.version())?;
         let waker = Waker::new(requests.clone());
         let mut state_now = Published::new(catalog);
@@ -50,48 +57,74 @@ impl Coordinator {
             Arc::clone(&sources),
             Arc::clone(&sink_facts),
             waker,
+            checkpointing,
         );
         clock.revive(replay, functions, config)?;
         let thread = std::thread::Builder::new().name("clock".to_owned()).spawn(move || clock.run(queue))?;
-        Ok(Coordinator { requests, published: shared, sources, sink_facts, next_id, thread: Mutex::new(Some(thread)) })
+        let thread = Mutex::new(Some(thread));
+        Ok(Coordinator { requests, published: shared, sources, sink_facts, checkpoints, next_id, thread })
     }
 }
 
-/// What the command log says of the tables that still exist.
+/// What the last checkpoint and the command log after it say of the relations that still exist.
 struct Replay {
-    tables: BTreeMap<RelationId, Vec<Delta>>,
+    store: Arc<Checkpoints>,
+    files: BTreeMap<RelationId, Vec<StateFile>>,
+    deltas: BTreeMap<RelationId, Vec<Delta>>,
+    offsets: Remembered,
 }
 
 impl Replay {
-    fn read(log: &CommandLog, catalog: &millrace_catalog::Catalog) -> Result<Replay> {
-        let mut replay = Replay { tables: BTreeMap::new() };
-        log.read_all(Tick::default(), |record| {
-            if record.kind == RecordKind::Transaction {
-                for (table, delta) in batch::decode(record.payload)? {
-                    if catalog.get(table).is_some() {
-                        replay.tables.entry(table).or_default().push(delta);
+    fn read(storage: &Storage, recovered: &Recovered, catalog: &millrace_catalog::Catalog) -> Result<Replay> {
+        let (mut files, mut deltas) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+        let mut offsets = Remembered::default();
+        if let Some(manifest) = &recovered.manifest {
+            offsets.learn(manifest.source_offsets.clone());
+            for file in manifest.state_files.iter().filter(|file| catalog.get(file.relation).is_some()) {
+                files.entry(file.relation).or_default().push(file.clone());
+            }
+        }
+        storage.log.read_all(recovered.replay_from(), |record| {
+            match record.kind {
+                RecordKind::Transaction => {
+                    for (table, delta) in batch::decode(record.payload)? {
+                        if catalog.get(table).is_some() {
+                            deltas.entry(table).or_default().push(delta);
+                        }
                     }
                 }
+                RecordKind::Offsets => offsets.learn(offsets::decode(record.payload)?),
+                RecordKind::CatalogChange => {}
             }
             Ok(())
         })?;
-        Ok(replay)
+        offsets.retain(|source| catalog.get(source).is_some());
+        Ok(Replay { store: storage.checkpoints.clone(), files, deltas, offsets })
+    }
+
+    /// The changes that make up a table, in pieces that need not be in memory together.
+    fn changes_of(&mut self, table: RelationId) -> impl Iterator<Item = Result<Vec<Delta>>> + use<> {
+        let (store, files) = (self.store.clone(), self.files.remove(&table).unwrap_or_default());
+        let logged = self.deltas.remove(&table);
+        files.into_iter().map(move |file| load(&store, &file)).chain(logged.map(Ok))
     }
 }
 
 impl Clock {
-    fn revive(&mut self, replay: Replay, functions: &FunctionSource, config: &Config) -> Result<()> {
+    fn revive(&mut self, mut replay: Replay, functions: &FunctionSource, config: &Config) -> Result<()> {
         let relations = self.state.catalog.in_order_of_need();
         for relation in relations.iter().filter(|relation| is_stored(relation)) {
             self.start(relation, Parts::default())?;
         }
-        for (table, deltas) in replay.tables {
-            self.replay_table(table, deltas)?;
+        for table in relations.iter().filter(|relation| is_stored(relation)) {
+            replay.changes_of(table.id).try_for_each(|deltas| self.replay_table(table.id, deltas?))?;
         }
+        self.remembered = std::mem::take(&mut replay.offsets);
         for relation in relations.iter().filter(|relation| !is_stored(relation)) {
             let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
             self.start(relation, revive::parts(relation, &context)?)?;
         }
+        self.begin_recovering();
         tracing::info!(
             tick = %self.state.tick,
             relations = relations.len(),

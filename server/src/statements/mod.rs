@@ -36,15 +36,38 @@ pub use prepared::{Prepared, prepare};
 use crate::session::Session;
 use arrow::array::ArrayRef;
 use millrace_planner::parse::Statement;
-use millrace_types::{Result, SqlError};
+use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::Response;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a statement looks whether what it reads is recovered.
+const RECOVERY_POLL: Duration = Duration::from_millis(5);
 
 /// Runs a prepared statement with one value for each parameter.
 pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters: Vec<ArrayRef>) -> Result<Response> {
-    let response = run(session, prepared, parameters.clone()).await?;
+    let response = loop {
+        match run(session, prepared, parameters.clone()).await {
+            Err(error) if error.state() == SqlState::CANNOT_CONNECT_NOW => await_recovery(session, error).await?,
+            response => break response?,
+        }
+    };
     session.note(prepared, parameters, &response);
     Ok(response)
+}
+
+/// Waits until more is recovered than now. A statement that found a relation not recovered has done nothing yet.
+async fn await_recovery(session: &Session, error: SqlError) -> Result<()> {
+    let recovering = session.published().recovering.len();
+    if recovering == 0 || (session.transaction.explicit && session.transaction.read_only) {
+        // A block that reads one tick would find the same again.
+        return if recovering == 0 { Ok(()) } else { Err(error) };
+    }
+    while session.published().recovering.len() >= recovering {
+        session.cancel.check()?;
+        tokio::time::sleep(RECOVERY_POLL).await;
+    }
+    Ok(())
 }
 
 /// As [`execute`], without a note of it for the end of the batch.
@@ -106,7 +129,8 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Refresh { name, concurrently: _ } => replace::refresh(session, name).await,
         CreateIndex(_) => Err(SqlError::unsupported("CREATE INDEX").with_hint("PRIMARY KEY and UNIQUE make indexes.")),
         Checkpoint => {
-            Err(SqlError::unsupported("CHECKPOINT").with_hint("Every acknowledged commit is on disk already."))
+            session.database.coordinator.checkpoint().await?;
+            answer::done("CHECKPOINT")
         }
     }
 }

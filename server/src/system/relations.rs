@@ -1,9 +1,9 @@
 //! The schema `millrace`: jobs, sources, splits, bad records, sinks and operators as relations.
 
 use super::jobs::{jobs, source_summary};
-use crate::coordinator::{DefinedSource, Published, nullable};
+use crate::coordinator::{CheckpointFacts, DefinedSource, Published, nullable};
 use crate::database::Database;
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -17,6 +17,7 @@ use millrace_catalog::{Relation, RelationKind};
 use millrace_types::SqlError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A system relation by name, with the schema that it is in; `None` when there is none of the name.
 pub fn relation(
@@ -51,6 +52,7 @@ const RELATIONS: &[(&str, Fill)] = &[
     ("bad_records", fill_bad_records),
     ("sinks", fill_sinks),
     ("operators", fill_operators),
+    ("checkpoints", fill_checkpoints),
 ];
 
 /// A relation whose rows are made when a query scans it.
@@ -192,6 +194,30 @@ fn fill_sinks(database: &Database, published: &Published, _: &[OperatorRow]) -> 
         ("rows", number(sinks.iter().map(|(_, status)| Some(status.rows as i64)))),
         ("tick", number(sinks.iter().map(|(_, status)| Some(status.tick.0 as i64)))),
         ("error", text(sinks.iter().map(|(_, status)| status.error.as_ref().map(|error| error.message().to_owned())))),
+    ]
+}
+
+fn fill_checkpoints(database: &Database, _: &Published, _: &[OperatorRow]) -> Columns {
+    let checkpoints = database.coordinator.checkpoints();
+    let micros = |at: SystemTime| at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_micros() as i64);
+    let started = checkpoints.iter().map(|checkpoint| checkpoint.started.and_then(micros));
+    let state = |checkpoint: &CheckpointFacts| match (&checkpoint.error, checkpoint.started) {
+        (Some(_), _) => "failed",
+        (None, Some(_)) => "written",
+        (None, None) => "recovered",
+    };
+    vec![
+        ("tick", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.tick.0 as i64)))),
+        ("state", text(checkpoints.iter().map(|checkpoint| Some(state(checkpoint))))),
+        ("started_at", Arc::new(started.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))),
+        (
+            "duration_ms",
+            number(checkpoints.iter().map(|checkpoint| checkpoint.duration.map(|took| took.as_millis() as i64))),
+        ),
+        ("files", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.files as i64)))),
+        ("bytes_new", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.bytes_new as i64)))),
+        ("bytes_total", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.bytes_total as i64)))),
+        ("error", text(checkpoints.iter().map(|checkpoint| checkpoint.error.as_ref().map(|e| e.message().to_owned())))),
     ]
 }
 

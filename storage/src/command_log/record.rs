@@ -26,11 +26,14 @@ pub enum RecordKind {
     Transaction = 1,
     /// One change of the catalog: its version (eight bytes, little-endian) and the change, opaque here.
     CatalogChange = 2,
+    /// How far sources were read into the tick: see [`crate::offsets`].
+    Offsets = 3,
 }
 
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Option<RecordKind> {
-        [RecordKind::Transaction, RecordKind::CatalogChange].into_iter().find(|kind| *kind as u8 == byte)
+        let kinds = [RecordKind::Transaction, RecordKind::CatalogChange, RecordKind::Offsets];
+        kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

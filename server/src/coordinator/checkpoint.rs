@@ -1,0 +1,334 @@
+//! Checkpoints: all tables, the catalog and how far sources were read, as of one tick, so that the log before it can go.
+//!
+//! ```text
+//!   clock: between two ticks         journal                 the checkpoint's thread          clock
+//!   what is published, offsets --+
+//!                                +-> all synced, new segment --> files, manifest --> log before it is deleted
+//! ```
+//!
+//! What is published never changes, so capturing it costs the clock nothing. The rows of a table are blocks that its
+//! versions share; a block is written once, and named again by later checkpoints for as long as it lives. So a checkpoint
+//! costs what has changed since the last one. Views are not in it: they are made from the tables again.
+
+use super::clock::Request;
+use super::journal::Mark;
+use super::published::Published;
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use millrace_catalog::RelationKind;
+use millrace_dataflow::read_model::{Block, BlockId, ReadModel};
+use millrace_storage::batch::WEIGHT;
+use millrace_storage::{Checkpoints, Manifest, SourceOffset, StateFile};
+use millrace_types::{Delta, KEY_GROUPS, RelationId, Result, SqlError, SqlState, Tick, Weights};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::oneshot;
+
+/// Blocks of at least this many rows have files of their own; smaller ones of a table share one.
+const OWN_FILE_ROWS: usize = 64 * 1024;
+/// How many checkpoints `millrace.checkpoints` shows.
+const SHOWN: usize = 100;
+/// How long the last checkpoint may hold up the end of the server.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// When checkpoints are taken by themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointPolicy {
+    /// After this time, if anything was written.
+    pub interval: Duration,
+    /// After the log has grown by this many bytes.
+    pub log_bytes: u64,
+}
+
+/// A checkpoint, as `millrace.checkpoints` shows it.
+#[derive(Clone, Debug)]
+pub struct CheckpointFacts {
+    pub tick: Tick,
+    /// `None` for the one that the server started from.
+    pub started: Option<SystemTime>,
+    pub duration: Option<Duration>,
+    /// What was written for it, and what it consists of.
+    pub bytes_new: u64,
+    pub bytes_total: u64,
+    pub files: usize,
+    pub error: Option<SqlError>,
+}
+
+/// What sessions read of checkpoints, oldest first.
+pub type CheckpointHistory = Arc<Mutex<VecDeque<CheckpointFacts>>>;
+
+/// The clock's side.
+pub struct Checkpointing {
+    work: Option<Sender<Work>>,
+    thread: Option<JoinHandle<()>>,
+    abandon: Arc<AtomicBool>,
+    policy: CheckpointPolicy,
+    /// Statements that wait for the checkpoint under way.
+    waiting: Vec<oneshot::Sender<Result<Tick>>>,
+    /// Statements that came since and wait for the one after it.
+    next: Vec<oneshot::Sender<Result<Tick>>>,
+    running: bool,
+    /// When the last one began, and how much had been written then.
+    last: (Instant, u64),
+}
+
+struct Work {
+    published: Published,
+    offsets: Vec<SourceOffset>,
+    mark: Receiver<Result<Mark>>,
+}
+
+/// What a checkpoint came to: its tick, and the tick before which the log can go.
+pub type Outcome = Result<(Tick, Tick)>;
+
+impl Checkpointing {
+    /// Starts the thread; it reports to the clock.
+    pub fn start(
+        store: Arc<Checkpoints>,
+        policy: CheckpointPolicy,
+        history: CheckpointHistory,
+        clock: Sender<Request>,
+    ) -> Result<Checkpointing> {
+        let (work, queue) = channel::<Work>();
+        let abandon = Arc::new(AtomicBool::new(false));
+        let mut writer = Writer { store, history, abandon: abandon.clone(), written: HashMap::new() };
+        let run = move || {
+            for work in queue {
+                // The clock is gone only when the server has ended without waiting.
+                let _ = clock.send(Request::Checkpointed(writer.checkpoint(work)));
+            }
+        };
+        let thread = thread::Builder::new().name("checkpoint".to_owned()).spawn(run)?;
+        Ok(Checkpointing {
+            work: Some(work),
+            thread: Some(thread),
+            abandon,
+            policy,
+            waiting: vec![],
+            next: vec![],
+            running: false,
+            last: (Instant::now(), 0),
+        })
+    }
+
+    fn is_due(&self, written: u64) -> bool {
+        let grown = written - self.last.1;
+        !self.running && grown > 0 && (grown >= self.policy.log_bytes || self.last.0.elapsed() >= self.policy.interval)
+    }
+}
+
+impl super::clock::Clock {
+    /// Takes a checkpoint if it is time for one.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        if self.checkpoints.is_due(self.journal.written()) {
+            self.begin_checkpoint();
+        }
+    }
+
+    /// A statement asks for a checkpoint of everything that was committed before it.
+    pub(super) fn checkpoint_now(&mut self, reply: oneshot::Sender<Result<Tick>>) {
+        match self.checkpoints.running {
+            true => self.checkpoints.next.push(reply),
+            false => {
+                self.checkpoints.waiting.push(reply);
+                self.begin_checkpoint();
+            }
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let work = Work { published: self.state.clone(), offsets: self.source_offsets(), mark: self.journal.mark() };
+        // What is written from here on belongs to later ticks, so that the log can be cut between them.
+        self.state.tick = self.state.tick.next();
+        self.show();
+        self.checkpoints.last = (Instant::now(), self.journal.written());
+        self.checkpoints.running = self.checkpoints.work.as_ref().is_some_and(|queue| queue.send(work).is_ok());
+    }
+
+    /// The checkpoint's thread is through.
+    pub(super) fn finish_checkpoint(&mut self, outcome: Outcome) {
+        self.checkpoints.running = false;
+        if let Ok((_, before)) = &outcome {
+            self.journal.truncate(*before);
+        }
+        for waiting in std::mem::take(&mut self.checkpoints.waiting) {
+            let _ = waiting.send(outcome.clone().map(|(tick, _)| tick));
+        }
+        self.checkpoints.waiting = std::mem::take(&mut self.checkpoints.next);
+        if !self.checkpoints.waiting.is_empty() {
+            self.begin_checkpoint();
+        }
+    }
+
+    /// Takes a last checkpoint when there is something to save, and ends the thread.
+    pub(super) fn end_checkpoints(&mut self, requests: &Receiver<Request>) {
+        if !self.checkpoints.running && self.journal.written() > self.checkpoints.last.1 {
+            self.begin_checkpoint();
+        }
+        let deadline = Instant::now() + LAST_WAIT;
+        while self.checkpoints.running {
+            match requests.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Request::Checkpointed(outcome)) => {
+                    self.checkpoints.next.clear();
+                    self.finish_checkpoint(outcome);
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        self.checkpoints.abandon.store(true, Ordering::Relaxed);
+        self.checkpoints.work = None;
+        if let Some(thread) = self.checkpoints.thread.take() {
+            // A panic has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    store: Arc<Checkpoints>,
+    history: CheckpointHistory,
+    abandon: Arc<AtomicBool>,
+    /// The files of the last checkpoint, by relation, with the blocks that they hold.
+    written: HashMap<RelationId, Vec<(Vec<BlockId>, StateFile)>>,
+}
+
+impl Writer {
+    fn checkpoint(&mut self, work: Work) -> Outcome {
+        let (started, clock) = (SystemTime::now(), Instant::now());
+        let tick = work.published.tick;
+        let (mut bytes_new, mut manifest) = (0, None);
+        let outcome = self.write(work, &mut bytes_new, &mut manifest);
+        if let Err(error) = &outcome {
+            tracing::warn!(%tick, %error, "no checkpoint could be written; the command log is kept");
+        }
+        let files = manifest.as_ref().map_or(&[][..], |manifest: &Manifest| &manifest.state_files);
+        let facts = CheckpointFacts {
+            tick,
+            started: Some(started),
+            duration: Some(clock.elapsed()),
+            bytes_new,
+            bytes_total: files.iter().map(|file| file.bytes).sum(),
+            files: files.len(),
+            error: outcome.as_ref().err().cloned(),
+        };
+        note(&self.history, facts);
+        outcome.map(|before| (tick, before))
+    }
+
+    fn write(&mut self, work: Work, bytes_new: &mut u64, done: &mut Option<Manifest>) -> Result<Tick> {
+        let gone = || SqlError::internal("the journal has ended");
+        let Mark { position, catalog_version } = work.mark.recv().map_err(|_| gone())??;
+        let (published, mut now) = (work.published, HashMap::new());
+        let mut manifest = Manifest::new(published.tick, position, catalog_version, published.catalog.to_bytes()?);
+        manifest.source_offsets = work.offsets;
+        for relation in published.catalog.relations().filter(|r| matches!(r.kind, RelationKind::Table(_))) {
+            let Some(model) = published.models.get(&relation.id) else { continue };
+            let files = self.table(relation.id, model, published.tick, bytes_new)?;
+            manifest.state_files.extend(files.iter().map(|(_, file)| file.clone()));
+            now.insert(relation.id, files);
+        }
+        let before = self.store.commit(manifest.clone())?;
+        self.written = now;
+        *done = Some(manifest);
+        Ok(before)
+    }
+
+    /// The files of a table, those that are new written.
+    fn table(
+        &self,
+        relation: RelationId,
+        model: &ReadModel,
+        tick: Tick,
+        bytes_new: &mut u64,
+    ) -> Result<Vec<(Vec<BlockId>, StateFile)>> {
+        let (large, small): (Vec<_>, Vec<_>) = model.blocks().partition(|block| block.rows() >= OWN_FILE_ROWS);
+        let groups = large.into_iter().map(|block| vec![block]).chain((!small.is_empty()).then_some(small));
+        let known = self.written.get(&relation).map_or(&[][..], Vec::as_slice);
+        let mut files = vec![];
+        for (part, blocks) in groups.enumerate() {
+            let same = |(ids, _): &&(Vec<BlockId>, StateFile)| {
+                ids.len() == blocks.len() && ids.iter().zip(&blocks).all(|(id, block)| id.is(block))
+            };
+            let part = part as u32;
+            let file = match known.iter().find(same) {
+                Some((_, file)) => StateFile { part, ..file.clone() },
+                None => {
+                    let name = format!("{relation}-{tick}-{part}.arrow");
+                    let file = self.file((relation, part), &name, model.schema(), &blocks)?;
+                    *bytes_new += file.bytes;
+                    file
+                }
+            };
+            files.push((blocks.iter().map(Block::id).collect(), file));
+        }
+        Ok(files)
+    }
+
+    fn file(
+        &self,
+        (relation, part): (RelationId, u32),
+        name: &str,
+        schema: &SchemaRef,
+        blocks: &[Block],
+    ) -> Result<StateFile> {
+        let schema = weighted(schema);
+        let batch = |delta: Delta| {
+            let weights = Arc::new(Int64Array::from(delta.weights_buffer().to_vec()));
+            let columns = delta.rows().columns().iter().cloned().chain([weights as _]).collect();
+            Ok(RecordBatch::try_new(schema.clone(), columns)?)
+        };
+        let batches = blocks.iter().flat_map(Block::deltas).map(batch).collect::<Result<Vec<_>>>()?;
+        if self.abandon.load(Ordering::Relaxed) {
+            return Err(SqlError::new(SqlState::ADMIN_SHUTDOWN, "the server ends before the checkpoint is through"));
+        }
+        self.store.put_file((relation, part, 0..KEY_GROUPS), name, &schema, &batches)
+    }
+}
+
+/// The columns of rows, any of which may be NULL, and after them their weights.
+fn weighted(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Arc::new(Schema::new(fields.chain([Field::new(WEIGHT, DataType::Int64, false)]).collect::<Vec<_>>()))
+}
+
+/// The rows of a state file with their weights.
+///
+/// # Errors
+/// `XX001` when the file is damaged or holds something else.
+pub fn load(store: &Checkpoints, file: &StateFile) -> Result<Vec<Delta>> {
+    let delta = |rows: RecordBatch| {
+        let last = rows.num_columns().checked_sub(1).filter(|last| rows.schema_ref().field(*last).name() == WEIGHT);
+        let weights = last.and_then(|last| rows.column(last).as_primitive_opt::<Int64Type>().cloned());
+        let (Some(last), Some(weights)) = (last, weights.filter(|weights| weights.null_count() == 0)) else {
+            let message = format!("state file \"{}\" holds no rows with weights", file.name);
+            return Err(SqlError::new(SqlState::DATA_CORRUPTED, message));
+        };
+        let rows = rows.project(&(0..last).collect::<Vec<_>>())?;
+        Ok(Delta::new(rows, Weights::Each(weights.values().clone())))
+    };
+    store.load(file)?.into_iter().map(delta).collect()
+}
+
+/// Adds a checkpoint to those that are shown.
+fn note(history: &CheckpointHistory, facts: CheckpointFacts) {
+    let mut history = history.lock();
+    history.push_back(facts);
+    if history.len() > SHOWN {
+        history.pop_front();
+    }
+}
+
+/// The checkpoint that the server starts from, as it is shown.
+pub fn note_recovered(history: &CheckpointHistory, manifest: &Manifest) {
+    let bytes_total = manifest.state_files.iter().map(|file| file.bytes).sum();
+    let (tick, files) = (manifest.tick, manifest.state_files.len());
+    let facts = CheckpointFacts { tick, started: None, duration: None, bytes_new: 0, bytes_total, files, error: None };
+    note(history, facts);
+}
