@@ -105,7 +105,8 @@ impl Gathered {
     /// The rows of these groups, each as often as it is there, with the places of their groups in ascending order.
     fn rows_of(&self, keys: Vec<ArrayRef>, groups: usize) -> Result<(Vec<usize>, RecordBatch)> {
         let schema = self.rows.schema();
-        let mut probe = Probe::new(self.rows.runs(), self.rows.key(), keys, groups, true)?;
+        let nulls_match = vec![true; keys.len()];
+        let mut probe = Probe::new(self.rows.runs(), self.rows.key(), keys, groups, &nulls_match)?;
         let Some(matches) = probe.next_matches(usize::MAX)? else {
             return Ok((Vec::new(), RecordBatch::new_empty(schema.clone())));
         };
