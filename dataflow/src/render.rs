@@ -14,7 +14,10 @@
 use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
-use crate::operators::{Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, Union};
+use crate::operators::{
+    Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union, Window,
+    WindowOptions,
+};
 use crate::timely::Feeder;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
@@ -249,6 +252,8 @@ fn state_of(node: &Node) -> Option<&'static str> {
         Plan::Aggregate { .. } => Some("one row per group"),
         Plan::Distinct { .. } => Some("one count per different row"),
         Plan::Join(_) => Some("the rows of both inputs"),
+        Plan::TopK(top) if top.input.append_only && top.last.is_some() => Some("the first rows of each partition"),
+        Plan::TopK(_) | Plan::Window(_) => Some("the rows of each partition in order"),
         _ => None,
     }
 }
@@ -286,6 +291,24 @@ fn operator(node: &Node, worker: usize, workers: usize) -> Result<Box<dyn Operat
             residual: join.residual.clone(),
             schema,
         })),
+        Plan::TopK(top) => Box::new(TopK::new(TopKOptions {
+            input: top.input.schema.clone(),
+            partition: top.partition.clone(),
+            order: top.order.clone(),
+            ranking: top.ranking,
+            skip: top.skip,
+            last: top.last,
+            numbered: top.numbered,
+            append_only: top.input.append_only,
+            schema,
+        })?),
+        Plan::Window(window) => Box::new(Window::new(WindowOptions {
+            input: window.input.schema.clone(),
+            partition: window.partition.clone(),
+            order: window.order.clone(),
+            functions: window.functions.clone(),
+            schema,
+        })?),
         Plan::Input { .. } | Plan::Values { .. } | Plan::Exchange { .. } => {
             return Err(SqlError::internal(format!("not an operator: {}", head(node))));
         }

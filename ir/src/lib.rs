@@ -6,8 +6,10 @@
 
 mod aggregate;
 mod job;
+mod ordered;
 mod plan;
 
 pub use aggregate::{Aggregate, AggregateFunction};
 pub use job::{Job, Output};
+pub use ordered::{Ranking, SortColumn, TopK, Window};
 pub use plan::{Expr, Join, JoinKey, JoinKind, Node, Plan};

@@ -1,6 +1,6 @@
 //! Plan nodes. One `Display` serves EXPLAIN and tests.
 
-use crate::Aggregate;
+use crate::{Aggregate, TopK, Window};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
@@ -57,6 +57,10 @@ pub enum Plan {
     Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate> },
     /// Each different row once. The input must be partitioned by (a subset of) its columns.
     Distinct { input: Box<Node> },
+    /// The rows that come first in the order of their partition.
+    TopK(Box<TopK>),
+    /// Each row with what functions over its partition give for it.
+    Window(Box<Window>),
     /// Rows and their partners; both inputs must be partitioned by the join's keys, in the same order of keys.
     Join(Box<Join>),
     /// All rows of all inputs, which share the schema.
@@ -126,6 +130,8 @@ impl Node {
             | Plan::Exchange { input, .. }
             | Plan::Aggregate { input, .. }
             | Plan::Distinct { input } => vec![input],
+            Plan::TopK(top) => vec![&top.input],
+            Plan::Window(window) => vec![&window.input],
             Plan::Join(join) => vec![&join.left, &join.right],
             Plan::Union { inputs } => inputs.iter().collect(),
         }
@@ -155,6 +161,8 @@ impl Node {
                 write!(f, "Aggregate by {} compute {}", columns(keys), list(aggregates))
             }
             Plan::Distinct { .. } => write!(f, "Distinct"),
+            Plan::TopK(top) => write!(f, "{top}"),
+            Plan::Window(window) => write!(f, "{window}"),
             Plan::Join(join) => {
                 write!(f, "{:?}Join ({})", join.kind, list(&join.keys))?;
                 join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))
@@ -182,7 +190,7 @@ impl fmt::Display for Node {
     }
 }
 
-fn columns(columns: &[usize]) -> String {
+pub(crate) fn columns(columns: &[usize]) -> String {
     let names: Vec<_> = columns.iter().map(|column| format!("#{column}")).collect();
     format!("({})", names.join(", "))
 }

@@ -12,6 +12,7 @@ mod catalog;
 mod error;
 mod functions;
 pub mod lower;
+mod numbering;
 pub mod parse;
 pub mod rewrite;
 #[cfg(test)]

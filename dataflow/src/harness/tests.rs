@@ -12,6 +12,8 @@ use millrace_types::Weights;
 use millrace_types::hash::{KEY_SEED, hash_rows, mix};
 use std::sync::Arc;
 
+mod ordered;
+
 /// A row of the inputs: a key, a number, a text and a float, each possibly NULL.
 type Row = (Option<i64>, Option<i64>, Option<String>, Option<f64>);
 

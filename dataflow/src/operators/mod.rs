@@ -7,11 +7,15 @@ mod expression;
 mod filter;
 mod join;
 mod project;
+mod top_k;
 mod union;
+mod window;
 
 pub use aggregate::{Aggregate, AggregateOptions};
 pub use distinct::Distinct;
 pub use filter::Filter;
 pub use join::{Join, JoinOptions};
 pub use project::Project;
+pub use top_k::{TopK, TopKOptions};
 pub use union::Union;
+pub use window::{Window, WindowOptions};

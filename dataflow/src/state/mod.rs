@@ -29,6 +29,8 @@
 //! **Snapshots** of either kind write the whole state; a section that is written replaces what an earlier snapshot
 //! held of it. Restoring takes the pieces of the sections whose key hash falls into the worker's key groups.
 //!
+//! Operators that need rows in an order of their own (top-k, window functions) keep them [`Ordered`].
+//!
 //! Operators that need no rows back (aggregate, distinct, the match counts of a left join) keep packed words per entry
 //! behind a [`HashIndex`] instead, and write the same kind of hash-ordered sections.
 
@@ -39,7 +41,9 @@ mod index;
 mod key;
 mod lookup;
 mod merge;
+mod ordered;
 mod probe;
+mod rows;
 mod run;
 mod scan;
 mod snapshot;
@@ -50,7 +54,9 @@ pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
 pub use key::{comparable, hash_is_exact, rows_without_null, same_keys};
 pub use lookup::{contains_keys, lookup, net_weights};
+pub use ordered::{Change, Decoding, Format, Ordered};
 pub use probe::{Matches, Probe};
+pub use rows::{OrderedRow, RowView, Rows};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};
 pub use scan::Scan;
 pub use snapshot::{corrupt, in_range, sorted_batch};

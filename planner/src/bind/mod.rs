@@ -10,6 +10,7 @@ mod delete;
 mod dml;
 mod expression;
 mod insert;
+mod limits;
 mod literals;
 mod names;
 mod output;
@@ -18,6 +19,7 @@ mod provider;
 mod query;
 mod recursion;
 mod refuse;
+mod sets;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What DataFusion's SQL planner asks while it resolves names.
 
 use super::source::RelationSource;
-use super::view;
+use super::{limits, view};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::functions::{FunctionSource, PostgresTypes, options};
 use crate::parse::limits_error;
@@ -108,7 +108,7 @@ impl ContextProvider for Provider<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.functions.state().scalar_functions().get(unqualified(name)).cloned()
+        limits::function(name).or_else(|| self.functions.state().scalar_functions().get(unqualified(name)).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

@@ -3,7 +3,7 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{literals, output, recursion};
+use super::{limits, literals, output, recursion, sets};
 use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -104,6 +104,8 @@ pub fn plan(
     parameter_types: &[Option<SqlType>],
 ) -> Result<LogicalPlan> {
     super::refuse::query(query)?;
+    let mut query = query.clone();
+    limits::prepare(&mut query)?;
     let attempt = |wildcards| {
         let mut query = query.clone();
         names::name_columns(&mut query, wildcards);
@@ -117,7 +119,11 @@ pub fn plan(
         Err(error) if repeats_a_column(&error) => attempt(Wildcards::Repeated),
         planned => planned,
     };
-    let plan = planned.and_then(literals::type_literals).map_err(sql_error)?;
+    let plan = planned
+        .and_then(|plan| sets::set_operations(plan, provider.functions))
+        .and_then(|plan| limits::with_ties(plan, provider.functions))
+        .and_then(literals::type_literals)
+        .map_err(sql_error)?;
     analyze(plan, provider.functions)
 }
 

@@ -14,6 +14,7 @@ mod refuse;
 #[cfg(test)]
 mod tests;
 mod values;
+mod window;
 
 pub use job::{explain, job};
 
@@ -49,6 +50,7 @@ impl Lowering {
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => Ok(node::distinct(self.plan(input)?)),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::EmptyRelation(empty) => values::empty(empty),

@@ -2,6 +2,7 @@
 
 use super::expression::Lowering;
 use super::node::{self, moved};
+use super::window;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr as LogicalExpr, Filter, Projection, Union};
@@ -30,6 +31,9 @@ impl Lowering {
     }
 
     pub fn filter(&self, filter: &Filter) -> Result<Node> {
+        if let Some(node) = self.first_rows(filter)? {
+            return Ok(node);
+        }
         let input = self.plan(&filter.input)?;
         let predicate = self.expression(&filter.predicate, filter.input.schema())?;
         Ok(filtered(input, predicate))
@@ -68,8 +72,9 @@ pub fn filtered(input: Node, predicate: Expr) -> Node {
 
 /// Expressions over a node's columns; the node itself when they are its columns in order.
 pub fn projected(input: Node, exprs: Vec<Expr>, schema: SchemaRef) -> Node {
-    let columns: Vec<Option<usize>> =
-        exprs.iter().map(|expr| expr.downcast_ref::<Column>().map(|column| column.index())).collect();
+    let (input, exprs) = merged(input, exprs);
+    let input = window::without_unused_number(input, &exprs);
+    let columns: Vec<Option<usize>> = exprs.iter().map(column_of).collect();
     let identity = columns.len() == input.schema.fields().len()
         && columns.iter().enumerate().all(|(index, column)| *column == Some(index));
     if identity {
@@ -78,12 +83,19 @@ pub fn projected(input: Node, exprs: Vec<Expr>, schema: SchemaRef) -> Node {
     let place = |column| columns.iter().position(|from| *from == Some(column));
     let (partitioned_by, unique_key) = (moved(&input.partitioned_by, place), moved(&input.unique_key, place));
     let append_only = input.append_only;
-    // Columns of a projection are some of its expressions: one projection instead of two.
-    let (input, exprs) = match (input.plan, columns.iter().copied().collect::<Option<Vec<usize>>>()) {
+    Node { append_only, partitioned_by, unique_key, schema, plan: Plan::Project { input: Box::new(input), exprs } }
+}
+
+/// Columns of a projection are some of its expressions: one projection instead of two.
+fn merged(input: Node, exprs: Vec<Expr>) -> (Node, Vec<Expr>) {
+    match (input.plan, exprs.iter().map(column_of).collect::<Option<Vec<usize>>>()) {
         (Plan::Project { input, exprs: inner }, Some(columns)) => {
-            (input, columns.into_iter().map(|column| inner[column].clone()).collect())
+            (*input, columns.into_iter().map(|column| inner[column].clone()).collect())
         }
-        (plan, _) => (Box::new(Node { plan, ..input }), exprs),
-    };
-    Node { append_only, partitioned_by, unique_key, schema, plan: Plan::Project { input, exprs } }
+        (plan, _) => (Node { plan, ..input }, exprs),
+    }
+}
+
+fn column_of(expr: &Expr) -> Option<usize> {
+    expr.downcast_ref::<Column>().map(|column| column.index())
 }

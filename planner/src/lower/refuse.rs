@@ -15,8 +15,7 @@ pub fn in_view(what: impl std::fmt::Display) -> SqlError {
 /// The refusal of a plan node that has no operator.
 pub fn node(plan: &LogicalPlan) -> SqlError {
     in_view(match plan {
-        LogicalPlan::Window(_) => "a window function",
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => "LIMIT",
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => "LIMIT in a correlated subquery",
         LogicalPlan::Distinct(Distinct::On(_)) => "DISTINCT ON",
         LogicalPlan::Unnest(_) => "a set-returning function",
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE",

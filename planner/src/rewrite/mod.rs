@@ -5,6 +5,7 @@
 //! out, and so are those whose result [`lower`](crate::lower) would have to take apart again.
 
 mod equalities;
+mod first_rows;
 
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -66,14 +67,14 @@ pub fn rewrite(plan: LogicalPlan, functions: &FunctionSource) -> Result<LogicalP
     // A rule that fails says why, instead of being left out silently.
     options.optimizer.skip_failed_rules = false;
     let options = Arc::new(options);
-    let plan = unsorted(plan)?;
+    let plan = unsorted(first_rows::first_rows(plan, functions)?)?;
     // Without a start time `now()` stays a call, which lowering refuses.
     let context = OptimizerContext::new_with_config_options(options).without_query_execution_start_time();
     Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {}).map_err(sql_error)
 }
 
 /// The plan without its ORDER BYs: a maintained relation has no order. Done first, so that columns that only an order
-/// needs are not read. An order under a LIMIT matters, but LIMIT is refused.
+/// needs are not read. Where an order matters, under a LIMIT, it is in row numbers by now.
 fn unsorted(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_down_with_subqueries(|plan| match plan {
         LogicalPlan::Sort(sort) if sort.fetch.is_none() => Ok(Transformed::yes(sort.input.as_ref().clone())),
