@@ -155,7 +155,11 @@ pub fn functions() -> Vec<ScalarUDF> {
             &[],
             vec![Overload::new(&[INTERVAL], INTERVAL, |call| justified(call, true, true))],
         ),
-        immutable("to_char", &[], crate::to_char::overloads()),
+        immutable(
+            "to_char",
+            &[],
+            crate::to_char::overloads().into_iter().chain(crate::number_format::overloads()).collect(),
+        ),
     ]
 }
 

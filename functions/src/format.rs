@@ -9,7 +9,8 @@ use arrow::datatypes::{
     UInt64Type,
 };
 use chrono::{Datelike, NaiveDate};
-use millrace_types::{Result, SqlError, SqlType, sql_type_of};
+use millrace_types::numeric::least_places;
+use millrace_types::{Result, SqlError, sql_type_of};
 use std::fmt::Write;
 
 /// Every value of a column as text; NULL stays NULL. `field` tells the Postgres type, `zone` is the session's.
@@ -50,8 +51,8 @@ pub fn write_value(out: &mut String, array: &ArrayRef, row: usize, field: &Field
         }
         Float64 => write_float(out, at::<Float64Type>(array, row), format!("{:e}", at::<Float64Type>(array, row)), 15),
         Decimal128(_, scale) => {
-            let strip = sql_type_of(field) == SqlType::Numeric(None);
-            write_decimal(out, at::<Decimal128Type>(array, row), *scale, strip);
+            let value = at::<Decimal128Type>(array, row);
+            write_decimal(out, value, *scale, least_places(&sql_type_of(field), value, *scale));
         }
         Utf8View => out.push_str(array.as_string_view().value(row)),
         Utf8 => out.push_str(array.as_string::<i32>().value(row)),
@@ -115,11 +116,12 @@ fn write_float(out: &mut String, value: f64, scientific: String, plain_digits: i
     }
 }
 
-/// A scaled integer; `strip` leaves out zeros at the end of the fraction.
-pub fn write_decimal(out: &mut String, value: i128, scale: i8, strip: bool) {
+/// A scaled integer; zeros at the end of the fraction are left out down to `least` digits.
+pub fn write_decimal(out: &mut String, value: i128, scale: i8, least: i8) {
+    let least = least.max(0) as usize;
     let zeros = usize::from(scale.min(0).unsigned_abs());
     let (mut digits, mut scale) = (value.unsigned_abs(), scale.max(0) as usize);
-    while strip && scale > 0 && digits.is_multiple_of(10) {
+    while scale > least && digits.is_multiple_of(10) {
         digits /= 10;
         scale -= 1;
     }

@@ -16,6 +16,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::similar::functions,
     crate::datetime::functions,
     crate::json_functions::functions,
+    crate::number_format::functions,
     crate::system::functions,
     crate::clock::functions,
 ];

@@ -23,6 +23,7 @@ mod functions;
 pub mod json;
 mod json_functions;
 mod math;
+mod number_format;
 mod operators;
 mod regex;
 mod retyped;

@@ -9,6 +9,7 @@ use arrow::datatypes::{
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ScalarUDF;
+use millrace_types::numeric::QUOTIENT_SCALE;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 
 const FLOAT: SqlType = SqlType::Float8;
@@ -91,7 +92,7 @@ fn whole(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
 }
 
 fn sixteen(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
-    (38, types.iter().map(scale_of).max().unwrap_or(0).max(decimal::QUOTIENT_SCALE))
+    (38, types.iter().map(scale_of).max().unwrap_or(0).max(QUOTIENT_SCALE))
 }
 
 fn float(call: &Call, f: impl Fn(f64) -> f64) -> Result<ArrayRef> {

@@ -9,7 +9,7 @@ use chrono::{Datelike, NaiveDate};
 use millrace_types::{Result, SqlType};
 use std::fmt::Write;
 
-/// `to_char` over timestamps and intervals. Numbers are not formatted yet.
+/// `to_char` over timestamps and intervals.
 pub fn overloads() -> Vec<Overload> {
     vec![
         Overload::new(&[SqlType::Timestamp, SqlType::Text], SqlType::Text, |call| {

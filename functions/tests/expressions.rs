@@ -1,7 +1,7 @@
 //! Every line of `expressions.txt` gives what PostgreSQL 15 gives, through a session and as a physical expression.
 //!
 //! A line is `expression ==> answer`: the answer is the text of the value, `NULL`, or `ERROR state: message`. Answers
-//! were written by PostgreSQL (`TimeZone = UTC`, `lc_collate = C`), none by hand.
+//! were written by PostgreSQL (`TimeZone = UTC`, `lc_collate = C`), none by hand. `EXPRESSIONS=file` reads another file.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -77,16 +77,25 @@ async fn by_expression(context: &SessionContext, expression: &str) -> Option<Str
 async fn expressions_give_what_postgres_gives() {
     let context = SessionContext::new_with_state(session_state(session_config()).unwrap());
     let (mut checked, mut wrong) = (0, Vec::new());
-    for line in include_str!("expressions.txt").lines().filter(|line| !line.is_empty() && !line.starts_with("--")) {
+    let lines = match std::env::var("EXPRESSIONS") {
+        Ok(file) => std::fs::read_to_string(file).unwrap(),
+        Err(_) => include_str!("expressions.txt").to_owned(),
+    };
+    for line in lines.lines().filter(|line| !line.is_empty() && !line.starts_with("--")) {
         let (expression, expected) = line.split_once(" ==> ").unwrap();
-        let mut answers = vec![by_session(&context, expression).await];
-        if !expression.contains("SELECT") {
-            answers.extend(by_expression(&context, expression).await);
-        }
+        let (session, asked) = (context.clone(), expression.to_owned());
+        let answers = tokio::spawn(async move {
+            let mut answers = vec![by_session(&session, &asked).await];
+            if !asked.contains("SELECT") {
+                answers.extend(by_expression(&session, &asked).await);
+            }
+            answers
+        });
+        let answers = answers.await.unwrap_or_else(|panic| vec![panic.to_string()]);
         checked += answers.len();
         let differs = answers.iter().find(|answer| *answer != expected);
         wrong.extend(differs.map(|answer| format!("{expression}\n  expected {expected}\n  got      {answer}")));
     }
-    assert!(checked > 600, "only {checked} answers compared");
+    assert!(checked > 0, "nothing compared");
     assert!(wrong.is_empty(), "{} wrong of {checked}:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -21,8 +21,8 @@ pub enum AggregateFunction {
     /// Int16, Int32 give Int64; Int64 gives Decimal128(38, 0); Decimal128(_, s) gives Decimal128(38, s); floats
     /// give themselves.
     Sum,
-    /// Integers give Decimal128(38, 16); Decimal128(_, s) gives Decimal128(38, max(s, 16)); floats give Float64.
-    /// Rounds half away from zero.
+    /// Int16 and Int32 give Decimal128(38, 20), Int64 gives Decimal128(38, 19); Decimal128(_, s) gives
+    /// Decimal128(38, max(s, 20)); floats give Float64. Rounds half away from zero, to as many digits as Postgres.
     Avg,
     /// The type of the argument, in the order of Postgres (NaN above every number).
     Min,

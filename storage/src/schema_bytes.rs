@@ -71,7 +71,7 @@ mod tests {
         let limited = [
             SqlType::Varchar(Some(7)),
             SqlType::Bpchar(Some(1)),
-            SqlType::Numeric(Some((38, 10))),
+            SqlType::Numeric(Some((38, 18))),
             SqlType::Numeric(Some((5, -3))),
         ];
         let types = SqlType::ALL.iter().chain(&limited).cloned();

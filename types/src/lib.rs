@@ -16,6 +16,7 @@ mod delta;
 mod error;
 pub mod hash;
 mod key_group;
+pub mod numeric;
 mod sql_type;
 mod tick;
 

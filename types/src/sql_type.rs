@@ -16,7 +16,7 @@ pub const TYPE_KEY: &str = "millrace.type";
 /// |---|---|
 /// | bool, int2, int4, int8, float4, float8 | Boolean, Int16, Int32, Int64, Float32, Float64 |
 /// | numeric(p, s) | Decimal128(p, s) |
-/// | numeric | Decimal128(38, 10), marked: it prints without trailing zeros |
+/// | numeric | Decimal128(38, 18), marked: it prints without trailing zeros, save those of [`crate::numeric`] |
 /// | text, varchar, bpchar, name, json, jsonb, "char" | Utf8View |
 /// | bytea | Binary |
 /// | date, time | Date32, Time64(µs) |
@@ -65,7 +65,7 @@ pub enum SqlType {
 
 impl SqlType {
     /// Scale of the unconstrained `numeric`.
-    pub const NUMERIC_SCALE: i8 = 10;
+    pub const NUMERIC_SCALE: i8 = 18;
 
     /// The Arrow type that holds it.
     pub fn arrow(&self) -> DataType {

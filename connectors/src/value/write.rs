@@ -3,7 +3,7 @@
 use super::calendar::{write_date, write_time, write_timestamp};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::*;
-use millrace_types::SqlType;
+use millrace_types::{SqlType, numeric};
 use std::io::Write;
 
 /// What separates date and time.
@@ -27,8 +27,8 @@ pub(crate) fn write_value(out: &mut Vec<u8>, sql_type: &SqlType, array: &dyn Arr
         DataType::Float32 => write_float(out, array.as_primitive::<Float32Type>().value(row)),
         DataType::Float64 => write_float(out, array.as_primitive::<Float64Type>().value(row)),
         DataType::Decimal128(_, scale) => {
-            let trim = *sql_type == SqlType::Numeric(None);
-            write_decimal(out, array.as_primitive::<Decimal128Type>().value(row), *scale, trim)
+            let value = array.as_primitive::<Decimal128Type>().value(row);
+            write_decimal(out, value, *scale, numeric::least_places(sql_type, value, *scale))
         }
         DataType::Utf8View => out.write_all(array.as_string_view().value(row).as_bytes()),
         DataType::Binary => write_hex(out, array.as_binary::<i32>().value(row)),
@@ -66,7 +66,7 @@ fn write_float<F: std::fmt::Display + Into<f64> + Copy>(out: &mut Vec<u8>, value
     write!(out, "{value}")
 }
 
-fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8, trim: bool) -> std::io::Result<()> {
+fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8, least: i8) -> std::io::Result<()> {
     if scale <= 0 {
         return write!(out, "{}{}", value, "0".repeat(if value == 0 { 0 } else { usize::from(scale.unsigned_abs()) }));
     }
@@ -74,12 +74,14 @@ fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8, trim: bool) -> std::
     let (whole, fraction) = (value.unsigned_abs() / unit, value.unsigned_abs() % unit);
     let sign = if value < 0 { "-" } else { "" };
     write!(out, "{sign}{whole}.{fraction:0width$}", width = usize::from(scale.unsigned_abs()))?;
-    if trim {
-        let kept = out.iter().rposition(|byte| *byte != b'0').map_or(0, |last| last + 1);
-        out.truncate(kept);
-        if out.ends_with(b".") {
-            out.pop();
+    for _ in least.max(0)..scale {
+        if !out.ends_with(b"0") {
+            break;
         }
+        out.pop();
+    }
+    if out.ends_with(b".") {
+        out.pop();
     }
     Ok(())
 }
@@ -155,15 +157,15 @@ mod tests {
 
     #[test]
     fn decimals_and_intervals_print_as_in_postgres() {
-        let decimal = |value, scale, trim| {
+        let decimal = |value, scale, least| {
             let mut out = Vec::new();
-            write_decimal(&mut out, value, scale, trim).unwrap();
+            write_decimal(&mut out, value, scale, least).unwrap();
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(decimal(-5, 2, false), "-0.05");
-        assert_eq!(decimal(1_500, 3, true), "1.5");
-        assert_eq!(decimal(1_000, 3, true), "1");
-        assert_eq!(decimal(100, 0, true), "100");
+        assert_eq!(decimal(-5, 2, 2), "-0.05");
+        assert_eq!(decimal(1_500, 3, 0), "1.5");
+        assert_eq!(decimal(1_000, 3, 0), "1");
+        assert_eq!(decimal(100, 0, 0), "100");
         let mut out = Vec::new();
         write_interval(&mut out, IntervalMonthDayNano::new(14, 1, -1_500_000_000)).unwrap();
         assert_eq!(out, b"1 year 2 mons 1 day -00:00:01.500");

@@ -4,12 +4,12 @@
 use super::*;
 use crate::operators::{Aggregate, AggregateOptions, Distinct, Join, JoinOptions};
 use arrow::array::*;
-use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Field, Schema, SchemaRef, i256};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{Column, binary};
 use millrace_ir::{AggregateFunction, JoinKey, JoinKind};
-use millrace_types::Weights;
 use millrace_types::hash::{KEY_SEED, hash_rows, mix};
+use millrace_types::{Weights, numeric};
 use std::sync::Arc;
 
 mod ordered;
@@ -307,11 +307,11 @@ fn aggregates() -> Vec<(millrace_ir::Aggregate, Oracle)> {
             let numbers = numbers(rows);
             (!numbers.is_empty()).then(|| numbers.iter().sum::<i64>().to_string())
         }),
-        (aggregate(Avg, Some(1), DataType::Decimal128(38, 16)), |rows| {
+        (aggregate(Avg, Some(1), DataType::Decimal128(38, 20)), |rows| {
             let numbers = numbers(rows);
             let (sum, count) = (numbers.iter().sum::<i64>() as i128, numbers.len() as i128);
-            let rounded = || (sum.abs() * 10i128.pow(16) * 2 + count) / (count * 2) * sum.signum();
-            (count > 0).then(|| Decimal128Type::format_decimal(rounded(), 38, 16))
+            let rounded = || numeric::quotient((i256::from_i128(sum), 0), (count, 0), 20).unwrap();
+            (count > 0).then(|| Decimal128Type::format_decimal(rounded(), 38, 20))
         }),
         (aggregate(Min, Some(1), DataType::Int64), |rows| numbers(rows).iter().min().map(i64::to_string)),
         (aggregate(Max, Some(1), DataType::Int64), |rows| numbers(rows).iter().max().map(i64::to_string)),

@@ -2,16 +2,16 @@
 //!
 //! | argument | total | sum | avg |
 //! |---|---|---|---|
-//! | int2, int4 | i128 | Int64 | Decimal128(38, 16) |
-//! | int8 | i128 | Decimal128(38, 0) | Decimal128(38, 16) |
-//! | numeric(_, s) | i128 | Decimal128(38, s) | Decimal128(38, max(s, 16)) |
+//! | int2, int4 | i128 | Int64 | Decimal128(38, 20) |
+//! | int8 | i128 | Decimal128(38, 0) | Decimal128(38, 19) |
+//! | numeric(_, s) | i128 | Decimal128(38, s) | Decimal128(38, max(s, 20)) |
 //! | float4 | f32 for sum, f64 for avg | Float32 | Float64 |
 //! | float8 | f64 | Float64 | Float64 |
 
 use super::distinct::Distinct;
 use crate::error::carried;
 use crate::operators::arithmetic::numeric_like;
-use crate::operators::decimal::{QUOTIENT_SCALE, overflow, quotient, within};
+use crate::operators::decimal::{overflow, within};
 use crate::operators::number::out_of_range;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
@@ -20,6 +20,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
+use millrace_types::numeric::{BIGINT_AVERAGE_SCALE, QUOTIENT_SCALE, quotient};
 use millrace_types::{SqlError, SqlState, SqlType};
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ impl AggregateUDFImpl for Total {
             (DataType::Float32 | DataType::Float64, _) => DataType::Float64,
             (DataType::Int16 | DataType::Int32, false) => DataType::Int64,
             (other, false) => DataType::Decimal128(38, scale_of(other)),
+            (DataType::Int64, true) => DataType::Decimal128(38, BIGINT_AVERAGE_SCALE),
             (other, true) => DataType::Decimal128(38, scale_of(other).max(QUOTIENT_SCALE)),
         })
     }
@@ -218,10 +220,10 @@ impl Finish for Decimal128Type {
             let values = narrow.collect::<Result<Vec<_>>>()?;
             return Ok(Arc::new(Int64Array::new(ScalarBuffer::from(values), nulls)));
         }
-        let shift = (scale_of(result) - scale).max(0) as u32;
+        let places = scale_of(result);
         let one = |(total, count): (i128, &i64)| {
             let value = match mean && *count > 0 {
-                true => quotient(total, (*count).into(), shift),
+                true => quotient((i256::from_i128(total), scale), ((*count).into(), 0), places),
                 false => within(total),
             };
             value.ok_or_else(|| carried(overflow()))

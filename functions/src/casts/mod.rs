@@ -14,7 +14,7 @@ mod text;
 
 pub use guard::GuardFilters;
 pub use moment::MONTHS;
-pub use number::{decimal_to_float, float_to_decimal};
+pub use number::{decimal as decimal_of, decimal_to_float, float_to_decimal};
 pub use rule::{IntegerLiterals, LowerCasts, narrowed, settled};
 pub use text::bytea;
 

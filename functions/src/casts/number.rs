@@ -94,6 +94,16 @@ pub fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
     fitting(if negative { -value } else { value }, precision, scale)
 }
 
+/// Precision and scale of the number that a text is, when it is one that fits.
+pub fn own_scale(text: &str) -> Option<(u8, i8)> {
+    let trimmed = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    let (mantissa, exponent) = trimmed.split_once(['e', 'E']).unwrap_or((trimmed, "0"));
+    let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i64);
+    let scale = (fraction - exponent.parse::<i64>().ok()?).clamp(0, 38) as i8;
+    let digits = decimal(text, 38, scale).ok()?.unsigned_abs().checked_ilog10().map_or(1, |last| last as u8 + 1);
+    Some((digits.max(scale as u8), scale))
+}
+
 /// The value if it fits the precision.
 pub fn fitting(value: i128, precision: u8, scale: i8) -> Result<i128> {
     let fits = value.unsigned_abs() < 10u128.pow(u32::from(precision.min(38)));

@@ -86,6 +86,28 @@ fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions, marks: bool) -> 
     Ok(Transformed::yes(crate::operators::call(function, vec![*inner])))
 }
 
+/// A cast to `numeric` keeps the scale of what is cast, where that is known.
+fn keep_scale(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Expr::Cast(Cast { expr: inner, field }) = expr else { return Ok(Transformed::no(expr)) };
+    let source = match inner.to_field(schema) {
+        Ok((_, source)) if sql_type_of(&field) == SqlType::Numeric(None) => source,
+        _ => return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field }))),
+    };
+    let kept = match (inner.as_ref(), source.data_type()) {
+        (_, DataType::Decimal128(..)) => return Ok(Transformed::yes(*inner)),
+        (Expr::Literal(value, _), _) if !value.is_null() && value.try_as_str().is_some() => {
+            value.try_as_str().flatten().and_then(super::number::own_scale)
+        }
+        (_, integer) => crate::operators::arithmetic::precision_of(integer),
+    };
+    Ok(match kept {
+        Some((precision, scale)) => {
+            Transformed::yes(Expr::Cast(Cast::new(inner, DataType::Decimal128(precision, scale))))
+        }
+        None => Transformed::no(Expr::Cast(Cast { expr: inner, field })),
+    })
+}
+
 fn literal(
     value: &ScalarValue,
     metadata: &Option<FieldMetadata>,
@@ -171,9 +193,14 @@ impl AnalyzerRule for IntegerLiterals {
                 return Ok(Transformed::no(plan));
             }
             let names = names(&plan);
+            // The rows of VALUES must agree in their types.
+            let schema = (!matches!(plan, LogicalPlan::Values(_))).then(|| merge_schema(&plan.inputs()));
             let narrowed = plan.map_expressions(|expr| {
                 let name = names.as_ref().map(|names| names.save(&expr));
-                let narrowed = expr.transform_up(narrow)?;
+                let narrowed = expr.transform_up(|expr| match &schema {
+                    Some(schema) => narrow(expr)?.transform_data(|expr| keep_scale(expr, schema)),
+                    None => narrow(expr),
+                })?;
                 Ok(narrowed.update_data(|expr| restored(expr, name)))
             })?;
             if narrowed.transformed { narrowed.map_data(retyped) } else { Ok(narrowed) }

@@ -228,11 +228,13 @@ impl ScalarUDFImpl for Arithmetic {
     }
 }
 
-/// A numeric result of an unconstrained `numeric` argument is itself unconstrained.
+/// A numeric result of an unconstrained `numeric` argument is itself unconstrained, unless its scale is another one.
 pub fn numeric_like(arguments: &[FieldRef], result: Field) -> Field {
     let unconstrained = arguments.iter().find(|field| sql_type_of(field) == SqlType::Numeric(None));
-    match (result.data_type(), unconstrained) {
-        (DataType::Decimal128(..), Some(field)) => result.with_metadata(field.metadata().clone()),
+    match unconstrained {
+        Some(field) if *result.data_type() == SqlType::Numeric(None).arrow() => {
+            result.with_metadata(field.metadata().clone())
+        }
         _ => result,
     }
 }

@@ -5,15 +5,14 @@ use super::number::{Pair, division_by_zero};
 use arrow::array::{ArrayRef, PrimitiveArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Decimal128Type, i256};
-use millrace_types::{Result, SqlError, SqlState};
+use millrace_types::numeric::{QUOTIENT_SCALE, quotient};
+use millrace_types::{Result, SqlError, SqlState, SqlType};
 use std::sync::Arc;
 
 /// Digits of the widest numeric.
 pub const DIGITS: u8 = 38;
-/// Digits after the point that a quotient has at least, as in Postgres.
-pub const QUOTIENT_SCALE: i8 = 16;
-/// Digits after the point beyond which a product rounds, unless an operand has more: the rest stays for the integer part.
-const PRODUCT_SCALE: i8 = 20;
+/// Digits after the point that a product keeps, with all that there is room for beside the digits before the point.
+const PRODUCT_SCALE: i8 = SqlType::NUMERIC_SCALE;
 /// 10^38: what no numeric reaches.
 const LIMIT: u128 = 10u128.pow(38);
 
@@ -75,7 +74,9 @@ pub fn result_type(operation: Operation, left: (u8, i8), right: (u8, i8)) -> Dat
     let (digits, scale) = match operation {
         Operation::Add | Operation::Subtract => (whole(left).max(whole(right)) + 1, scale),
         Operation::Multiply => {
-            (whole(left) + whole(right), left.1.saturating_add(right.1).min(scale.max(PRODUCT_SCALE)))
+            let digits = whole(left) + whole(right);
+            let room = (i16::from(DIGITS) - digits).clamp(0, i16::from(DIGITS)) as i8;
+            (digits, left.1.saturating_add(right.1).min(scale.max(room).max(PRODUCT_SCALE)))
         }
         Operation::Divide => (i16::from(DIGITS), scale.max(QUOTIENT_SCALE)),
         Operation::Modulo => (whole(left).max(whole(right)), scale),
@@ -104,10 +105,8 @@ pub fn evaluate(op: Operation, left: &ArrayRef, right: &ArrayRef, rows: usize, r
             pair.try_map(|a, b| product(a, b, drop).ok_or_else(overflow))
         }
         Operation::Divide => {
-            let shift = (scale + right_scale - left_scale).max(0) as u32;
-            pair.try_map(
-                |a, b| if b == 0 { Err(division_by_zero()) } else { quotient(a, b, shift).ok_or_else(overflow) },
-            )
+            let quotient = |a, b| quotient((i256::from_i128(a), left_scale), (b, right_scale), scale);
+            pair.try_map(|a, b| if b == 0 { Err(division_by_zero()) } else { quotient(a, b).ok_or_else(overflow) })
         }
         Operation::Modulo => pair.try_map(|a, b| match aligned(a, b) {
             _ if b == 0 => Err(division_by_zero()),
@@ -134,17 +133,6 @@ fn product(a: i128, b: i128, drop: u32) -> Option<i128> {
         None => {
             let exact = i256::from_i128(a).checked_mul(i256::from_i128(b))?;
             divide_wide(exact, i256::from_i128(power_of_ten(drop)))
-        }
-    }
-}
-
-/// `a * 10^shift / b`, rounded.
-pub fn quotient(a: i128, b: i128, shift: u32) -> Option<i128> {
-    match a.checked_mul(power_of_ten(shift)) {
-        Some(dividend) if shift <= 38 => within(divide_rounded(dividend, b)),
-        _ => {
-            let factor = i256::from_i128(10).checked_pow(shift)?;
-            divide_wide(i256::from_i128(a).checked_mul(factor)?, i256::from_i128(b))
         }
     }
 }

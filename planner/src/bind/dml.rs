@@ -144,6 +144,8 @@ fn null() -> ast::Expr {
 fn cast_to(expr: ast::Expr, sql_type: &SqlType) -> Result<ast::Expr> {
     let unlimited = match sql_type {
         SqlType::Varchar(_) | SqlType::Bpchar(_) => SqlType::Text,
+        // A cast to `numeric` keeps the scale of each value, but the rows of VALUES are to agree.
+        SqlType::Numeric(None) => SqlType::Numeric(Some((38, SqlType::NUMERIC_SCALE))),
         other => other.clone(),
     };
     let data_type = parse::syntax_of_type(&unlimited)?;
@@ -157,7 +159,7 @@ fn cast_to(expr: ast::Expr, sql_type: &SqlType) -> Result<ast::Expr> {
 /// `42804` where only an explicit cast would convert.
 pub fn assign(value: Expr, from: &Field, to: &Field) -> Result<Expr> {
     let (source, target) = (sql_type_of(from), sql_type_of(to));
-    if source == target {
+    if source == target && from.data_type().equals_datatype(to.data_type()) {
         return Ok(value);
     }
     if !assignable(&source, &target) {

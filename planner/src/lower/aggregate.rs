@@ -20,6 +20,7 @@ use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column, cast};
 use millrace_ir::{Aggregate, AggregateFunction, Expr, Node, Plan};
+use millrace_types::numeric::{BIGINT_AVERAGE_SCALE, QUOTIENT_SCALE};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
 
@@ -192,14 +193,15 @@ fn function(name: &str) -> Option<AggregateFunction> {
 /// The type that an aggregate gives, as told at [`AggregateFunction`]; `None` for arguments that it does not take.
 fn output_type(function: &AggregateFunction, argument: Option<&DataType>) -> Option<DataType> {
     use DataType::*;
-    let average_scale = |scale: i8| scale.max(16);
+    let average_scale = |scale: i8| scale.max(QUOTIENT_SCALE);
     Some(match (function, argument) {
         (AggregateFunction::Count, _) => Int64,
         (AggregateFunction::Sum, Some(Int16 | Int32)) => Int64,
         (AggregateFunction::Sum, Some(Int64)) => Decimal128(38, 0),
         (AggregateFunction::Sum, Some(Decimal128(_, scale))) => Decimal128(38, *scale),
         (AggregateFunction::Sum, Some(float @ (Float32 | Float64))) => float.clone(),
-        (AggregateFunction::Avg, Some(Int16 | Int32 | Int64)) => Decimal128(38, 16),
+        (AggregateFunction::Avg, Some(Int16 | Int32)) => Decimal128(38, QUOTIENT_SCALE),
+        (AggregateFunction::Avg, Some(Int64)) => Decimal128(38, BIGINT_AVERAGE_SCALE),
         (AggregateFunction::Avg, Some(Decimal128(_, scale))) => Decimal128(38, average_scale(*scale)),
         (AggregateFunction::Avg, Some(Float32 | Float64)) => Float64,
         (AggregateFunction::Min | AggregateFunction::Max, Some(List(_) | Null)) => return None,

@@ -7,6 +7,7 @@ use super::{Writer, array, numeric, text};
 use crate::format::TextFormat;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::*;
+use millrace_types::numeric::least_places;
 use millrace_types::{Result, SqlError, SqlType};
 
 /// The version of the binary form of `jsonb`.
@@ -26,12 +27,14 @@ pub(super) fn writer(sql_type: &SqlType, array: &ArrayRef, format: &TextFormat) 
         DataType::Float32 => primitive::<Float32Type>(array, |value, to| to.extend_from_slice(&value.to_be_bytes())),
         DataType::Float64 => primitive::<Float64Type>(array, |value, to| to.extend_from_slice(&value.to_be_bytes())),
         DataType::Decimal128(_, scale) => {
-            let (scale, trim) = (*scale, *sql_type == SqlType::Numeric(None));
-            primitive::<Decimal128Type>(array, move |value, to| numeric::write_binary(value, scale, trim, to))
+            let (scale, sql_type) = (*scale, sql_type.clone());
+            primitive::<Decimal128Type>(array, move |value, to| {
+                numeric::write_binary(value, scale, least_places(&sql_type, value, scale), to)
+            })
         }
         DataType::Decimal256(_, scale) => {
-            let (scale, trim) = (*scale, *sql_type == SqlType::Numeric(None));
-            primitive::<Decimal256Type>(array, move |value, to| numeric::write_binary(value, scale, trim, to))
+            let (scale, least) = (*scale, if *sql_type == SqlType::Numeric(None) { 0 } else { *scale });
+            primitive::<Decimal256Type>(array, move |value, to| numeric::write_binary(value, scale, least, to))
         }
         DataType::Utf8View => {
             let (values, is_jsonb) = (array.as_string_view().clone(), *sql_type == SqlType::Jsonb);

@@ -43,8 +43,9 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// `printed` digits with the point `scale` places before their end; `trim` drops zeros at the end of the fraction.
-    fn new(printed: &'a [u8], scale: i8, trim: bool) -> Parts<'a> {
+    /// `printed` digits with the point `scale` places before their end; zeros at the end of the fraction are dropped
+    /// down to `least` places.
+    fn new(printed: &'a [u8], scale: i8, least: i8) -> Parts<'a> {
         let negative = printed.first() == Some(&b'-');
         let digits = if negative { &printed[1..] } else { printed };
         let digits = if digits == b"0" { &[][..] } else { digits };
@@ -52,10 +53,11 @@ impl<'a> Parts<'a> {
         let zeros = if digits.is_empty() { 0 } else { usize::from(scale.min(0).unsigned_abs()) };
         let (whole, mut fraction) = digits.split_at(digits.len().saturating_sub(places));
         let mut gap = places.saturating_sub(digits.len());
-        if trim {
+        if least < scale {
+            let least = usize::try_from(least).unwrap_or(0);
             let kept = fraction.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
-            fraction = &fraction[..kept];
-            gap = if kept == 0 { 0 } else { gap };
+            gap = if kept == 0 { gap.min(least) } else { gap };
+            fraction = &fraction[..kept.max(least.saturating_sub(gap)).min(fraction.len())];
         }
         Parts { negative, whole, zeros, gap, fraction }
     }
@@ -67,10 +69,10 @@ impl<'a> Parts<'a> {
 }
 
 /// Appends a decimal number as text.
-pub(super) fn write_text(value: impl Unscaled, scale: i8, trim: bool, to: &mut Vec<u8>) {
+pub(super) fn write_text(value: impl Unscaled, scale: i8, least: i8, to: &mut Vec<u8>) {
     let mut buffer = [0; 96];
     let length = value.print(&mut buffer);
-    let parts = Parts::new(&buffer[..length], scale, trim);
+    let parts = Parts::new(&buffer[..length], scale, least);
     if parts.negative {
         to.push(b'-');
     }
@@ -88,10 +90,10 @@ pub(super) fn write_text(value: impl Unscaled, scale: i8, trim: bool, to: &mut V
 
 /// Appends a decimal number in the binary format: number of digits, weight of the first, sign, digits after the
 /// point when printed, and the digits of base 10,000 without zeros at either end.
-pub(super) fn write_binary(value: impl Unscaled, scale: i8, trim: bool, to: &mut Vec<u8>) {
+pub(super) fn write_binary(value: impl Unscaled, scale: i8, least: i8, to: &mut Vec<u8>) {
     let mut buffer = [0; 96];
     let length = value.print(&mut buffer);
-    let parts = Parts::new(&buffer[..length], scale, trim);
+    let parts = Parts::new(&buffer[..length], scale, least);
     let whole_digits = parts.whole.len() + parts.zeros;
     // Decimal digits are aligned so that the point falls between two groups of four.
     let lead = (4 - whole_digits % 4) % 4;

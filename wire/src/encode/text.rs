@@ -6,6 +6,7 @@ use crate::format::TextFormat;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
 use arrow::datatypes::*;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use millrace_types::numeric::least_places;
 use millrace_types::{Result, SqlError, SqlType};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -29,12 +30,14 @@ pub(super) fn writer(sql_type: &SqlType, array: &ArrayRef, format: &TextFormat) 
             primitive::<Float64Type>(array, move |value, to| float::write(value, format.extra_float_digits, to))
         }
         DataType::Decimal128(_, scale) => {
-            let (scale, trim) = (*scale, *sql_type == SqlType::Numeric(None));
-            primitive::<Decimal128Type>(array, move |value, to| numeric::write_text(value, scale, trim, to))
+            let (scale, sql_type) = (*scale, sql_type.clone());
+            primitive::<Decimal128Type>(array, move |value, to| {
+                numeric::write_text(value, scale, least_places(&sql_type, value, scale), to)
+            })
         }
         DataType::Decimal256(_, scale) => {
-            let (scale, trim) = (*scale, *sql_type == SqlType::Numeric(None));
-            primitive::<Decimal256Type>(array, move |value, to| numeric::write_text(value, scale, trim, to))
+            let (scale, least) = (*scale, if *sql_type == SqlType::Numeric(None) { 0 } else { *scale });
+            primitive::<Decimal256Type>(array, move |value, to| numeric::write_text(value, scale, least, to))
         }
         DataType::Utf8View => {
             let values = array.as_string_view().clone();

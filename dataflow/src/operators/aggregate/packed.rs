@@ -15,10 +15,10 @@ pub enum Packed {
     Integer {
         average: bool,
     },
-    /// `more`: digits after the point that an average has and its argument has not.
+    /// `scale`: that of the argument.
     Decimal {
         average: bool,
-        more: u32,
+        scale: i8,
     },
     Float {
         average: bool,
@@ -39,9 +39,9 @@ impl Packed {
             (Count, _, Int64) => Packed::Count,
             (Sum, Some(Int16 | Int32), Int64) => Packed::Integer { average },
             (Sum | Avg, Some(Int16 | Int32 | Int64), Decimal128(38, _)) => Packed::Integer { average },
-            (Sum, Some(Decimal128(_, s)), Decimal128(38, to)) if s == to => Packed::Decimal { average, more: 0 },
+            (Sum, Some(Decimal128(_, s)), Decimal128(38, to)) if s == to => Packed::Decimal { average, scale: *s },
             (Avg, Some(Decimal128(_, s)), Decimal128(38, to)) if (0..=38).contains(&(to - s)) => {
-                Packed::Decimal { average, more: (to - s) as u32 }
+                Packed::Decimal { average, scale: *s }
             }
             (Sum, Some(Float32), Float32) | (Sum | Avg, Some(Float64), Float64) | (Avg, Some(Float32), Float64) => {
                 Packed::Float { average }
@@ -135,7 +135,9 @@ impl Packed {
             Packed::Integer { average: false } => total::sum_of_bigints(words).err(),
             Packed::Integer { average: true } => total::average_integer(words, scale_of(output)).err(),
             Packed::Decimal { average: false, .. } => total::sum_decimal(words).err(),
-            Packed::Decimal { average: true, more } => total::average_decimal(words, *more).err(),
+            Packed::Decimal { average: true, scale } => {
+                total::average_decimal(words, *scale, scale_of(output)).err()
+            },
             Packed::Float { average: false } if output == &DataType::Float32 => total::sum_real(words).err(),
             Packed::Float { .. } => total::sum_float(words).err(),
             Packed::Count | Packed::Bool { .. } => None,
@@ -155,8 +157,9 @@ impl Packed {
                 collect::<Decimal128Type>(output, words.map(|w| total::average_integer(w, scale)))
             }
             Packed::Decimal { average: false, .. } => collect::<Decimal128Type>(output, words.map(total::sum_decimal)),
-            Packed::Decimal { average: true, more } => {
-                collect::<Decimal128Type>(output, words.map(|w| total::average_decimal(w, *more)))
+            Packed::Decimal { average: true, scale } => {
+                let to = scale_of(output);
+                collect::<Decimal128Type>(output, words.map(|w| total::average_decimal(w, *scale, to)))
             }
             Packed::Float { average: true } => collect::<Float64Type>(output, words.map(total::average_float)),
             Packed::Float { average: false } if output == &DataType::Float32 => {
@@ -168,7 +171,7 @@ impl Packed {
     }
 }
 
-fn scale_of(output: &DataType) -> u32 {
+fn scale_of(output: &DataType) -> i8 {
     if let DataType::Decimal128(_, scale) = output { (*scale).max(0) as u32 } else { 0 }
 }
 

@@ -8,6 +8,7 @@
 //!   floats is an error until the group has no finite value left.
 
 use arrow::datatypes::i256;
+use millrace_types::numeric::quotient;
 use millrace_types::{Result, SqlError, SqlState};
 
 /// The largest number of 38 digits.
@@ -110,38 +111,21 @@ pub fn sum_decimal(words: &[u64]) -> Result<Option<i128>> {
 }
 
 /// What `avg` comes to over integers, at the scale `scale`.
-pub fn average_integer(words: &[u64], scale: u32) -> Result<Option<i128>> {
-    let (count, power) = (words[0] as i64, 10i128.pow(scale));
-    match integer(words).checked_mul(power) {
-        _ if count == 0 => Ok(None),
-        Some(total) => in_decimal_range(rounded_quotient(total, count.into())).map(Some),
-        None => average(i256::from_i128(integer(words)), count, scale).map(Some),
+pub fn average_integer(words: &[u64], scale: i8) -> Result<Option<i128>> {
+    average(i256::from_i128(integer(words)), words[0] as i64, 0, scale)
+}
+
+/// What `avg` comes to over decimals of the scale `from`, at the scale `scale`.
+pub fn average_decimal(words: &[u64], from: i8, scale: i8) -> Result<Option<i128>> {
+    average(decimal(words), words[0] as i64, from, scale)
+}
+
+fn average(total: i256, count: i64, from: i8, scale: i8) -> Result<Option<i128>> {
+    if count == 0 {
+        return Ok(None);
     }
-}
-
-/// What `avg` comes to over decimals, with `more` digits after the point than they have.
-pub fn average_decimal(words: &[u64], more: u32) -> Result<Option<i128>> {
-    let count = words[0] as i64;
-    if count == 0 { Ok(None) } else { average(decimal(words), count, more).map(Some) }
-}
-
-fn average(total: i256, count: i64, more: u32) -> Result<i128> {
-    let overflow = || out_of_range("numeric field overflow");
-    let total = total.checked_mul(i256::from_i128(10i128.pow(more))).ok_or_else(overflow)?;
-    let count = i256::from_i128(count.into());
-    let quotient = total.checked_div(count).ok_or_else(overflow)?;
-    let rest = total.checked_rem(count).ok_or_else(overflow)?;
-    let twice = rest.wrapping_abs().wrapping_mul(i256::from_i128(2));
-    let away = if twice >= count.wrapping_abs() { 1 } else { 0 };
-    let sign = if total.is_negative() != count.is_negative() { -1 } else { 1 };
-    to_decimal(quotient.wrapping_add(i256::from_i128(sign * away)))
-}
-
-/// The quotient rounded half away from zero.
-fn rounded_quotient(total: i128, count: i128) -> i128 {
-    let (quotient, rest) = (total / count, total % count);
-    let away = if rest.unsigned_abs() * 2 >= count.unsigned_abs() { 1 } else { 0 };
-    quotient + if (total < 0) != (count < 0) { -away } else { away }
+    let quotient = quotient((total, from), (count.into(), 0), scale);
+    quotient.map(Some).ok_or_else(|| out_of_range("value overflows numeric format"))
 }
 
 fn to_decimal(total: i256) -> Result<i128> {
@@ -222,17 +206,18 @@ mod tests {
     }
 
     #[test]
-    fn averages_round_half_away_from_zero() {
+    fn averages_have_postgres_s_digits() {
         let mut words = [0; INTEGER_WORDS];
         add_integer(&mut words, -1, 1);
         add_integer(&mut words, -2, 1);
         assert_eq!(average_integer(&words, 0), Ok(Some(-2)));
         add_integer(&mut words, 1, 1);
-        assert_eq!(average_integer(&words, 4), Ok(Some(-6667)));
+        assert_eq!(average_integer(&words, 20), Ok(Some(-66_666_666_666_666_666_667)));
         let mut words = [0; DECIMAL_WORDS];
         add_decimal(&mut words, 10, 1);
         add_decimal(&mut words, 5, 1);
-        assert_eq!(average_decimal(&words, 0), Ok(Some(8)));
-        assert_eq!(average_decimal(&words, 14), Ok(Some(750_000_000_000_000)));
+        add_decimal(&mut words, 5, 1);
+        assert_eq!(average_decimal(&words, 0, 0), Ok(Some(7)));
+        assert_eq!(average_decimal(&words, 0, 20), Ok(Some(666_666_666_666_666_670_000)));
     }
 }
