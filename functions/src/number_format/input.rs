@@ -62,6 +62,6 @@ impl Reader<'_> {
 
     /// A character of the template stands for any that is no part of a number.
     fn skip(&mut self) {
-        drop(self.rest.next_if(|c| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '+' | '-')));
+        let _ = self.rest.next_if(|c| !c.is_ascii_digit() && !matches!(c, '.' | ',' | '+' | '-'));
     }
 }

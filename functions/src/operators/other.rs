@@ -20,6 +20,8 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
         BinaryOperator::LongArrow => "json_get_text",
         BinaryOperator::HashArrow => "json_get_path",
         BinaryOperator::HashLongArrow => "json_get_path_text",
+        BinaryOperator::PGRegexMatch | BinaryOperator::PGRegexNotMatch => "textregexeq",
+        BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch => "texticregexeq",
         BinaryOperator::Question => "json_has_key",
         BinaryOperator::PGStartsWith => "starts_with",
         BinaryOperator::AtArrow | BinaryOperator::ArrowAt => {
@@ -36,7 +38,11 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
         }
         _ => right,
     };
-    Ok(PlannerResult::Planned(call(named(function), vec![left, right])))
+    let planned = call(named(function), vec![left, right]);
+    Ok(PlannerResult::Planned(match op {
+        BinaryOperator::PGRegexNotMatch | BinaryOperator::PGRegexNotIMatch => Expr::Not(Box::new(planned)),
+        _ => planned,
+    }))
 }
 
 /// `||`: arrays and jsonb append, everything else joins as text, and NULL makes NULL.

@@ -135,9 +135,7 @@ impl Packed {
             Packed::Integer { average: false } => total::sum_of_bigints(words).err(),
             Packed::Integer { average: true } => total::average_integer(words, scale_of(output)).err(),
             Packed::Decimal { average: false, .. } => total::sum_decimal(words).err(),
-            Packed::Decimal { average: true, scale } => {
-                total::average_decimal(words, *scale, scale_of(output)).err()
-            },
+            Packed::Decimal { average: true, scale } => total::average_decimal(words, *scale, scale_of(output)).err(),
             Packed::Float { average: false } if output == &DataType::Float32 => total::sum_real(words).err(),
             Packed::Float { .. } => total::sum_float(words).err(),
             Packed::Count | Packed::Bool { .. } => None,
@@ -172,7 +170,7 @@ impl Packed {
 }
 
 fn scale_of(output: &DataType) -> i8 {
-    if let DataType::Decimal128(_, scale) = output { (*scale).max(0) as u32 } else { 0 }
+    if let DataType::Decimal128(_, scale) = output { *scale } else { 0 }
 }
 
 /// `bool_and` or `bool_or` of so many trues and falses.
