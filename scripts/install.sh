@@ -16,6 +16,7 @@ if [ "${1:-run}" = test ]; then
     need java default-jre-headless
     need javac default-jdk-headless
     need python3 python3 python3-venv
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
     [ -e /usr/share/java/postgresql.jar ] || missing+=(libpostgresql-jdbc-java)
 fi
 [ ${#missing[@]} -eq 0 ] && exit 0

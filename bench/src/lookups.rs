@@ -2,10 +2,10 @@
 //! real PostgreSQL when that is installed, else by a client of our own.
 
 use crate::bench::Bench;
-use crate::postgres::{Postgres, programs};
 use crate::report::{Figure, Target, quantile};
 use crate::server::{Server, connect};
 use anyhow::{Context, Result, ensure};
+use millrace_sqllogictest::{Postgres, postgres_programs};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let server = Server::start(bench).await?;
     let scale = bench.size(10, 1) as i64;
     let time = Duration::from_secs(bench.size(10, 4));
-    match programs() {
+    match postgres_programs().filter(|programs| programs.join("pgbench").exists()) {
         Some(programs) => compare(bench, &server, &programs, scale, time).await,
         None => alone(&server, scale * ACCOUNTS, time).await,
     }
@@ -33,9 +33,10 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
 
 /// Millrace and PostgreSQL take turns.
 async fn compare(bench: &Bench, server: &Server, programs: &Path, scale: i64, time: Duration) -> Result<Vec<Figure>> {
-    let postgres = Postgres::start(bench, programs).await?;
+    let postgres = Postgres::start(programs, &bench.folder)?;
+    let postgres_port = postgres.address().port();
     let pgbench = programs.join("pgbench");
-    for port in [postgres.port(), server.port()] {
+    for port in [postgres_port, server.port()] {
         connect(port).await?.batch_execute(TABLES).await?;
         run(&pgbench, port, &["-i", "-I", "gv", "-q", "-s", &scale.to_string()])?;
     }
@@ -44,7 +45,7 @@ async fn compare(bench: &Bench, server: &Server, programs: &Path, scale: i64, ti
         let throughput = |port| select_only(&pgbench, port, *clients, time);
         // Once for warmth.
         throughput(server.port())?;
-        let (own, other) = (throughput(server.port())?, throughput(postgres.port())?);
+        let (own, other) = (throughput(server.port())?, throughput(postgres_port)?);
         let name = format!("pgbench -S -M prepared, {clients} clients");
         figures.extend([
             Figure::new(&name, "look-ups per second", own),
@@ -66,7 +67,7 @@ fn select_only(pgbench: &Path, port: u16, clients: usize, time: Duration) -> Res
 
 fn run(pgbench: &Path, port: u16, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(pgbench);
-    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "bench"]).args(arguments).arg("postgres");
+    command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-U", "postgres"]).args(arguments).arg("postgres");
     let output = command.output().with_context(|| format!("cannot start {}", pgbench.display()))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "pgbench {} at port {port}: {errors}", arguments.join(" "));

@@ -19,7 +19,6 @@ mod lookups;
 mod memory;
 mod nexmark;
 mod pipeline;
-mod postgres;
 mod process;
 mod report;
 mod server;

@@ -76,7 +76,7 @@ pub fn free_port() -> Result<u16> {
 /// A session with whatever serves on the port.
 pub async fn connect(port: u16) -> Result<Client> {
     let mut config = Config::new();
-    config.host("127.0.0.1").port(port).user("bench").dbname("postgres");
+    config.host("127.0.0.1").port(port).user("postgres").dbname("postgres");
     let (client, connection) = config.connect(NoTls).await?;
     // Ends with the client.
     tokio::spawn(connection);

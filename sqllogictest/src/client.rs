@@ -1,5 +1,6 @@
 //! A Postgres client as the `sqllogictest` crate wants it.
 
+use crate::Postgres;
 use async_trait::async_trait;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 use std::fmt;
@@ -48,6 +49,12 @@ impl Client {
     /// A client of the server at `address`.
     pub fn new(address: SocketAddr) -> Client {
         Client::with_parameters(format!("host={} port={} user=slt dbname=slt", address.ip(), address.port()))
+    }
+
+    /// A client of a PostgreSQL.
+    pub fn of_postgres(postgres: &Postgres) -> Client {
+        let address = postgres.address();
+        Client::with_parameters(format!("host={} port={} user=postgres", address.ip(), address.port()))
     }
 
     /// A client of the server that `parameters` describe: `host=... port=... user=...`.

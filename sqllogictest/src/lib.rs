@@ -9,11 +9,13 @@
 
 mod client;
 mod mode;
+mod postgres;
 pub mod random;
 mod server;
 mod suite;
 
 pub use client::{Client, Failure};
 pub use mode::Mode;
+pub use postgres::{Postgres, postgres_programs};
 pub use server::Server;
 pub use suite::{Outcome, run};

@@ -45,17 +45,8 @@ impl Server {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let begun = Instant::now();
-        while std::net::TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_err() {
-            if let Some(status) = self.process.try_wait()? {
-                bail!("the server ended with {status}; its log: {}", self.log());
-            }
-            if begun.elapsed() > START {
-                bail!("the server did not listen within {START:?}; its log: {}", self.log());
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        let folder = self.folder.path();
+        wait_for(&mut self.process, self.address, || std::fs::read_to_string(log_file(folder)).unwrap_or_default())
     }
 
     /// What the server has logged.
@@ -89,6 +80,22 @@ fn log_file(folder: &Path) -> PathBuf {
     folder.join("server.log")
 }
 
-fn free_address() -> Result<SocketAddr> {
+/// Waits until a process listens at an address.
+pub(crate) fn wait_for(process: &mut Child, address: SocketAddr, log: impl Fn() -> String) -> Result<()> {
+    let begun = Instant::now();
+    while std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+        if let Some(status) = process.try_wait()? {
+            bail!("the server ended with {status}; its log: {}", log());
+        }
+        if begun.elapsed() > START {
+            bail!("the server did not listen within {START:?}; its log: {}", log());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// An address on loopback that nobody listens at.
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Parser;
 use millrace_sqllogictest::random::{Options, run};
-use millrace_sqllogictest::{Client, Server};
+use millrace_sqllogictest::{Client, Postgres, Server, postgres_programs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,7 +30,8 @@ struct Arguments {
     #[arg(long, default_value_t = 24)]
     changes: usize,
 
-    /// A PostgreSQL to compare with, such as "host=127.0.0.1 port=5432 user=postgres"
+    /// A PostgreSQL to compare with, such as "host=127.0.0.1 port=5432 user=postgres" [default: one of its own, if
+    /// PostgreSQL is installed]
     #[arg(long)]
     postgres: Option<String>,
 }
@@ -39,8 +40,16 @@ struct Arguments {
 async fn main() -> Result<ExitCode> {
     let Arguments { binary, seed, rounds, views, changes, postgres } = Arguments::parse();
     let server = Server::start(&binary)?;
+    let own = match (&postgres, postgres_programs()) {
+        (None, Some(programs)) => Some(Postgres::start(&programs, &std::env::temp_dir())?),
+        _ => None,
+    };
+    let postgres = match &own {
+        Some(own) => Some(Client::of_postgres(own)),
+        None => postgres.map(Client::with_parameters),
+    };
     let options = Options { seed, rounds, views, changes };
-    let tally = run(Client::new(server.address()), postgres.map(Client::with_parameters), &options).await;
+    let tally = run(Client::new(server.address()), postgres, &options).await;
     let tally = tally.map_err(|error| error.context(server.log()))?;
     for failure in &tally.failures {
         println!("FAILED {failure}\n");

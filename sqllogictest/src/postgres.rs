@@ -1,25 +1,28 @@
 //! A real PostgreSQL to compare with, on a port of its own over a temporary folder, as its packages configure it.
 
-use crate::bench::Bench;
-use crate::server::{end, free_port, wait_for_port};
+use crate::server::{free_address, wait_for};
 use anyhow::{Context, Result, ensure};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A running PostgreSQL.
+/// A running PostgreSQL with the user and database `postgres`, which ends with this value.
 pub struct Postgres {
-    child: Child,
-    port: u16,
+    process: Child,
+    address: SocketAddr,
     _folder: TempDir,
 }
 
 impl Postgres {
-    /// Starts one with the programs in a folder.
-    pub async fn start(bench: &Bench, programs: &Path) -> Result<Postgres> {
-        let folder = TempDir::with_prefix_in("millrace-bench-", &bench.folder)?;
+    /// Starts one with the programs in a folder, over a folder inside `under`.
+    ///
+    /// # Errors
+    /// When it does not start; with its log.
+    pub fn start(programs: &Path, under: &Path) -> Result<Postgres> {
+        let folder = TempDir::with_prefix_in("postgres-", under)?;
         let (data, log) = (folder.path().join("data"), folder.path().join("log"));
         let user = unprivileged()?;
         if let Some((user, group)) = user {
@@ -33,42 +36,46 @@ impl Postgres {
             }
             command
         };
-        let made = command("initdb").args(["-A", "trust", "-U", "bench", "--no-sync"]).output()?;
+        let options = ["-A", "trust", "-U", "postgres", "--no-sync", "--locale=C", "-E", "UTF8"];
+        let made = command("initdb").args(options).output()?;
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port()?;
-        let child = command("postgres")
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-k"])
+        let address = free_address()?;
+        let process = command("postgres")
+            .args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-k"])
             .arg(folder.path())
             .stderr(std::fs::File::create(&log)?)
             .spawn()?;
-        let mut postgres = Postgres { child, port, _folder: folder };
-        wait_for_port(&mut postgres.child, port, &log).await?;
+        let mut postgres = Postgres { process, address, _folder: folder };
+        wait_for(&mut postgres.process, address, || std::fs::read_to_string(&log).unwrap_or_default())?;
         Ok(postgres)
     }
 
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
         // Told so, it gives back its shared memory, which outlives a process that is killed.
-        match Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status() {
-            Ok(told) if told.success() => drop(self.child.wait()),
-            _ => end(&mut self.child),
+        let told = Command::new("kill").args(["-QUIT", &self.process.id().to_string()]).status();
+        if !told.is_ok_and(|told| told.success()) {
+            // It may have ended by itself.
+            let _ = self.process.kill();
         }
+        let _ = self.process.wait();
     }
 }
 
-/// The folder with PostgreSQL's programs, pgbench among them, of the newest version that is installed.
-pub fn programs() -> Option<PathBuf> {
+/// The folder with PostgreSQL's programs of the newest version that is installed.
+pub fn postgres_programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let newest =
         versions.map(|entry| entry.path()).filter(|path| version(path).is_some()).max_by_key(|path| version(path))?;
     let programs = newest.join("bin");
-    ["initdb", "postgres", "pgbench"].iter().all(|program| programs.join(program).exists()).then_some(programs)
+    ["initdb", "postgres"].iter().all(|program| programs.join(program).exists()).then_some(programs)
 }
 
 /// The user and group that it must run as, since it refuses to run as root; `None` when this is not root.
