@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A running PostgreSQL with the user and database `postgres`, which ends with this value.
@@ -47,6 +48,13 @@ impl Postgres {
             .spawn()?;
         let mut postgres = Postgres { process, address, _folder: folder };
         wait_for(&mut postgres.process, address, || std::fs::read_to_string(&log).unwrap_or_default())?;
+        // It listens before it takes connections.
+        let port = address.port().to_string();
+        let ready = || Command::new(programs.join("pg_isready")).args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
+        while !ready()?.success() {
+            ensure!(postgres.process.try_wait()?.is_none(), "PostgreSQL ended: {}", std::fs::read_to_string(&log)?);
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(postgres)
     }
 
