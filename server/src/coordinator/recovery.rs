@@ -122,7 +122,12 @@ impl Clock {
         self.remembered = std::mem::take(&mut replay.offsets);
         for relation in relations.iter().filter(|relation| !is_stored(relation)) {
             let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
-            self.start(relation, revive::parts(relation, &context)?)?;
+            let started = revive::parts(relation, &context).and_then(|parts| self.start(relation, parts));
+            if let Err(error) = started {
+                // Whoever reads it, or a view made from it, gets the error; everything else is served.
+                tracing::error!(relation = relation.name, %error, "a definition cannot be brought back");
+                self.state.failed.insert(relation.id, error);
+            }
         }
         self.begin_recovering();
         tracing::info!(
