@@ -165,8 +165,21 @@ impl Engine {
         let known = known.ok_or_else(|| SqlError::internal(format!("there is no job {job} to hydrate")))?;
         known.attached = true;
         let tapped = state.jobs.is_watched(job);
-        let levels = vec![vec![Reached { job, tapped }]];
+        let levels = vec![vec![Reached { job, tapped, attached: true }]];
         state.run(Run { tick, levels, inputs: vec![], hydrate: true })
+    }
+
+    /// Attaches a job that was fed by inputs for it alone instead of being hydrated: from the next tick on it sees the
+    /// changes of what it reads, beside what is for it alone.
+    ///
+    /// # Errors
+    /// `XX000` when there is no such job, or it was attached before.
+    pub fn attach(&self, job: RelationId) -> Result<()> {
+        let mut state = self.state.lock();
+        let known = state.jobs.get_mut(job).filter(|known| !known.attached);
+        let known = known.ok_or_else(|| SqlError::internal(format!("there is no job {job} to attach")))?;
+        known.attached = true;
+        Ok(())
     }
 
     /// Ends a job; nothing must read it any more. A job that has failed is forgotten.
@@ -186,7 +199,7 @@ impl Engine {
     pub fn tick(&self, input: TickInput) -> Result<TickResult> {
         let mut state = self.state.lock();
         state.advance(input.tick)?;
-        let levels = state.jobs.reached(&input.inputs)?;
+        let levels = state.jobs.reached(&input.inputs);
         let mut result = state.run(Run { tick: input.tick, levels, inputs: input.inputs, hydrate: false })?;
         result.outputs.retain(|(_, deltas)| !deltas.is_empty());
         Ok(result)

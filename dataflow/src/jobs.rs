@@ -170,16 +170,12 @@ impl Jobs {
 
     /// The jobs that changes of `inputs` reach, directly or through other jobs, in levels: a job stands in a later level
     /// than the jobs whose output it reads.
-    ///
-    /// # Errors
-    /// `XX000` when an input is for one job alone that was not hydrated yet: its changes would be lost.
-    pub fn reached(&self, inputs: &[RelationInput]) -> Result<Vec<Vec<Reached>>> {
+    pub fn reached(&self, inputs: &[RelationInput]) -> Vec<Vec<Reached>> {
         let mut due = BTreeMap::new();
         for input in inputs {
             match input.only {
                 Some(job) => match self.known.get(&job) {
-                    Some(known) if known.attached => due.extend([(known.number, (job, 0))]),
-                    Some(_) => return Err(SqlError::internal(format!("job {job} is fed before it is hydrated"))),
+                    Some(known) => due.extend([(known.number, (job, 0))]),
                     None => {}
                 },
                 None => due.extend(self.attached_readers(input.relation).map(|(id, job)| (job.number, (id, 0)))),
@@ -195,9 +191,10 @@ impl Jobs {
             if levels.len() <= level {
                 levels.resize_with(level + 1, Vec::new);
             }
-            levels[level].push(Reached { job, tapped: !readers.is_empty() || self.is_watched(job) });
+            let attached = self.known.get(&job).is_some_and(|known| known.attached);
+            levels[level].push(Reached { job, tapped: !readers.is_empty() || self.is_watched(job), attached });
         }
-        Ok(levels)
+        levels
     }
 
     fn attached_readers(&self, relation: RelationId) -> impl Iterator<Item = (RelationId, &Known)> {

@@ -11,7 +11,7 @@
 //! 1. [`Engine::create`](engine::Engine::create) takes a job. `render` cuts its plan at the exchanges into fragments and
 //!    makes their operators; every worker builds the same dataflow of them, one node per fragment, in `timely`.
 //! 2. [`Engine::hydrate`](engine::Engine::hydrate) feeds it what is there of the relations that it reads, in a tick of
-//!    its own.
+//!    its own. Or the caller feeds it piece by piece, and then [attaches](engine::Engine::attach) it.
 //! 3. [`Engine::tick`](engine::Engine::tick) finds the jobs that the changes reach, and every `worker` runs them level by
 //!    level: it feeds their inputs, lets timely work until the tick is through, and hands their changes to the jobs of
 //!    the next level. Jobs that are not reached are not touched.

@@ -46,18 +46,13 @@ pub struct Run {
     pub hydrate: bool,
 }
 
-impl Run {
-    /// Whether changes of a relation come from outside, even if a job makes it: the difference when it was replaced.
-    fn brings(&self, relation: RelationId) -> bool {
-        self.inputs.iter().any(|input| input.relation == relation)
-    }
-}
-
 /// A job that a tick reaches.
 pub struct Reached {
     pub job: RelationId,
     /// Whether someone besides its read model wants its changes.
     pub tapped: bool,
+    /// Whether it sees the tick; else only what is for it alone.
+    pub attached: bool,
 }
 
 /// What a worker answers to a command.
@@ -208,15 +203,14 @@ impl Worker<'_, '_> {
         let first = running.end.borrow().first_tick().is_none();
         running.end.borrow_mut().begin(run.tick, reached.tapped);
         running.dataflow.inputs.iter_mut().for_each(|input| input.open(run.tick));
-        if let Err(error) = self.feed(run, &mut running, first) {
+        if let Err(error) = self.feed(run, reached, &mut running, first) {
             running.end.borrow_mut().fail(error);
         }
         running.dataflow.inputs.iter_mut().for_each(|input| input.close(run.tick));
         self.jobs.insert(reached.job, running);
     }
 
-    fn feed(&mut self, run: &Run, running: &mut Running, first: bool) -> Result<()> {
-        let id = running.job.id;
+    fn feed(&mut self, run: &Run, reached: &Reached, running: &mut Running, first: bool) -> Result<()> {
         for (port, input) in running.ports.iter().zip(&mut running.dataflow.inputs) {
             match &port.leaf {
                 Leaf::Values(rows) if first && self.substrate.worker() == 0 => input.send(rows.clone())?,
@@ -226,12 +220,11 @@ impl Worker<'_, '_> {
                     model.map_or(Ok(()), |model| self.feed_slowly(port, input, model.deltas()))?;
                 }
                 Leaf::Relation(relation) => {
-                    match self.jobs.get(relation).filter(|up| !up.is_fed() && !run.brings(*relation)) {
-                        Some(upstream) => {
-                            upstream.end.borrow().deltas().iter().try_for_each(|delta| port.feed(input, delta))?
-                        }
-                        None => self.feed_from_outside(run, id, *relation, port, input)?,
+                    let upstream = self.jobs.get(relation).filter(|upstream| !upstream.is_fed());
+                    if let Some(upstream) = upstream.filter(|_| reached.attached) {
+                        upstream.end.borrow().deltas().iter().try_for_each(|delta| port.feed(input, delta))?;
                     }
+                    self.feed_from_outside(run, reached, *relation, port, input)?;
                 }
             }
         }
@@ -259,13 +252,15 @@ impl Worker<'_, '_> {
     fn feed_from_outside(
         &self,
         run: &Run,
-        job: RelationId,
+        reached: &Reached,
         relation: RelationId,
         port: &Port,
         input: &mut Feeder,
     ) -> Result<()> {
         let (worker, workers) = (self.substrate.worker(), self.substrate.workers());
-        let seen = |input: &&RelationInput| input.relation == relation && input.only.is_none_or(|only| only == job);
+        let seen = |input: &&RelationInput| {
+            input.relation == relation && input.only.map_or(reached.attached, |only| only == reached.job)
+        };
         for changes in run.inputs.iter().filter(seen) {
             let columns = port.among(&changes.columns)?;
             for (number, delta) in changes.deltas.iter().enumerate() {

@@ -38,7 +38,7 @@ impl Engine {
         state.jobs.replace(&names);
         let inputs: Vec<_> =
             differences.iter().flat_map(|(old, deltas)| state.readers_told(*old, deltas, &names)).collect();
-        let levels = state.jobs.reached(&inputs)?;
+        let levels = state.jobs.reached(&inputs);
         let mut result = state.run(Run { tick, levels, inputs, hydrate: false })?;
         for (old, difference) in differences {
             let Some(known) = state.jobs.get_mut(old) else { continue };

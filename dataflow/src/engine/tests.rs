@@ -204,6 +204,11 @@ impl World {
 
     /// Random inserts and retractions of rows that are there, in both tables; the oracle's tables follow.
     fn churn(&mut self, rows: usize) -> TickResult {
+        let inputs = self.churning(rows);
+        self.feed(inputs)
+    }
+
+    fn churning(&mut self, rows: usize) -> Vec<RelationInput> {
         let mut inputs = vec![];
         for (at, id) in TABLES.into_iter().enumerate() {
             let mut deltas = vec![];
@@ -215,7 +220,7 @@ impl World {
                 inputs.push(changes(id, deltas));
             }
         }
-        self.feed(inputs)
+        inputs
     }
 
     fn change(&mut self, table: usize) -> (Pair, i64) {
@@ -276,6 +281,57 @@ fn random_plans_equal_their_naive_evaluation_after_every_tick() {
             assert!(result.failed.is_empty(), "seed {seed}: {:?}\n{plan}{upper}", result.failed);
             assert_eq!(world.read(VIEW), world.wanted(&plan), "seed {seed} tick {tick} workers {workers}\n{plan}");
             assert_eq!(world.read(UPPER), world.wanted(&upper), "seed {seed} tick {tick} workers {workers}\n{upper}");
+        }
+    }
+}
+
+#[test]
+fn a_job_filled_beside_the_ticks_misses_and_doubles_nothing() {
+    for seed in 100..130 {
+        let mut world = World::new(1 + seed as usize % 3, seed);
+        let tables: Vec<_> = TABLES.map(|id| (id, table(id).schema)).into();
+        let plan = random_plan(&mut world.random, &tables, 2);
+        world.start(model_job(VIEW, plan.clone()));
+        world.churn(200);
+        world.churn(200);
+        let upper = random_plan(&mut world.random, &[tables[0].clone(), (VIEW, plan.schema.clone())], 3);
+        world.engine.create(model_job(UPPER, upper.clone())).unwrap();
+        let inputs: Vec<_> =
+            [TABLES[0], VIEW].into_iter().filter(|id| upper.relations().iter().any(|(read, _)| read == id)).collect();
+        inputs.iter().for_each(|id| world.engine.subscribe(*id).unwrap());
+        let slices = |relation: RelationId, whole: Delta| {
+            let parts: Vec<_> = (0..whole.len()).step_by(40).map(|at| (at, 40.min(whole.len() - at))).collect();
+            parts.into_iter().map(move |(at, length)| (relation, whole.slice(at, length))).collect::<Vec<_>>()
+        };
+        let there =
+            |world: &World, id| world.models[&id].deltas().flat_map(|piece| slices(id, piece.unwrap())).collect();
+        let mut queue: Vec<(RelationId, Delta)> =
+            inputs.iter().flat_map(|id| -> Vec<_> { there(&world, *id) }).collect();
+        for tick in 0.. {
+            let mut fed = world.churning(6);
+            let rest = queue.split_off(queue.len().min(if tick < 50 { 2 } else { usize::MAX }));
+            let only = |(relation, delta): (RelationId, Delta)| RelationInput {
+                only: Some(UPPER),
+                columns: (0..delta.rows().num_columns()).collect(),
+                ..changes(relation, vec![delta])
+            };
+            fed.extend(std::mem::replace(&mut queue, rest).into_iter().map(only));
+            // Even where there is nothing to see, the job begins.
+            fed.push(RelationInput { only: Some(UPPER), ..changes(UPPER, vec![]) });
+            let last = queue.is_empty();
+            if last {
+                world.engine.attach(UPPER).unwrap();
+            }
+            let result = world.feed(fed);
+            if last {
+                break;
+            }
+            let kept = result.outputs.into_iter().filter(|(id, _)| inputs.contains(id));
+            queue.extend(kept.flat_map(|(id, deltas)| deltas.into_iter().map(move |delta| (id, delta))));
+        }
+        for tick in 0..4 {
+            assert_eq!(world.read(UPPER), world.wanted(&upper), "seed {seed} tick {tick}\n{plan}{upper}");
+            world.churn(12);
         }
     }
 }
@@ -539,10 +595,8 @@ fn calls_out_of_order_are_refused() {
     assert!(world.engine.hydrate(VIEW, Tick(200)).is_err(), "hydrated twice");
     let early = TickInput { tick: Tick(7), inputs: vec![], now: EventTime(0) };
     assert!(world.engine.tick(early).is_err(), "a tick of the past");
-    world.engine.create(job(UPPER)).unwrap();
-    let early = RelationInput { only: Some(UPPER), ..changes(TABLES[0], vec![]) };
-    let early = TickInput { tick: Tick(300), inputs: vec![early], now: EventTime(0) };
-    assert!(world.engine.tick(early).is_err(), "fed before it is hydrated");
+    assert!(world.engine.attach(VIEW).is_err(), "attached twice");
+    assert!(world.engine.attach(UPPER).is_err(), "no job to attach");
     world.engine.shutdown();
 }
 

@@ -14,6 +14,7 @@
 
 use super::checkpoint::{Checkpointing, Outcome};
 use super::define::{Built, Definition};
+use super::filling::Filling;
 use super::ingest::Reading;
 use super::journal::Journal;
 use super::published::Published;
@@ -126,6 +127,9 @@ pub struct Clock {
     pub(super) checkpoints: Checkpointing,
     /// How far sources had been read when the server ended, of those that are not there again yet or have moved on.
     pub(super) remembered: Remembered,
+    pub(super) fillings: Vec<Filling>,
+    /// Whether there is anybody who would have to wait for a long tick: not while the server recovers.
+    pub(super) serving: bool,
     /// Position from which the readings are asked, so that a busy one does not starve the others.
     turn: usize,
 }
@@ -163,12 +167,15 @@ impl Clock {
             waker,
             checkpoints,
             remembered: Remembered::default(),
+            fillings: vec![],
+            serving: false,
             turn: 0,
         }
     }
 
     /// Runs until it is told to shut down.
     pub fn run(mut self, requests: Receiver<Request>) {
+        self.serving = true;
         loop {
             let first = requests.recv_timeout(IDLE).ok();
             let (mut commits, mut next) = (vec![], first);
@@ -233,6 +240,7 @@ impl Clock {
         if more {
             self.waker.wake();
         }
+        inputs.extend(self.take_fillings());
         let durable = accepted.iter().any(|commit| commit.durable);
         inputs.extend(writes.iter().map(|(table, deltas)| self.table_input(table, deltas.to_vec())));
         if !inputs.is_empty() {
@@ -318,12 +326,14 @@ impl Clock {
         for (job, error) in result.failed {
             tracing::error!(%job, error = %error, "job failed");
             self.sinks.fail(job, &error);
+            self.fillings.retain(|filling| filling.job != job);
             self.state.failed.insert(job, error);
         }
         self.show();
         for (relation, deltas) in result.outputs {
             self.sinks.deliver(relation, result.tick, &deltas);
-            if !self.subscriptions.deliver(relation, result.tick, &deltas) {
+            let kept = self.keep_for_fillings(relation, &deltas);
+            if !self.subscriptions.deliver(relation, result.tick, &deltas) && !kept {
                 self.engine.unsubscribe(relation);
             }
         }

@@ -140,7 +140,7 @@ impl Clock {
         if let Some(sink) = feeds {
             self.sinks.route(relation.id, sink);
         }
-        self.start_job(job)
+        self.start_beside(job)
     }
 
     fn start_table(&mut self, relation: &Relation) -> Result<()> {
@@ -162,17 +162,23 @@ impl Clock {
         self.jobs.insert(id, reads.clone());
         let hydrated = self.engine.hydrate(id, self.state.tick.next())?;
         self.publish(hydrated);
-        let mut sources = BTreeMap::<RelationId, BTreeSet<usize>>::new();
-        for (relation, columns) in reads {
-            if self.sources.lock().contains_key(&relation) {
-                sources.entry(relation).or_default().extend(columns);
-            }
-        }
+        let sources = self.sources_among(&reads);
         sources.into_iter().try_for_each(|(source, columns)| self.attach(source, columns, id))
     }
 
+    /// The sources that a job reads, with their columns.
+    pub(super) fn sources_among(&self, reads: &[(RelationId, Vec<usize>)]) -> BTreeMap<RelationId, BTreeSet<usize>> {
+        let mut sources = BTreeMap::<RelationId, BTreeSet<usize>>::new();
+        for (relation, columns) in reads {
+            if self.sources.lock().contains_key(relation) {
+                sources.entry(*relation).or_default().extend(columns);
+            }
+        }
+        sources
+    }
+
     /// Lets a new job see a source: all of it that is read from now on, and the history by a reader of its own.
-    fn attach(&mut self, source: RelationId, columns: BTreeSet<usize>, job: RelationId) -> Result<()> {
+    pub(super) fn attach(&mut self, source: RelationId, columns: BTreeSet<usize>, job: RelationId) -> Result<()> {
         let shared = self.readings.iter().position(|reading| reading.relation == source && reading.only.is_none());
         let Some(shared) = shared else {
             let bounds = Bounds { from: BTreeMap::new(), until: None };
@@ -250,6 +256,7 @@ impl Clock {
         self.sources.lock().remove(&id);
         self.state.building.remove(&id);
         self.state.failed.remove(&id);
+        self.fillings.retain(|filling| filling.job != id);
         self.readings.retain(|reading| reading.only != Some(id));
         self.drop_idle_readings();
         for waiting in self.waiting.extract_if(.., |waiting| waiting.relation == id) {

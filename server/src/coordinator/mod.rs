@@ -7,6 +7,7 @@
 //! | `writes` | transactions, and whether they still fit when their turn comes |
 //! | `define` | one definition at a time, between ticks |
 //! | `replace` | definitions and views that take the place of others |
+//! | `filling` | new views over much that is there already |
 //! | `ingest` | reader threads of sources |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
 //! | `journal` | what is written before it is acknowledged |
@@ -17,6 +18,7 @@
 mod checkpoint;
 mod clock;
 mod define;
+mod filling;
 mod ingest;
 mod journal;
 mod published;

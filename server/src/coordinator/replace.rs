@@ -60,7 +60,7 @@ impl Clock {
         for step in &mut replacing.steps {
             let Some(job) = step.job.take() else { continue };
             let id = job.id;
-            self.start_job(job)?;
+            self.start_beside(job)?;
             if let Some(error) = self.state.failed.get(&id) {
                 return Err(error.clone());
             }
