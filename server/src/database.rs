@@ -71,7 +71,9 @@ fn session_state(config: &Config) -> Result<SessionState> {
     let settings = millrace_functions::session_config().with_target_partitions(1).with_information_schema(false);
     let state = millrace_functions::session_state(settings).map_err(internal)?;
     let memory = query_memory(config.query_memory_mib).map_err(internal)?;
-    let mut state = SessionStateBuilder::new_from_existing(state).with_runtime_env(memory).build();
+    let rules = millrace_planner::rewrite::rules_once(state.optimizers());
+    let state = SessionStateBuilder::new_from_existing(state).with_runtime_env(memory).with_optimizer_rules(rules);
+    let mut state = state.build();
     // Building anew takes the functions in any order: of two with a name or an alias, ours has to be the later again.
     millrace_functions::register(&mut state).map_err(internal)?;
     Ok(state)

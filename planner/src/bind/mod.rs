@@ -24,6 +24,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod update;
+mod using;
 mod view;
 
 pub use check::Checks;

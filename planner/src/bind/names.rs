@@ -103,7 +103,7 @@ fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
 }
 
-fn expression_name(expr: &Expr) -> String {
+pub fn expression_name(expr: &Expr) -> String {
     strong_name(expr).or_else(|| weak_name(expr)).unwrap_or_else(|| "?column?".to_owned())
 }
 

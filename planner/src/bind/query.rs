@@ -3,7 +3,7 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{limits, literals, output, recursion, sets};
+use super::{limits, literals, output, recursion, sets, using};
 use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -105,6 +105,9 @@ pub fn plan(
 ) -> Result<LogicalPlan> {
     super::refuse::query(query)?;
     let mut query = query.clone();
+    if using::merges_columns(&query) {
+        using::spell_out(&mut query, &|part| output_names(part, provider))?;
+    }
     limits::prepare(&mut query)?;
     let attempt = |wildcards| {
         let mut query = query.clone();
@@ -125,6 +128,12 @@ pub fn plan(
         .and_then(literals::type_literals)
         .map_err(sql_error)?;
     analyze(plan, provider.functions)
+}
+
+/// The names of the columns that a query gives.
+fn output_names(query: &ast::Query, provider: &Provider) -> Result<Vec<String>> {
+    let plan = plan(query, provider, PlannerContext::new(), &[])?;
+    Ok(plan.schema().fields().iter().map(|field| names::plain_name(field.name()).to_owned()).collect())
 }
 
 /// Whether planning failed on `SELECT *, a`, which Postgres takes.

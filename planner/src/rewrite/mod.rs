@@ -13,10 +13,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use equalities::Equalities;
 use millrace_types::Result;
 use std::sync::Arc;
-
-use equalities::Equalities;
 
 type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
@@ -56,6 +55,16 @@ pub fn rules() -> Vec<Rule> {
         // Last: what the others left over decides which columns are read.
         Arc::new(OptimizeProjections::new()),
     ]
+}
+
+/// The rules for queries that run once: DataFusion's `rules` without its mistake about `IS NOT DISTINCT FROM` beside
+/// equalities, which [`equalities`] tells. The rule that makes it comes last, where no equality is left to be mistaken:
+/// by then it finds only joins that would otherwise compare every pair.
+pub fn rules_once(rules: &[Rule]) -> Vec<Rule> {
+    use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+    let last: Rule = Arc::new(ExtractEquijoinPredicate::new());
+    let ours = |rule: &Rule| if rule.name() == last.name() { Arc::new(Equalities) } else { rule.clone() };
+    rules.iter().map(ours).chain([last.clone()]).collect()
 }
 
 /// The plan with [`rules`] applied.
