@@ -15,8 +15,8 @@ use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
 use crate::operators::{
-    Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union, Window,
-    WindowOptions,
+    Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union, Unnest,
+    Window, WindowOptions,
 };
 use crate::timely::Feeder;
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -270,6 +270,7 @@ fn operator(node: &Node, worker: usize, workers: usize) -> Result<Box<dyn Operat
         Plan::Filter { predicate, .. } => Box::new(Filter::new(predicate.clone())),
         Plan::Project { exprs, .. } => Box::new(Project::new(exprs.clone(), schema)),
         Plan::Union { .. } => Box::new(Union::new(schema)),
+        Plan::Unnest { lists, outer, .. } => Box::new(Unnest::new(lists.clone(), *outer, schema)),
         Plan::Aggregate { input, keys, aggregates } => {
             let options = AggregateOptions {
                 append_only: input.append_only,

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of};
+use std::sync::Arc;
 
 /// Computes the column of a call.
 type Body = Box<dyn Fn(&Call) -> Result<ArrayRef> + Send + Sync>;
@@ -152,7 +153,7 @@ impl Call<'_> {
             let value = if self.any_null(row) { None } else { f(row)? };
             builder.append_option(value);
         }
-        Ok(std::sync::Arc::new(builder.finish()))
+        Ok(Arc::new(builder.finish()))
     }
 
     /// A column of fixed-width values; rows with a NULL argument give NULL.
@@ -163,7 +164,7 @@ impl Call<'_> {
             let value = if self.any_null(row) { None } else { f(row)? };
             builder.append_option(value);
         }
-        Ok(std::sync::Arc::new(builder.finish()))
+        Ok(Arc::new(builder.finish()))
     }
 
     /// A column of booleans; rows with a NULL argument give NULL.
@@ -172,13 +173,21 @@ impl Call<'_> {
         for row in 0..self.rows {
             builder.append_option(if self.any_null(row) { None } else { f(row)? });
         }
-        Ok(std::sync::Arc::new(builder.finish()))
+        Ok(Arc::new(builder.finish()))
     }
 }
 
 /// Whether a value is NULL, also in a column of nothing else.
 pub fn is_null(array: &ArrayRef, row: usize) -> bool {
     array.data_type() == &DataType::Null || array.is_null(row)
+}
+
+/// The only value of a column. An array keeps what its elements' field says.
+pub fn scalar_of(array: &ArrayRef) -> Result<ScalarValue, DataFusionError> {
+    match array.as_list_opt::<i32>() {
+        Some(list) => Ok(ScalarValue::List(Arc::new(list.clone()))),
+        None => ScalarValue::try_from_array(array, 0),
+    }
 }
 
 /// A function: its name and its overloads.
@@ -317,7 +326,7 @@ impl ScalarUDFImpl for Function {
         let call = Call { arrays, fields: &args.arg_fields, result: &args.return_field, rows, zone };
         let array = (overload.run)(&call).map_err(carried)?;
         match constant {
-            true => ScalarValue::try_from_array(&array, 0).map(ColumnarValue::Scalar),
+            true => scalar_of(&array).map(ColumnarValue::Scalar),
             false => Ok(ColumnarValue::Array(array)),
         }
     }

@@ -1,6 +1,5 @@
 //! The list of scalar and window functions: DataFusion's where they agree with Postgres, ours where they do not.
 
-use arrow::datatypes::DataType;
 use datafusion::logical_expr::{ScalarUDF, WindowUDF};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -19,14 +18,8 @@ pub const FUNCTIONS: &[Family] = &[
     crate::number_format::functions,
     crate::system::functions,
     crate::clock::functions,
-];
-
-/// Functions of DataFusion whose result type is not Postgres's, with the type that it should be.
-const RETYPED: &[(&str, DataType)] = &[
-    ("array_length", DataType::Int32),
-    ("cardinality", DataType::Int32),
-    ("array_position", DataType::Int32),
-    ("array_ndims", DataType::Int32),
+    crate::sets::functions,
+    crate::arrays::functions,
 ];
 
 /// Every scalar function; of two with a name the later counts.
@@ -34,13 +27,6 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     static ALL: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         let mut all = datafusion::functions::all_default_functions();
         all.extend(datafusion::functions_nested::all_default_nested_functions());
-        let retyped = all.iter().filter_map(|function| {
-            let (_, result) = RETYPED.iter().find(|(name, _)| *name == function.name())?;
-            Some(Arc::new(ScalarUDF::from(crate::retyped::Retyped::new(function.clone(), result.clone()))))
-        });
-        let retyped: Vec<_> = retyped.collect();
-        all.extend(retyped);
-        all.extend(every_occurrence());
         all.extend(FUNCTIONS.iter().flat_map(|family| family()).map(Arc::new));
         all
     });
@@ -67,11 +53,4 @@ pub fn named(name: &str) -> Arc<ScalarUDF> {
     });
     // The names come from this crate's own planners; each is covered by the expression tests.
     BY_NAME[name].clone()
-}
-
-/// Postgres's `array_remove` and `array_replace` treat every occurrence.
-fn every_occurrence() -> [Arc<ScalarUDF>; 2] {
-    use datafusion::functions_nested::{remove::array_remove_all_udf, replace::array_replace_all_udf};
-    [(array_remove_all_udf(), "array_remove"), (array_replace_all_udf(), "array_replace")]
-        .map(|(function, name)| Arc::new(function.as_ref().clone().with_aliases([name])))
 }

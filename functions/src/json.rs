@@ -192,12 +192,107 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// A value taken apart by one level: what is inside stays text.
+pub enum Parts<'a> {
+    /// The members in the order of the text.
+    Object(Vec<(String, &'a str)>),
+    Array(Vec<&'a str>),
+    Scalar(&'a str),
+}
+
+impl<'a> Parts<'a> {
+    /// The parts of a text that is a JSON value.
+    pub fn of(text: &'a str) -> Result<Parts<'a>> {
+        let mut reader = Reader { text, at: 0 };
+        reader.blanks();
+        let first = reader.peek();
+        reader.at += 1;
+        match first {
+            Some(b'{') => reader.members().map(Parts::Object),
+            Some(b'[') => reader.items().map(Parts::Array),
+            _ => Ok(Parts::Scalar(text.trim_ascii())),
+        }
+    }
+}
+
+/// The text of a value as `->>` gives it: that of a string bare, `null` as NULL, anything else as it stands.
+pub fn bare(value: &str) -> Result<Option<String>> {
+    match value.as_bytes().first() {
+        Some(b'"') => Reader { text: value, at: 0 }.string().map(Some),
+        _ if value == "null" => Ok(None),
+        _ => Ok(Some(value.to_owned())),
+    }
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// The members of an object of which `{` has been read.
+    fn members(&mut self) -> Result<Vec<(String, &'a str)>> {
+        let mut members = Vec::new();
+        while !self.eat(b'}') {
+            if !members.is_empty() && !self.eat(b',') {
+                return Err(self.unexpected());
+            }
+            self.blanks();
+            let key = self.string()?;
+            if !self.eat(b':') {
+                return Err(self.unexpected());
+            }
+            members.push((key, self.skipped()?));
+        }
+        Ok(members)
+    }
+
+    /// The elements of an array of which `[` has been read.
+    fn items(&mut self) -> Result<Vec<&'a str>> {
+        let mut items = Vec::new();
+        while !self.eat(b']') {
+            if !items.is_empty() && !self.eat(b',') {
+                return Err(self.unexpected());
+            }
+            items.push(self.skipped()?);
+        }
+        Ok(items)
+    }
+
+    /// The text of the next value, which is known to be well-formed: only strings and brackets are looked at.
+    fn skipped(&mut self) -> Result<&'a str> {
+        self.blanks();
+        let (start, mut depth) = (self.at, 0usize);
+        loop {
+            match self.peek() {
+                Some(b'"') => self.skip_string(),
+                Some(b'{' | b'[') => {
+                    depth += 1;
+                    self.at += 1;
+                }
+                Some(b'}' | b']') if depth > 0 => {
+                    depth -= 1;
+                    self.at += 1;
+                }
+                Some(b',' | b'}' | b']') if depth == 0 => break,
+                Some(_) => self.at += 1,
+                None => return Err(self.unexpected()),
+            }
+        }
+        Ok(self.text[start..self.at].trim_ascii_end())
+    }
+
+    fn skip_string(&mut self) {
+        self.at += 1;
+        while let Some(byte) = self.peek() {
+            self.at += if byte == b'\\' { 2 } else { 1 };
+            if byte == b'"' {
+                return;
+            }
+        }
+        self.at = self.text.len();
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type};
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType, sql_type_of};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 const TEXT: SqlType = SqlType::Text;
@@ -84,6 +85,15 @@ pub fn functions() -> Vec<ScalarUDF> {
     ]
 }
 
+/// The text of a json argument; a text that is not said to be json is read as jsonb.
+pub fn document<'a>(call: &'a Call, at: usize, row: usize) -> Result<Cow<'a, str>> {
+    let text = call.text(at).value(row);
+    match sql_type_of(&call.fields[at]) {
+        SqlType::Json | SqlType::Jsonb => Ok(Cow::Borrowed(text)),
+        _ => json::normalized(text).map(Cow::Owned),
+    }
+}
+
 fn value(call: &Call, at: usize, row: usize) -> Result<Json> {
     json::parse(call.text(at).value(row))
 }
@@ -132,6 +142,11 @@ fn extract_path(call: &Call, as_text: bool) -> Result<ArrayRef> {
         let found = (1..call.count()).try_fold(&holder, |at, key| step(at, call.text(key).value(row)));
         Ok(written(found, as_text))
     })
+}
+
+/// `j['a'][0]`
+pub fn by_subscripts(call: &Call) -> Result<ArrayRef> {
+    extract_path(call, false)
 }
 
 fn has_key(call: &Call) -> Result<ArrayRef> {

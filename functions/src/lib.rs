@@ -13,13 +13,16 @@
 //! This crate does no I/O and knows neither plans of ours nor the wire.
 
 mod aggregates;
+mod arrays;
 pub mod casts;
 mod clock;
+mod common_type;
 mod datetime;
 mod error;
 pub mod format;
 mod function;
 mod functions;
+mod generic;
 pub mod json;
 mod json_functions;
 mod math;
@@ -27,6 +30,7 @@ mod number_format;
 mod operators;
 mod regex;
 mod retyped;
+pub mod sets;
 mod similar;
 mod syntax;
 mod system;
@@ -112,6 +116,7 @@ pub fn session_state(config: SessionConfig) -> Result<SessionState> {
         .with_expr_planners(expression_planners())
         .with_type_planner(Arc::new(TypeNames))
         .with_analyzer_rules(analyzer_rules())
+        .with_query_planner(Arc::new(sets::QueryPlanner))
         .build();
     register(&mut state)?;
     Ok(state)

@@ -4,58 +4,10 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{ExpressionArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs};
-use datafusion::logical_expr::{
-    ColumnarValue, LimitEffect, PartitionEvaluator, ReturnFieldArgs, ReversedUDWF, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, WindowUDF, WindowUDFImpl,
-};
+use datafusion::logical_expr::{LimitEffect, PartitionEvaluator, ReversedUDWF, Signature, WindowUDF, WindowUDFImpl};
 use datafusion::physical_expr::PhysicalExpr;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// A scalar function with its result cast.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub struct Retyped {
-    inner: Arc<ScalarUDF>,
-    result: DataType,
-}
-
-impl Retyped {
-    /// `inner` giving `result`.
-    pub fn new(inner: Arc<ScalarUDF>, result: DataType) -> Retyped {
-        Retyped { inner, result }
-    }
-}
-
-impl ScalarUDFImpl for Retyped {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(self.result.clone())
-    }
-
-    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(Arc::new(Field::new(self.name(), self.result.clone(), true)))
-    }
-
-    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let result = std::mem::replace(&mut args.return_field, Arc::new(Field::new("", DataType::UInt64, true)));
-        self.inner.invoke_with_args(args)?.cast_to(result.data_type(), None)
-    }
-}
 
 /// The ranking functions count in unsigned integers; Postgres's give bigint (ntile: integer).
 pub fn ranked(inner: Arc<WindowUDF>) -> Arc<WindowUDF> {

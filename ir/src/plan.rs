@@ -63,6 +63,9 @@ pub enum Plan {
     Window(Box<Window>),
     /// Rows and their partners; both inputs must be partitioned by the join's keys, in the same order of keys.
     Join(Box<Join>),
+    /// Each row as often as the longest of its arrays in the columns `lists` has elements, with the elements in place
+    /// of the arrays, NULL where one is shorter. `outer`: a row whose arrays are all empty or NULL stays, with NULLs.
+    Unnest { input: Box<Node>, lists: Vec<usize>, outer: bool },
     /// All rows of all inputs, which share the schema.
     Union { inputs: Vec<Node> },
 }
@@ -129,6 +132,7 @@ impl Node {
             | Plan::Project { input, .. }
             | Plan::Exchange { input, .. }
             | Plan::Aggregate { input, .. }
+            | Plan::Unnest { input, .. }
             | Plan::Distinct { input } => vec![input],
             Plan::TopK(top) => vec![&top.input],
             Plan::Window(window) => vec![&window.input],
@@ -166,6 +170,9 @@ impl Node {
             Plan::Join(join) => {
                 write!(f, "{:?}Join ({})", join.kind, list(&join.keys))?;
                 join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))
+            }
+            Plan::Unnest { lists, outer, .. } => {
+                write!(f, "{} {}", if *outer { "OuterUnnest" } else { "Unnest" }, columns(lists))
             }
             Plan::Union { .. } => write!(f, "Union"),
         }

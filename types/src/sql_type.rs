@@ -57,7 +57,7 @@ pub enum SqlType {
     Regtype,
     Regproc,
     Regnamespace,
-    /// A one-dimensional array.
+    /// An array; one of several dimensions is an array of arrays.
     Array(Box<SqlType>),
     /// The type of a bare NULL.
     Unknown,
@@ -132,6 +132,8 @@ impl SqlType {
             Regtype => (2206, 2211),
             Regproc => (24, 1008),
             Regnamespace => (4089, 4090),
+            // The number of dimensions is no part of Postgres's types.
+            Array(element) if matches!(**element, Array(_)) => element.oids(),
             Array(element) => (element.array_oid(), 0),
             Unknown => (705, 0),
         }
@@ -206,6 +208,7 @@ impl SqlType {
             Regtype => "regtype",
             Regproc => "regproc",
             Regnamespace => "regnamespace",
+            Array(element) if matches!(**element, Array(_)) => return element.name(),
             Array(element) => return format!("_{}", element.name()),
             Unknown => "unknown",
         };
@@ -331,6 +334,7 @@ impl std::fmt::Display for SqlType {
             Time => f.write_str("time without time zone"),
             Timestamp => f.write_str("timestamp without time zone"),
             Timestamptz => f.write_str("timestamp with time zone"),
+            Array(element) if matches!(**element, Array(_)) => element.fmt(f),
             Array(element) => write!(f, "{element}[]"),
             other => f.write_str(&other.name()),
         }

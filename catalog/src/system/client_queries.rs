@@ -33,9 +33,11 @@ async fn plan(session: &SessionContext, sql: &str) -> Result<LogicalPlan, String
     let Some(Statement::Query(mut query)) = statements.pop() else { return Err("no query".to_owned()) };
     name_columns(&mut query);
     rewrite(&mut query);
+    millrace_functions::sets::functions_in_from(&mut query);
     let rewritten = query.to_string();
     let statement = AnyStatement::Statement(Box::new(Statement::Query(query)));
     let planned = session.state().statement_to_plan(statement).await;
+    let planned = planned.and_then(millrace_functions::sets::into_rows);
     planned.map_err(|error| format!("plan: {error}\n  rewritten: {rewritten}"))
 }
 

@@ -9,6 +9,7 @@ mod join;
 mod project;
 mod top_k;
 mod union;
+mod unnest;
 mod window;
 
 pub use aggregate::{Aggregate, AggregateOptions};
@@ -18,4 +19,5 @@ pub use join::{Join, JoinOptions};
 pub use project::Project;
 pub use top_k::{TopK, TopKOptions};
 pub use union::Union;
+pub use unnest::Unnest;
 pub use window::{Window, WindowOptions};

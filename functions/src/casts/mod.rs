@@ -25,7 +25,6 @@ use crate::time_zone::session_zone;
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray, new_null_array};
 use arrow::datatypes::*;
-use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
@@ -325,7 +324,7 @@ impl ScalarUDFImpl for CastTo {
             ColumnarValue::Array(array) => convert(array).map(ColumnarValue::Array),
             ColumnarValue::Scalar(scalar) => {
                 let one = convert(&scalar.to_array_of_size(1)?)?;
-                ScalarValue::try_from_array(&one, 0).map(ColumnarValue::Scalar)
+                crate::function::scalar_of(&one).map(ColumnarValue::Scalar)
             }
         }
     }
@@ -356,6 +355,13 @@ mod tests {
         "{",
         "{\"",
         "{,}",
+        "{{",
+        "{{1},{2,3}}",
+        "{1}}",
+        "[1:2]={1,2}",
+        "[0:1]={1,2}",
+        "[",
+        "{1\"",
         "\\x",
         "\\",
         "\\0",
@@ -397,7 +403,8 @@ mod tests {
         let zone = temporal::zone("UTC").unwrap();
         let text = field_of("", &SqlType::Text, true);
         let list = SqlType::Array(Box::new(SqlType::Int4));
-        for target in SqlType::ALL.iter().chain([&list]) {
+        let lists = SqlType::Array(Box::new(list.clone()));
+        for target in SqlType::ALL.iter().chain([&list, &lists]) {
             let to = field_of("", target, true);
             for corner in CORNERS {
                 let texts: ArrayRef = Arc::new(StringViewArray::from(vec![*corner]));

@@ -122,7 +122,7 @@ fn literal(
     };
     let zone = session_zone(config).map_err(carried)?;
     let converted = cast(&one, &source, field, Purpose::Explicit, &zone).map_err(carried)?;
-    let value = ScalarValue::try_from_array(&converted, 0)?;
+    let value = crate::function::scalar_of(&converted)?;
     let metadata = match field.metadata().is_empty() {
         false => Some(FieldMetadata::from(field.as_ref())),
         true => settled(&value),

@@ -58,7 +58,17 @@ impl ExprPlanner for Operators {
         Ok(PlannerResult::Planned(call(crate::functions::named("overlay"), args)))
     }
 
-    fn plan_array_literal(&self, exprs: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+    fn plan_array_literal(&self, exprs: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        let exprs: Vec<Expr> = exprs.into_iter().map(crate::casts::narrowed).collect();
+        let null = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if value.is_null());
+        let known = exprs.iter().find(|expr| !is_unknown(expr) && !null(expr));
+        // Texts of open type are what the other elements are.
+        let element = known.map(|expr| field_like(expr, schema)).transpose()?;
+        let exprs = exprs.into_iter().map(|expr| match &element {
+            Some(element) if is_unknown(&expr) => settled(expr, element),
+            _ => expr,
+        });
+        let exprs = exprs.collect();
         Ok(PlannerResult::Planned(call(crate::functions::named("make_array"), exprs)))
     }
 }

@@ -1,10 +1,12 @@
 //! Operators that are functions of their own: `||`, `^`, those of json and of arrays.
 
-use super::{call, is_text, is_unknown, settled, target};
+use super::{call, field_like, is_text, is_unknown, settled, target};
 use crate::error::carried;
 use crate::functions::named;
+use crate::generic::{element_of, list_of};
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::planner::{PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
@@ -24,10 +26,22 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
         BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch => "texticregexeq",
         BinaryOperator::Question => "json_has_key",
         BinaryOperator::PGStartsWith => "starts_with",
+        BinaryOperator::PGOverlap => {
+            let (left, right) = same_type(left, right, schema)?;
+            return Ok(PlannerResult::Planned(call(named("array_overlaps"), vec![left, right])));
+        }
+        BinaryOperator::Custom(quantified) if quantified.ends_with(" any") || quantified.ends_with(" all") => {
+            let (left, right) = quantified_operands(left, right, schema)?;
+            return Ok(PlannerResult::Planned(match (quantified.as_str(), constants(&right)) {
+                ("= any", Some(constants)) => Expr::InList(InList::new(Box::new(left), constants, false)),
+                _ => call(named(quantified), vec![left, right]),
+            }));
+        }
         BinaryOperator::AtArrow | BinaryOperator::ArrowAt => {
             let (holder, held) = if op == BinaryOperator::AtArrow { (left, right) } else { (right, left) };
             let lists = [&holder, &held].into_iter().any(|e| matches!(e.get_type(schema), Ok(DataType::List(_))));
-            let name = if lists { "array_has_all" } else { "json_contains" };
+            let name = if lists { "array_contains" } else { "json_contains" };
+            let (holder, held) = if lists { same_type(holder, held, schema)? } else { (holder, held) };
             return Ok(PlannerResult::Planned(call(named(name), vec![holder, held])));
         }
         _ => return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
@@ -45,6 +59,46 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
     }))
 }
 
+/// Operands of which an open one gets the type of the other.
+fn same_type(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    Ok(match (is_unknown(&left), is_unknown(&right)) {
+        (false, true) => {
+            let field = field_like(&left, schema)?;
+            (left, settled(right, &field))
+        }
+        (true, false) => (settled(left, &field_like(&right, schema)?), right),
+        _ => (left, right),
+    })
+}
+
+/// A value and an array that it is compared with: an open one gets its type from the other.
+fn quantified_operands(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    Ok(match (is_unknown(&left), is_unknown(&right)) {
+        (_, true) => {
+            let element = if is_unknown(&left) { target(SqlType::Text) } else { field_like(&left, schema)? };
+            let element = match sql_type_of(&element) {
+                SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Unknown => target(SqlType::Text),
+                SqlType::Numeric(_) => target(SqlType::Numeric(None)),
+                _ => element,
+            };
+            (left, settled(right, &list_of(&element).into()))
+        }
+        (true, false) => match element_of(field_like(&right, schema)?.as_ref()) {
+            Some(element) => (settled(left, &element.as_ref().clone().with_name("").into()), right),
+            None => (left, right),
+        },
+        (false, false) => (left, right),
+    })
+}
+
+/// The elements of an array that is written with constants alone.
+fn constants(array: &Expr) -> Option<Vec<Expr>> {
+    let Expr::ScalarFunction(function) = array else { return None };
+    let constant = |expr: &Expr| matches!(expr, Expr::Literal(..));
+    let written = function.name() == "make_array" && !function.args.is_empty() && function.args.iter().all(constant);
+    written.then(|| function.args.iter().cloned().map(crate::casts::narrowed).collect())
+}
+
 /// `||`: arrays and jsonb append, everything else joins as text, and NULL makes NULL.
 fn concatenation(left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
     let type_of = |expr: &Expr| match is_unknown(expr) {
@@ -54,14 +108,14 @@ fn concatenation(left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
     let (left_type, right_type) = (type_of(&left)?, type_of(&right)?);
     let call = |name: &str, left, right| Ok(call(named(name), vec![left, right]));
     match (&left_type, &right_type) {
-        (SqlType::Array(_), SqlType::Array(_)) => call("array_concat", left, right),
+        (SqlType::Array(_), SqlType::Array(_)) => call("array_cat", left, right),
         (array @ SqlType::Array(_), SqlType::Unknown) => {
             let right = if is_unknown(&right) { settled(right, &target(array.clone())) } else { right };
-            call("array_concat", left, right)
+            call("array_cat", left, right)
         }
         (SqlType::Unknown, array @ SqlType::Array(_)) => {
             let left = if is_unknown(&left) { settled(left, &target(array.clone())) } else { left };
-            call("array_concat", left, right)
+            call("array_cat", left, right)
         }
         (SqlType::Array(_), _) => call("array_append", left, right),
         (_, SqlType::Array(_)) => call("array_prepend", left, right),

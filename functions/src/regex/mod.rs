@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, ListBuilder, StringViewBuilder};
 use arrow::datatypes::Int32Type;
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
-use pattern::{Patterns, each_match};
+pub use pattern::{Patterns, each_match};
 use regex::Captures;
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ pub fn functions() -> Vec<ScalarUDF> {
             "regexp_split_to_array",
             &[],
             vec![
-                Overload::new(&[TEXT, TEXT], texts(), |call| split(call, false)),
-                Overload::new(&[TEXT, TEXT, TEXT], texts(), |call| split(call, true)),
+                Overload::new(&[TEXT, TEXT], texts(), |call| split(call, "regexp_split_to_array")),
+                Overload::new(&[TEXT, TEXT, TEXT], texts(), |call| split(call, "regexp_split_to_array")),
             ],
         ),
         immutable(
@@ -318,11 +318,12 @@ fn matched(call: &Call, with_flags: bool) -> Result<ArrayRef> {
     })
 }
 
-fn split(call: &Call, with_flags: bool) -> Result<ArrayRef> {
+/// What stands between the matches of a pattern, for the function of this name.
+pub fn split(call: &Call, function: &str) -> Result<ArrayRef> {
     let patterns = Patterns::default();
     lists(call, |row, list| {
-        let (text, flags) = (call.text(0).value(row), if with_flags { call.text(2).value(row) } else { "" });
-        local(flags, "regexp_split_to_array")?;
+        let (text, flags) = (call.text(0).value(row), optional_text(call, 2, row));
+        local(flags, function)?;
         patterns.with(call.text(1).value(row), flags, |pattern| {
             let mut from = 0;
             each_match(pattern, text, 0, false, |found| {
@@ -339,7 +340,7 @@ fn split(call: &Call, with_flags: bool) -> Result<ArrayRef> {
 }
 
 /// `string_to_array`: NULL separates every character, parts that equal the third argument become NULL.
-fn string_to_array(call: &Call) -> Result<ArrayRef> {
+pub fn string_to_array(call: &Call) -> Result<ArrayRef> {
     let mut builder = ListBuilder::new(StringViewBuilder::new());
     for row in 0..call.rows {
         if call.arrays[0].is_null(row) {

@@ -12,6 +12,7 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use millrace_functions::sets::{functions_in_from, into_rows};
 use millrace_functions::{casts::settled, postgres_syntax};
 use millrace_types::{Result, SqlError, SqlType};
 use sqlparser::ast;
@@ -111,6 +112,7 @@ pub fn plan(
     limits::prepare(&mut query)?;
     let attempt = |wildcards| {
         let mut query = query.clone();
+        functions_in_from(&mut query);
         names::name_columns(&mut query, wildcards);
         postgres_syntax(&mut query);
         recursion::type_integers(&mut query);
@@ -123,6 +125,7 @@ pub fn plan(
         planned => planned,
     };
     let plan = planned
+        .and_then(into_rows)
         .and_then(|plan| sets::set_operations(plan, provider.functions))
         .and_then(|plan| limits::with_ties(plan, provider.functions))
         .and_then(literals::type_literals)

@@ -13,6 +13,7 @@ mod project;
 mod refuse;
 #[cfg(test)]
 mod tests;
+mod unnest;
 mod values;
 mod window;
 
@@ -23,6 +24,7 @@ use crate::functions::FunctionSource;
 use crate::rewrite;
 use datafusion::logical_expr::{Distinct, LogicalPlan, TableScan};
 use expression::Lowering;
+use millrace_functions::sets::Unnest;
 use millrace_ir::{Node, Plan};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
@@ -53,6 +55,10 @@ impl Lowering {
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Extension(_) => match Unnest::of(plan) {
+                Some(unnest) => self.unnest(unnest),
+                None => Err(refuse::node(plan)),
+            },
             LogicalPlan::EmptyRelation(empty) => values::empty(empty),
             // A relation has no order: as in Postgres, that of a view's query does not matter to who reads it.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),

@@ -30,6 +30,7 @@ impl<'a> Cursor<'a> {
         tokens::end_before_emission(&mut tokens);
         tokens::enclose_distinct_from(&mut tokens);
         tokens::end_before_options(&mut tokens);
+        tokens::name_rows_from(&mut tokens);
         let parser = Parser::new(&DIALECT).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
         Ok(Cursor { parser, sql })
     }

@@ -62,6 +62,21 @@ pub fn end_before_emission(tokens: &mut [TokenWithSpan]) {
     }
 }
 
+/// Makes `ROWS FROM (` a call of a function with a name that cannot be typed: the parser does not know it.
+pub fn name_rows_from(tokens: &mut Vec<TokenWithSpan>) {
+    let text: Vec<usize> = (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
+    let starts = |three: &&[usize]| {
+        word(&tokens[three[0]].token) == "rows"
+            && word(&tokens[three[1]].token) == "from"
+            && tokens[three[2]].token == Token::LParen
+    };
+    let found: Vec<(usize, usize)> = text.windows(3).filter(starts).map(|three| (three[0], three[1])).collect();
+    for (rows, from) in found.into_iter().rev() {
+        tokens[rows].token = Token::make_word(millrace_functions::sets::ROWS_FROM, Some('"'));
+        tokens.remove(from);
+    }
+}
+
 /// Puts a semicolon between the query of a CREATE SINK and its `WITH (`, which `sqlparser` would take for hints on the
 /// last table of the query.
 pub fn end_before_options(tokens: &mut Vec<TokenWithSpan>) {

@@ -86,14 +86,7 @@ fn undefined(name: &str) -> SqlError {
 fn element_type(element: &ArrayElemTypeDef) -> Result<SqlType> {
     use ArrayElemTypeDef::*;
     match element {
-        AngleBracket(inner) | SquareBracket(inner, _) | Parenthesis(inner) => match inner.as_ref() {
-            // `int[][]` is the same type as `int[]`: the number of dimensions is not part of an array's type.
-            DataType::Array(_) => match sql_type(inner)? {
-                SqlType::Array(element) => Ok(*element),
-                other => Ok(other),
-            },
-            _ => sql_type(inner),
-        },
+        AngleBracket(inner) | SquareBracket(inner, _) | Parenthesis(inner) => sql_type(inner),
         None => Err(undefined("array")),
     }
 }

@@ -11,9 +11,6 @@ pub const FUNCTIONS: &[Function] = &[
     Function::new("quote_nullable", &["text"], "text", quote_nullable).lenient(),
     Function::new("parse_ident", &["text", "bool"], "_text", parse_ident).optional(1),
     Function::new("like_escape", &["text", "text"], "text", like_escape),
-    Function::new("array_lower", &["any", "int4"], "int4", array_lower),
-    Function::new("array_upper", &["any", "int4"], "int4", array_upper),
-    Function::new("generate_subscripts", &["any", "int4", "bool"], "_int4", generate_subscripts).optional(2),
     Function::new("pg_option_name", &["text"], "text", |_, arguments| Ok(option(arguments).map(|o| o.0).into())),
     Function::new("pg_option_value", &["text"], "text", |_, arguments| Ok(option(arguments).map(|o| o.1).into())),
 ];
@@ -70,31 +67,6 @@ fn like_escape(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
         }
     }
     Ok(written.into())
-}
-
-/// The number of elements of the first dimension; arrays here have no other.
-fn length(arguments: &[Cell]) -> Option<i64> {
-    match &arguments[..2] {
-        [Cell::List(items), Cell::Int(1)] if !items.is_empty() => Some(items.len() as i64),
-        _ => None,
-    }
-}
-
-fn array_lower(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
-    Ok(length(arguments).map(|_| 1i64).into())
-}
-
-fn array_upper(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
-    Ok(length(arguments).into())
-}
-
-/// The subscripts as an array; the rewrite unnests it where the function stands.
-fn generate_subscripts(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
-    let mut subscripts: Vec<i64> = (1..=length(arguments).unwrap_or(0)).collect();
-    if arguments.get(2) == Some(&Cell::Bool(true)) {
-        subscripts.reverse();
-    }
-    Ok(subscripts.into())
 }
 
 /// The two halves of an entry of an options array, `name=value`.

@@ -103,17 +103,14 @@ fn of_function(name: &ObjectName, arguments: &[FunctionArg], alias: &Option<Tabl
         .collect::<Option<_>>()?;
     match (*parts(name).last()?, plain.as_slice()) {
         ("pg_get_keywords", []) => Some(relation("pg_keywords", alias.as_ref().map(|alias| alias.name.clone()))),
-        ("unnest", arrays) => Some(unnested(arrays.iter().copied().cloned().collect(), alias.clone())),
-        // As a table function it takes literals only.
-        ("generate_series", bounds) if bounds.iter().any(|bound| !matches!(bound, Expr::Value(_))) => {
-            Some(unnested(vec![call("generate_series", bounds.iter().copied().cloned().collect())], alias.clone()))
+        ("unnest", arrays) => {
+            let array_exprs = arrays.iter().copied().cloned().collect();
+            let alias = alias.clone();
+            let (with_offset, with_offset_alias, with_ordinality) = (false, None, false);
+            Some(TableFactor::UNNEST { alias, array_exprs, with_offset, with_offset_alias, with_ordinality })
         }
         _ => None,
     }
-}
-
-fn unnested(array_exprs: Vec<Expr>, alias: Option<TableAlias>) -> TableFactor {
-    TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_offset_alias: None, with_ordinality: false }
 }
 
 /// A system relation of `pg_catalog` in FROM.

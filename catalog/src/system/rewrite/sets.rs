@@ -5,8 +5,8 @@ use super::expressions::*;
 use datafusion::sql::sqlparser::ast::*;
 use millrace_functions::{each_expression, each_select};
 
-/// The functions that return a set in Postgres and an array here.
-const SETS: &[&str] = &["_pg_expandarray", "generate_subscripts", "generate_series"];
+/// The functions of catalogs that return a set in Postgres and an array here.
+const SETS: &[&str] = &["_pg_expandarray"];
 
 /// The rule.
 pub fn unnest(query: &mut Query) {
