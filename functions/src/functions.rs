@@ -20,6 +20,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::clock::functions,
     crate::sets::functions,
     crate::arrays::functions,
+    crate::subquery::functions,
 ];
 
 /// Every scalar function; of two with a name the later counts.

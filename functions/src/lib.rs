@@ -32,6 +32,7 @@ mod regex;
 mod retyped;
 pub mod sets;
 mod similar;
+mod subquery;
 mod syntax;
 mod system;
 mod temporal;
@@ -44,6 +45,7 @@ mod walk;
 pub use aggregates::functions as aggregate_functions;
 pub use error::{carried, sql_error_of};
 pub use functions::{FUNCTIONS, scalar_functions, window_functions};
+pub use subquery::{ARRAY_SUBQUERY, single_value};
 pub use syntax::postgres_syntax;
 pub use time_zone::session_zone;
 pub use type_names::{TypeNames, sql_type_named};
@@ -76,8 +78,10 @@ pub fn expression_planners() -> Vec<Arc<dyn ExprPlanner>> {
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(casts::IntegerLiterals),
+        Arc::new(casts::OuterColumns::default()),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
+        Arc::new(casts::OuterColumns { coerced: true }),
         Arc::new(casts::LowerCasts),
         Arc::new(casts::GuardFilters),
     ]

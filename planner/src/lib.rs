@@ -9,6 +9,7 @@
 
 pub mod bind;
 mod catalog;
+mod decorrelate;
 mod error;
 mod functions;
 pub mod lower;

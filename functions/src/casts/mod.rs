@@ -9,12 +9,14 @@ mod interval;
 mod lowering;
 mod moment;
 mod number;
+mod outer;
 mod rule;
 mod text;
 
 pub use guard::GuardFilters;
 pub use moment::MONTHS;
 pub use number::{decimal as decimal_of, decimal_to_float, float_to_decimal};
+pub use outer::OuterColumns;
 pub use rule::{IntegerLiterals, LowerCasts, narrowed, settled};
 pub use text::bytea;
 

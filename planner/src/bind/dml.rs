@@ -91,6 +91,13 @@ fn pairs(assignment: &ast::Assignment) -> Result<Vec<(ObjectName, ast::Expr)>> {
         (AssignmentTarget::Tuple(_), ast::Expr::Tuple(_)) => {
             Err(SqlError::new(SqlState::SYNTAX_ERROR, "number of columns does not match number of values"))
         }
+        (AssignmentTarget::Tuple(names), ast::Expr::Subquery(query)) => {
+            let columns = names.iter().enumerate().map(|(at, name)| {
+                let value = super::row_values::nth(query, names.len(), at);
+                value.map(|value| (name.clone(), value)).ok_or_else(|| SqlError::internal("a query of one column"))
+            });
+            columns.collect()
+        }
         (AssignmentTarget::Tuple(_), _) => Err(SqlError::unsupported("SET (columns) = (subquery)")),
     }
 }

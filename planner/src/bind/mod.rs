@@ -19,6 +19,7 @@ mod provider;
 mod query;
 mod recursion;
 mod refuse;
+mod row_values;
 mod sets;
 mod source;
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{limits, literals, output, recursion, sets, using};
+use super::{limits, literals, output, recursion, row_values, sets, using};
 use crate::catalog::Catalog;
+use crate::decorrelate::decorrelate;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use arrow::datatypes::SchemaRef;
@@ -51,12 +52,13 @@ pub fn bind_query(
     Ok(Bound { plan, parameters: known.types(count), schema })
 }
 
-/// The plan with its `count` parameters typed, and what they are combined with coerced.
+/// The plan with its `count` parameters typed, what they are combined with coerced, and its subqueries joined.
 pub fn typed(plan: LogicalPlan, known: &Parameters, count: usize, functions: &FunctionSource) -> Result<LogicalPlan> {
-    if count == 0 {
-        return Ok(plan);
-    }
-    known.type_plan(plan).map_err(sql_error).and_then(|plan| analyze(plan, functions))
+    let plan = match count {
+        0 => plan,
+        _ => known.type_plan(plan).map_err(sql_error).and_then(|plan| analyze(plan, functions))?,
+    };
+    decorrelate(plan, functions)
 }
 
 /// A bound plan with its parameters replaced by values of their types.
@@ -77,7 +79,9 @@ pub fn with_parameters(plan: LogicalPlan, values: Vec<ScalarValue>) -> Result<Lo
 /// # Errors
 /// `42883`, `42804` and `42846` for types that do not go together.
 pub fn analyze(plan: LogicalPlan, functions: &FunctionSource) -> Result<LogicalPlan> {
-    functions.state().analyzer().execute_and_check(plan, functions.analysis(), |_, _| {}).map_err(sql_error)
+    // Without DataFusion's check, which refuses subqueries that it could not run.
+    let mut rules = functions.state().analyzer().rules.iter();
+    rules.try_fold(plan, |plan, rule| rule.analyze(plan, functions.analysis())).map_err(sql_error)
 }
 
 /// An expression over rows of `schema`, analysed as [`analyze`] does a plan.
@@ -114,6 +118,7 @@ pub fn plan(
         let mut query = query.clone();
         functions_in_from(&mut query);
         names::name_columns(&mut query, wildcards);
+        row_values::rewrite(&mut query);
         postgres_syntax(&mut query);
         recursion::type_integers(&mut query);
         let statement = ast::Statement::Query(Box::new(query));

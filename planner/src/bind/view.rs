@@ -5,6 +5,7 @@ use super::provider::Provider;
 use super::query::{self, Bound};
 use super::{output, refuse};
 use crate::catalog::{Catalog, Relation};
+use crate::decorrelate::decorrelate;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use crate::parse::{self, fold};
@@ -52,6 +53,7 @@ pub fn bind_view(
 pub fn expand(relation: &Relation, text: &str, provider: &Provider) -> Result<LogicalPlan> {
     let expanded = parse::parse_query(text)
         .and_then(|query| query::plan(&query, provider, PlannerContext::new(), &[]))
+        .and_then(|plan| decorrelate(plan, provider.functions))
         .and_then(|plan| output::canonical(plan).map_err(sql_error))
         .and_then(|plan| renamed(plan, relation).map_err(sql_error));
     expanded.map_err(without_position)

@@ -22,23 +22,16 @@ type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 /// The rules, in the order in which they run.
 pub fn rules() -> Vec<Rule> {
     use datafusion::optimizer::{
-        common_subexpr_eliminate::CommonSubexprEliminate, decorrelate_lateral_join::DecorrelateLateralJoin,
-        decorrelate_predicate_subquery::DecorrelatePredicateSubquery, eliminate_cross_join::EliminateCrossJoin,
+        common_subexpr_eliminate::CommonSubexprEliminate, eliminate_cross_join::EliminateCrossJoin,
         eliminate_duplicated_expr::EliminateDuplicatedExpr, eliminate_filter::EliminateFilter,
         eliminate_group_by_constant::EliminateGroupByConstant, eliminate_outer_join::EliminateOuterJoin,
         optimize_projections::OptimizeProjections, optimize_unions::OptimizeUnions,
         propagate_empty_relation::PropagateEmptyRelation, push_down_filter::PushDownFilter,
-        rewrite_set_comparison::RewriteSetComparison, scalar_subquery_to_join::ScalarSubqueryToJoin,
         simplify_expressions::SimplifyExpressions, single_distinct_to_groupby::SingleDistinctToGroupBy,
     };
     vec![
-        Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
-        // Subqueries in expressions become joins; what is left of them is refused by lowering.
-        Arc::new(DecorrelatePredicateSubquery::new()),
-        Arc::new(ScalarSubqueryToJoin::new()),
-        Arc::new(DecorrelateLateralJoin::new()),
         // `FROM a, b, c WHERE ...` becomes joins in an order in which each has a key, if there is one.
         Arc::new(Equalities),
         Arc::new(EliminateDuplicatedExpr::new()),

@@ -1,0 +1,174 @@
+//! Operators of a subquery that see several of its rows at once: those for different outer rows are kept apart.
+
+use super::dependent::{Condition, Dependent, joined};
+use super::push::{Push, Step, Stop};
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::{
+    Aggregate, Distinct, DistinctOn, Expr, ExprSchemable, JoinType, LogicalPlan, LogicalPlanBuilder, Union, lit,
+};
+use std::sync::Arc;
+
+impl Push<'_> {
+    /// GROUP BY: what the conditions compare joins the keys.
+    pub fn aggregate(&mut self, aggregate: &Aggregate) -> Step<Dependent> {
+        if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
+            return Err(Stop::unsupported("GROUPING SETS"));
+        }
+        let rows = self.plan(&aggregate.input)?;
+        let rows = self.within_domain(rows)?;
+        let keys = self.keys(&rows)?;
+        let value = |expr: &Expr| -> Step<Expr> {
+            self.bound(rows.value(expr.clone().unalias(), aggregate.input.schema())?, &rows)
+        };
+        let groups: Vec<Expr> = aggregate.group_expr.iter().map(value).collect::<Step<_>>()?;
+        let calls: Vec<Expr> = aggregate.aggr_expr.iter().map(value).collect::<Step<_>>()?;
+        let (all_groups, group_places) = different(keys.iter().chain(&groups));
+        let (all_calls, call_places) = different(calls.iter());
+        let first_call = all_groups.len();
+        let plan = Aggregate::try_new(Arc::new(rows.plan), all_groups, all_calls)?;
+        let plan = LogicalPlan::Aggregate(plan);
+        let columns = plan.schema().columns();
+        let column = |place: usize| Expr::Column(columns[place].clone());
+        let conditions = rows.conditions.into_iter().enumerate().map(|(at, condition)| match condition {
+            Condition::Same { outer, .. } => Condition::Same { inner: column(group_places[at]), outer },
+            Condition::Equal { outer, .. } => Condition::Equal { inner: column(group_places[at]), outer },
+            other => other,
+        });
+        let groups = group_places[keys.len()..].iter().map(|place| column(*place));
+        let calls = call_places.iter().map(|place| column(first_call + place));
+        let outputs = groups.chain(calls).collect();
+        let is_global = aggregate.group_expr.is_empty();
+        let rows =
+            Dependent { outputs, conditions: conditions.collect(), empty: None, single: is_global, unique: None, plan };
+        if is_global { self.of_no_rows(rows, aggregate) } else { Ok(rows) }
+    }
+
+    /// A global aggregate has a row also where there is nothing to aggregate.
+    fn of_no_rows(&mut self, rows: Dependent, aggregate: &Aggregate) -> Step<Dependent> {
+        if rows.conditions.is_empty() {
+            return Ok(rows);
+        }
+        let defaults: Vec<ScalarValue> =
+            aggregate.aggr_expr.iter().map(|call| default(call, aggregate)).collect::<Step<_>>()?;
+        let Some(domain) = self.domain else {
+            let empty = defaults.into_iter().map(|value| Expr::Literal(value, None)).collect();
+            return Ok(Dependent { empty: Some(empty), ..rows });
+        };
+        let (rows, there) = rows.named(self.names)?.marked(self.names)?;
+        let instance = domain.instance(self.names)?;
+        // The domain's columns are named as outer columns by the conditions of both.
+        let same = rows.conditions.iter().zip(&instance.conditions).filter_map(|(inner, of_domain)| {
+            Some(Condition::Same { inner: inner.key()?.clone(), outer: of_domain.key()?.clone() })
+        });
+        let plan = joined(instance.plan, rows.plan, &same.collect::<Vec<_>>(), vec![], JoinType::Left)?;
+        let outputs = rows.outputs.into_iter().zip(defaults).map(|(output, default)| match default.is_null() {
+            true => output,
+            false => {
+                let arm = (Box::new(there.clone().is_null()), Box::new(Expr::Literal(default, None)));
+                Expr::Case(Case::new(None, vec![arm], Some(Box::new(output))))
+            }
+        });
+        let outputs = outputs.collect();
+        Ok(Dependent { plan, outputs, conditions: instance.conditions, empty: None, single: true, unique: None })
+    }
+
+    /// DISTINCT: rows for different outer rows are different.
+    pub fn distinct(&mut self, distinct: &Distinct) -> Step<Dependent> {
+        match distinct {
+            Distinct::All(input) => {
+                let rows = self.plan(input)?;
+                self.different(rows)
+            }
+            Distinct::On(distinct) => self.distinct_on(distinct),
+        }
+    }
+
+    fn different(&mut self, rows: Dependent) -> Step<Dependent> {
+        let rows = self.within_domain(rows)?;
+        self.keys(&rows)?;
+        let mut rows = self.bound_outputs(rows)?.computed(self.names)?;
+        rows.plan = LogicalPlan::Distinct(Distinct::All(Arc::new(rows.plan)));
+        Ok(rows)
+    }
+
+    /// The first row of each group: a rank, and a filter of it.
+    fn distinct_on(&mut self, distinct: &DistinctOn) -> Step<Dependent> {
+        let rows = self.plan(&distinct.input)?;
+        let rows = self.within_domain(rows)?;
+        let mut groups = self.keys(&rows)?;
+        let schema = distinct.input.schema();
+        for expr in &distinct.on_expr {
+            groups.push(self.bound(rows.value(expr.clone(), schema)?, &rows)?);
+        }
+        let order = distinct.sort_expr.clone().unwrap_or_default();
+        let order = self.order(order, schema, &rows)?;
+        let (mut rows, rank) = self.ranked(rows, groups, order)?;
+        let select = distinct.select_expr.iter().map(|expr| rows.value(expr.clone().unalias(), schema));
+        rows.outputs = select.collect::<Result<_, _>>()?;
+        rows = self.bound_outputs(rows)?;
+        self.filtered(rows, rank.eq(lit(1i64)))
+    }
+
+    /// UNION ALL: each branch for the whole domain. Without one, branches have no conditions in common.
+    pub fn union(&mut self, union: &Union) -> Step<Dependent> {
+        if self.domain.is_none() {
+            return Err(Stop::NeedsDomain);
+        }
+        let mut branches = vec![];
+        let mut first = None;
+        for input in &union.inputs {
+            let rows = self.plan(input)?;
+            let rows = self.within_domain(rows)?;
+            let rows = self.bound_outputs(rows)?.computed(self.names)?;
+            branches.push(Arc::new(rows.plan.clone()));
+            first.get_or_insert(rows);
+        }
+        let Some(first) = first else { return Err(Stop::unsupported("a union of nothing")) };
+        let plan = LogicalPlan::Union(Union::try_new_with_loose_types(branches)?);
+        // Columns keep their places, and take names of their own again above.
+        let columns: Vec<Column> = plan.schema().columns();
+        let relation = self.names.relation();
+        let named = columns.iter().enumerate();
+        let named = named
+            .map(|(at, column)| Expr::Column(column.clone()).alias_qualified(Some(relation.clone()), format!("c{at}")));
+        let plan = LogicalPlanBuilder::from(plan).project(named.collect::<Vec<_>>())?.build()?;
+        let column = |at: usize| Expr::Column(Column::new(Some(relation.clone()), format!("c{at}")));
+        let width = first.outputs.len();
+        let conditions = first.conditions.into_iter().enumerate().map(|(at, condition)| match condition {
+            Condition::Same { outer, .. } => Condition::Same { inner: column(width + at), outer },
+            other => other,
+        });
+        Ok(Dependent {
+            outputs: (0..width).map(column).collect(),
+            conditions: conditions.collect(),
+            empty: None,
+            single: false,
+            unique: None,
+            plan,
+        })
+    }
+}
+
+/// The different ones among expressions, and the place of each among them.
+fn different<'a>(exprs: impl Iterator<Item = &'a Expr>) -> (Vec<Expr>, Vec<usize>) {
+    let mut different: Vec<Expr> = vec![];
+    let places = exprs.map(|expr| match different.iter().position(|known| known == expr) {
+        Some(place) => place,
+        None => {
+            different.push(expr.clone());
+            different.len() - 1
+        }
+    });
+    let places = places.collect();
+    (different, places)
+}
+
+/// What an aggregate gives for no rows.
+fn default(call: &Expr, aggregate: &Aggregate) -> Step<ScalarValue> {
+    let data_type = call.get_type(aggregate.input.schema())?;
+    match call.clone().unalias() {
+        Expr::AggregateFunction(call) => Ok(call.func.default_value(&data_type)?),
+        _ => Ok(ScalarValue::try_from(&data_type)?),
+    }
+}
