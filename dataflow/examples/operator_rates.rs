@@ -102,6 +102,7 @@ fn join(stored: usize, probes: usize) {
         keys: vec![JoinKey { left: 0, right: 0, nulls_match: false }],
         residual: None,
         schema: Arc::new(Schema::new(fields)),
+        borrowed: [None, None],
     });
     let mut out = Output::default();
     for seed in 0..stored / 65_536 {

@@ -31,6 +31,13 @@ pub struct Part {
     errors: Arc<[RowError]>,
 }
 
+impl Part {
+    /// The rows, ordered by the hash of the columns that the part was made with.
+    pub fn runs(&self) -> Arc<[Arc<Run>]> {
+        self.runs.clone()
+    }
+}
+
 impl MaintainedPart {
     /// No rows yet. `key`: the columns by which the plan's root is partitioned, which are those by which rows are
     /// looked up if there are such; for an append-only relation without a key, none.

@@ -18,10 +18,12 @@ use crate::operators::{
     Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union, Unnest,
     Window, WindowOptions,
 };
+use crate::state::Borrowed;
 use crate::timely::Feeder;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use millrace_ir::{Job, Node, Output, Plan};
+use datafusion::physical_expr::expressions::Column;
+use millrace_ir::{Expr, Job, Node, Output, Plan};
 use millrace_types::{Delta, RelationId, Result, SqlError};
 use std::fmt::Write;
 
@@ -31,6 +33,14 @@ pub struct Graph {
     pub ports: Vec<Port>,
     /// The fragments; each stands after those that feed it, and the last ends the job.
     pub stages: Vec<Stage>,
+    /// The relations that operators read where their read models keep them.
+    pub loans: Vec<Loan>,
+}
+
+/// A relation whose rows are lent to an operator.
+pub struct Loan {
+    pub relation: RelationId,
+    pub borrowed: Borrowed,
 }
 
 /// A leaf of the plan.
@@ -71,19 +81,24 @@ pub enum Feed {
     Stage(usize),
 }
 
-/// Makes the fragments of a job for `worker` of `workers`.
+/// Makes the fragments of a job for `worker` of `workers`. `model_key`: the key of a relation's read model, if it has one.
 ///
 /// # Errors
 /// `0A000` when an operator cannot do what the plan asks for.
-pub fn render(job: &Job, worker: usize, workers: usize) -> Result<Graph> {
-    let mut rendering = Rendering { worker, workers, graph: Graph { ports: vec![], stages: vec![] } };
+pub fn render(job: &Job, worker: usize, workers: usize, model_key: ModelKey) -> Result<Graph> {
+    let graph = Graph { ports: vec![], stages: vec![], loans: vec![] };
+    let mut rendering = Rendering { worker, workers, model_key, graph };
     rendering.stage(&job.plan, None)?;
     Ok(rendering.graph)
 }
 
-struct Rendering {
+/// The key of a relation's read model; `None` without a read model or a key.
+pub type ModelKey<'a> = &'a dyn Fn(RelationId) -> Option<Vec<usize>>;
+
+struct Rendering<'a> {
     worker: usize,
     workers: usize,
+    model_key: ModelKey<'a>,
     graph: Graph,
 }
 
@@ -101,7 +116,7 @@ impl Making {
     }
 }
 
-impl Rendering {
+impl Rendering<'_> {
     /// Makes a stage of a subtree, and answers its number.
     fn stage(&mut self, root: &Node, exchanged_by: Option<Vec<usize>>) -> Result<usize> {
         let mut making = Making::default();
@@ -126,7 +141,8 @@ impl Rendering {
                 Ok(())
             }
             _ => {
-                let operator = operator(node, self.worker, self.workers)?;
+                let borrowed = self.loans(node);
+                let operator = operator(node, self.worker, self.workers, borrowed)?;
                 let at = making.fragment.add(head(node), operator, target);
                 let inputs = node.inputs().into_iter().enumerate();
                 inputs.into_iter().try_for_each(|(port, input)| self.node(input, Target::Operator { at, port }, making))
@@ -142,6 +158,23 @@ impl Rendering {
         }
     }
 
+    /// The inputs of a join that are relations kept by the join's key.
+    fn loans(&mut self, node: &Node) -> [Option<Borrowed>; 2] {
+        let Plan::Join(join) = &node.plan else { return [None, None] };
+        let keys: [Vec<usize>; 2] =
+            [join.keys.iter().map(|key| key.left).collect(), join.keys.iter().map(|key| key.right).collect()];
+        let [left, right] = keys;
+        [(&join.left, left), (&join.right, right)].map(|(input, key)| {
+            let (relation, columns) = relation_by(input, &key)?;
+            let borrowed = Borrowed::new(columns, input.schema.clone(), key);
+            let keeps = (self.model_key)(relation).is_some_and(|kept| kept == borrowed.relation_key());
+            keeps.then(|| {
+                self.graph.loans.push(Loan { relation, borrowed: borrowed.clone() });
+                borrowed
+            })
+        })
+    }
+
     fn port(&mut self, node: &Node, exchanged_by: Option<Vec<usize>>) -> Result<Feed> {
         let (leaf, columns) = match &node.plan {
             Plan::Input { relation, columns, .. } => (Leaf::Relation(*relation), columns.clone()),
@@ -154,6 +187,27 @@ impl Rendering {
         };
         self.graph.ports.push(Port { leaf, columns, schema: node.schema.clone(), exchanged_by });
         Ok(Feed::Port(self.graph.ports.len() - 1))
+    }
+}
+
+/// The relation that an input of a join is, and its columns in the order of the input; `None` when the input is
+/// something else, or is not moved to where its key is.
+fn relation_by<'a>(input: &'a Node, keys: &[usize]) -> Option<(RelationId, Vec<usize>)> {
+    match &input.plan {
+        Plan::Exchange { input, keys: by } if by == keys => relation(input),
+        _ => None,
+    }
+}
+
+fn relation(node: &Node) -> Option<(RelationId, Vec<usize>)> {
+    match &node.plan {
+        Plan::Input { relation, columns, .. } => Some((*relation, columns.clone())),
+        Plan::Project { input, exprs } => {
+            let (relation, columns) = relation(input)?;
+            let column = |expr: &Expr| Some(columns[expr.downcast_ref::<Column>()?.index()]);
+            Some((relation, exprs.iter().map(column).collect::<Option<_>>()?))
+        }
+        _ => None,
     }
 }
 
@@ -251,7 +305,7 @@ fn state_of(node: &Node) -> Option<&'static str> {
     match &node.plan {
         Plan::Aggregate { .. } => Some("one row per group"),
         Plan::Distinct { .. } => Some("one count per different row"),
-        Plan::Join(_) => Some("the rows of both inputs"),
+        Plan::Join(_) => Some("the rows of its inputs, but of relations with its key"),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => Some("the first rows of each partition"),
         Plan::TopK(_) | Plan::Window(_) => Some("the rows of each partition in order"),
         _ => None,
@@ -264,7 +318,7 @@ fn numbers(columns: &[usize]) -> String {
 }
 
 /// The operator of a node, on `worker` of `workers`.
-fn operator(node: &Node, worker: usize, workers: usize) -> Result<Box<dyn Operator>> {
+fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrowed>; 2]) -> Result<Box<dyn Operator>> {
     let schema = node.schema.clone();
     Ok(match &node.plan {
         Plan::Filter { predicate, .. } => Box::new(Filter::new(predicate.clone())),
@@ -291,6 +345,7 @@ fn operator(node: &Node, worker: usize, workers: usize) -> Result<Box<dyn Operat
             keys: join.keys.clone(),
             residual: join.residual.clone(),
             schema,
+            borrowed,
         })),
         Plan::TopK(top) => Box::new(TopK::new(TopKOptions {
             input: top.input.schema.clone(),
@@ -340,7 +395,7 @@ mod tests {
 
     #[test]
     fn fragments_are_cut_at_exchanges_and_leaves_are_fed_to_the_right_worker() {
-        let graph = render(&job(), 0, 2).unwrap();
+        let graph = render(&job(), 0, 2, &|_| None).unwrap();
         assert_eq!(graph.ports.iter().map(|port| port.exchanged_by.clone()).collect::<Vec<_>>(), [Some(vec![0]), None]);
         let stages: Vec<_> = graph.stages.iter().map(|stage| (&stage.feeds[..], stage.exchanged_by.clone())).collect();
         assert_eq!(stages[0], (&[Feed::Port(0), Feed::Port(1)][..], Some(vec![0])));
@@ -350,7 +405,7 @@ mod tests {
 
     #[test]
     fn one_worker_needs_one_fragment() {
-        let graph = render(&job(), 0, 1).unwrap();
+        let graph = render(&job(), 0, 1, &|_| None).unwrap();
         assert_eq!(graph.stages.len(), 1);
         assert_eq!(graph.stages[0].feeds, [Feed::Port(0), Feed::Port(1)]);
         assert!(graph.ports.iter().all(|port| port.exchanged_by.is_none()));

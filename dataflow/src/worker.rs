@@ -8,7 +8,7 @@ use crate::engine::{OperatorInfo, RelationInput};
 use crate::fragment::catching;
 use crate::job_end::{JobEnd, Outcome};
 use crate::read_model::{MaintainedPart, Part, ReadModel};
-use crate::render::{Leaf, Port, render};
+use crate::render::{Leaf, Loan, Port, render};
 use crate::timely::{Dataflow, Feeder, Substrate};
 use millrace_ir::{Job, Output};
 use millrace_types::{Delta, RelationId, Result, SqlError, Tick};
@@ -92,6 +92,8 @@ struct Worker<'thread, 'timely> {
 struct Running {
     job: Arc<Job>,
     ports: Vec<Port>,
+    /// The relations whose rows its operators borrow.
+    loans: Vec<Loan>,
     dataflow: Dataflow,
     end: Rc<RefCell<JobEnd>>,
     /// The worker's part of the read model as of the last tick.
@@ -169,22 +171,28 @@ impl Worker<'_, '_> {
                 *relation = *old;
             }
         }
+        for loan in self.jobs.values_mut().flat_map(|running| &mut running.loans) {
+            if let Some((old, _)) = names.iter().find(|(_, new)| *new == loan.relation) {
+                loan.relation = *old;
+            }
+        }
     }
 
     /// # Panics
     /// When the job cannot be rendered. The engine has tried, and a worker that left a job out while others build it
     /// would misname every exchange from then on.
     fn create(&mut self, job: Arc<Job>) {
-        let graph = render(&job, self.substrate.worker(), self.substrate.workers());
-        let graph = graph.expect("a job that can be rendered for one worker can be for every one");
-        let ports = graph.ports.clone();
+        let model_key = |relation: RelationId| model_key(&self.jobs.get(&relation)?.job);
+        let graph = render(&job, self.substrate.worker(), self.substrate.workers(), &model_key);
+        let mut graph = graph.expect("a job that can be rendered for one worker can be for every one");
+        let (ports, loans) = (graph.ports.clone(), std::mem::take(&mut graph.loans));
         let model = match &job.output {
             Output::ReadModel { .. } => Some(MaintainedPart::new(job.plan.schema.clone(), partition_of(&job))),
             Output::Stream => None,
         };
         let end = Rc::new(RefCell::new(JobEnd::new(job.name.clone(), model)));
         let dataflow = self.substrate.build(&job.name, graph, &end);
-        self.jobs.insert(job.id, Running { job, ports, dataflow, end, part: Part::default() });
+        self.jobs.insert(job.id, Running { job, ports, loans, dataflow, end, part: Part::default() });
     }
 
     fn run(&mut self, run: &Run) -> Result<Vec<(RelationId, Outcome)>> {
@@ -192,8 +200,23 @@ impl Worker<'_, '_> {
             level.iter().for_each(|reached| self.begin(run, reached));
             self.complete(run.tick, level)?;
         }
-        let jobs = run.levels.iter().flatten();
-        Ok(jobs.filter_map(|reached| Some((reached.job, self.jobs.get_mut(&reached.job)?.finish()))).collect())
+        let jobs = run.levels.iter().flatten().map(|reached| reached.job);
+        let outcomes = jobs.clone().filter_map(|job| Some((job, self.jobs.get_mut(&job)?.finish()))).collect();
+        jobs.for_each(|job| self.lend_to(job));
+        Ok(outcomes)
+    }
+
+    /// Lends a job that has seen all changes of the tick the relations as they are now. What has come in place of a
+    /// relation with another key cannot be lent: the job goes on with what it has.
+    fn lend_to(&mut self, job: RelationId) {
+        let Some(loans) = self.jobs.get_mut(&job).map(|running| std::mem::take(&mut running.loans)) else { return };
+        let lent = loans.into_iter().filter(|Loan { relation, borrowed }| {
+            let lender = self.jobs.get(relation);
+            let lender = lender.filter(|lender| model_key(&lender.job) == Some(borrowed.relation_key()));
+            lender.inspect(|lender| borrowed.lend(lender.part.runs())).is_some()
+        });
+        let lent = lent.collect();
+        self.jobs.entry(job).and_modify(|running| running.loans = lent);
     }
 
     /// Feeds a job everything that it reads in this tick.
@@ -335,6 +358,14 @@ impl Running {
 /// Whether a job's relation is fed from outside: it reads itself, as the job of a table does.
 pub fn is_fed(job: &Job) -> bool {
     job.plan.relations().iter().any(|(relation, _)| *relation == job.id)
+}
+
+/// The key of a job's read model, if it has both.
+fn model_key(job: &Job) -> Option<Vec<usize>> {
+    match &job.output {
+        Output::ReadModel { key } if !key.is_empty() => Some(key.clone()),
+        _ => None,
+    }
 }
 
 /// The columns that order the read model of a job: those of its key, or those that its rows are placed by.

@@ -214,6 +214,7 @@ fn join(case: JoinCase) -> impl Fn(usize, usize) -> Harness {
             keys: keys.collect(),
             residual: case.less.then(|| binary(left, Operator::Lt, right, &pair).unwrap()),
             schema: joined_schema(case.kind),
+            borrowed: [None, None],
         }))
     }
 }

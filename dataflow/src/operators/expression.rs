@@ -126,6 +126,7 @@ mod tests {
             keys: vec![JoinKey { left: 0, right: 0, nulls_match: false }],
             residual: Some(less),
             schema: both,
+            borrowed: [None, None],
         }));
         let alone = (&[Some(1), Some(5), None, None][..], 2);
         harness.batch(0, delta(&["k", "a"], &[(&[1, 5], 2), (&[1, 1], 1)])).unwrap();

@@ -1,6 +1,7 @@
 //! Join: pairs of rows with equal keys, and rows by whether they have a partner.
 //!
-//! Stateful: both inputs, arranged by the join's keys. Each delta is joined with all that has arrived at the other
+//! Stateful: both inputs, arranged by the join's keys; an input that is a relation with that very key is read where it
+//! stands ([`Input`]). Each delta is joined with all that has arrived at the other
 //! input so far, and then added to its own: every pair of changes meets exactly once, whatever the order in which the
 //! batches of a tick arrive, and a retraction retracts its pairs. State goes row by row, with the rows.
 //!
@@ -12,14 +13,16 @@
 //! tick what changed for the rows that were touched: a left join of left rows without a partner, a full join of those of
 //! both sides; semi, anti and mark joins give nothing else.
 
+mod input;
 mod partners;
 
 use super::expression::evaluate_where_possible;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Arrangement, Matches, Probe, batch_of};
+use crate::state::{Borrowed, Matches, Probe, batch_of};
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use input::Input;
 use millrace_ir::{Expr, JoinKey, JoinKind};
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
 use partners::Partners;
@@ -36,6 +39,8 @@ pub struct JoinOptions {
     pub residual: Option<Expr>,
     /// The columns of the output, as told at `ir::Join`.
     pub schema: SchemaRef,
+    /// Inputs whose rows are borrowed, by port.
+    pub borrowed: [Option<Borrowed>; 2],
 }
 
 /// Joins port 0, the left input, with port 1, the right one.
@@ -48,7 +53,7 @@ pub struct Join {
     pairs: SchemaRef,
     schema: SchemaRef,
     /// What has arrived at each port.
-    inputs: [Arrangement; 2],
+    inputs: [Input; 2],
     /// For each port whether its rows have partners, where the output depends on that.
     partners: [Option<Partners>; 2],
 }
@@ -62,9 +67,10 @@ const PAIRS: usize = 32_768;
 impl Join {
     /// A join of two empty inputs.
     pub fn new(options: JoinOptions) -> Join {
-        let JoinOptions { kind, left, right, keys, residual, schema } = options;
+        let JoinOptions { kind, left, right, keys, residual, schema, borrowed } = options;
         let (left_key, right_key): (Vec<_>, Vec<_>) = keys.iter().map(|key| (key.left, key.right)).unzip();
         let pairs = if kind.gives_pairs() { schema.clone() } else { pair_schema(&left, &right) };
+        let [left_borrowed, right_borrowed] = borrowed;
         let left_partners = Partners::of_left(kind, &left, &left_key);
         let right_partners = Partners::of_right(kind, &right, &right_key, left.fields().len());
         Join {
@@ -73,7 +79,7 @@ impl Join {
             nulls_match: keys.iter().map(|key| key.nulls_match).collect(),
             pairs,
             schema,
-            inputs: [Arrangement::new(left, left_key), Arrangement::new(right, right_key)],
+            inputs: [Input::new(left, left_key, left_borrowed), Input::new(right, right_key, right_borrowed)],
             partners: [left_partners, right_partners],
         }
     }
@@ -82,19 +88,21 @@ impl Join {
     fn join(&mut self, delta: &Delta, port: usize, out: &mut Output) -> Result<()> {
         let (own, other) = (&self.inputs[port], &self.inputs[1 - port]);
         let keys: Vec<ArrayRef> = own.key().iter().map(|&key| delta.rows().column(key).clone()).collect();
-        let mut probe = Probe::new(other.runs(), other.key(), keys, delta.len(), &self.nulls_match)?;
-        while let Some(matches) = probe.next_matches(PAIRS)? {
-            let pairs = pairs(&self.pairs, delta, &matches, other.schema(), port == 0)?;
-            let pairs = match &self.residual {
-                Some(residual) => satisfying(residual, pairs, out)?,
-                None => pairs,
-            };
-            self.partners.iter_mut().flatten().try_for_each(|partners| partners.count_pairs(&pairs))?;
-            if self.kind.gives_pairs() {
-                out.push(pairs);
+        other.read(|source| {
+            let mut probe = Probe::new(source.runs.iter(), source.key, keys.clone(), delta.len(), &self.nulls_match)?;
+            while let Some(matches) = probe.next_matches(PAIRS)? {
+                let pairs = pairs(&self.pairs, delta, &matches, source.columns, port == 0)?;
+                let pairs = match &self.residual {
+                    Some(residual) => satisfying(residual, pairs, out)?,
+                    None => pairs,
+                };
+                self.partners.iter_mut().flatten().try_for_each(|partners| partners.count_pairs(&pairs))?;
+                if self.kind.gives_pairs() {
+                    out.push(pairs);
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -104,11 +112,11 @@ fn pair_schema(left: &SchemaRef, right: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.map(|field| Field::clone(field).with_nullable(true)).collect::<Vec<_>>()))
 }
 
-/// The pairs as rows, weighing the product of their weights.
-fn pairs(schema: &SchemaRef, delta: &Delta, matches: &Matches<'_>, other: &SchemaRef, left: bool) -> Result<Delta> {
+/// The pairs as rows, weighing the product of their weights. `other`: the columns of the stored rows.
+fn pairs(schema: &SchemaRef, delta: &Delta, matches: &Matches<'_>, other: &[usize], left: bool) -> Result<Delta> {
     let probed = UInt32Array::from(matches.probe.clone());
     let own = delta.rows().columns().iter().map(|column| take(column, &probed, None)).collect::<Result<Vec<_>, _>>()?;
-    let other = matches.rows(other)?.columns().to_vec();
+    let other = other.iter().map(|&column| matches.column(column)).collect::<Result<Vec<_>>>()?;
     let columns = if left { [own, other].concat() } else { [other, own].concat() };
     let weights: Vec<i64> =
         (0..matches.len()).map(|pair| matches.weight(pair) * delta.weight(matches.probe[pair] as usize)).collect();
@@ -149,7 +157,7 @@ impl Operator for Join {
     }
 
     fn state_size(&self) -> StateSize {
-        let inputs = self.inputs.iter().map(Arrangement::size);
+        let inputs = self.inputs.iter().map(Input::size);
         let (rows, bytes) = inputs.fold((0, 0), |(rows, bytes), size| (rows + size.rows, bytes + size.bytes));
         let counts: usize = self.partners.iter().flatten().map(|partners| partners.size().bytes).sum();
         StateSize { rows, bytes: bytes + counts }

@@ -29,12 +29,15 @@
 //! **Snapshots** of either kind write the whole state; a section that is written replaces what an earlier snapshot
 //! held of it. Restoring takes the pieces of the sections whose key hash falls into the worker's key groups.
 //!
+//! A relation's read model is an arrangement as well. Who needs its rows by its key takes them [`Borrowed`].
+//!
 //! Operators that need rows in an order of their own (top-k, window functions) keep them [`Ordered`].
 //!
 //! Operators that need no rows back (aggregate, distinct, the match counts of a left join) keep packed words per entry
 //! behind a [`HashIndex`] instead, and write the same kind of hash-ordered sections.
 
 mod arrangement;
+mod borrowed;
 mod counts;
 mod gather;
 mod index;
@@ -49,6 +52,7 @@ mod scan;
 mod snapshot;
 
 pub use arrangement::Arrangement;
+pub use borrowed::{Borrowed, Source};
 pub use counts::{Counts, Place};
 pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
