@@ -200,14 +200,15 @@ impl Worker<'_, '_> {
             level.iter().for_each(|reached| self.begin(run, reached));
             self.complete(run.tick, level)?;
         }
-        let jobs = run.levels.iter().flatten().map(|reached| reached.job);
-        let outcomes = jobs.clone().filter_map(|job| Some((job, self.jobs.get_mut(&job)?.finish()))).collect();
-        jobs.for_each(|job| self.lend_to(job));
+        let reached = run.levels.iter().flatten();
+        let finish = |job: &Reached| Some((job.job, self.jobs.get_mut(&job.job)?.finish()));
+        let outcomes = reached.clone().filter_map(finish).collect();
+        reached.filter(|reached| reached.attached).for_each(|reached| self.lend_to(reached.job));
         Ok(outcomes)
     }
 
-    /// Lends a job that has seen all changes of the tick the relations as they are now. What has come in place of a
-    /// relation with another key cannot be lent: the job goes on with what it has.
+    /// Lends a job that has seen all changes of the relations that it reads these relations as they are now. What has
+    /// come in place of a relation with another key cannot be lent: the job goes on with what it has.
     fn lend_to(&mut self, job: RelationId) {
         let Some(loans) = self.jobs.get_mut(&job).map(|running| std::mem::take(&mut running.loans)) else { return };
         let lent = loans.into_iter().filter(|Loan { relation, borrowed }| {

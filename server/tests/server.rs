@@ -1,5 +1,7 @@
 //! The binary as a process: what it refuses, how it ends, and what a crash leaves.
 
+#[path = "server/nexmark.rs"]
+mod nexmark;
 #[path = "server/process.rs"]
 mod process;
 

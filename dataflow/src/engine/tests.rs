@@ -145,6 +145,11 @@ fn model_job(id: RelationId, plan: Node) -> Job {
     Job { id, name: format!("job{id}"), plan: exchange(plan, all), output: Output::ReadModel { key: vec![] } }
 }
 
+/// A job whose read model is kept by `key`, so that joins by it can borrow the rows.
+fn keyed_job(id: RelationId, plan: Node, key: Vec<usize>) -> Job {
+    Job { id, name: format!("job{id}"), plan: exchange(plan, key.clone()), output: Output::ReadModel { key } }
+}
+
 // Inputs.
 
 type Pair = [Option<i64>; 2];
@@ -178,7 +183,9 @@ impl World {
         let engine = Engine::start_on(workers, channels).unwrap();
         let random = StdRng::seed_from_u64(seed);
         let mut world = World { engine, tables: Default::default(), models: BTreeMap::new(), tick: Tick(0), random };
-        TABLES.iter().for_each(|id| assert!(world.start(model_job(*id, table(*id))).failed.is_empty()));
+        let keyed =
+            |id| if seed.is_multiple_of(3) { model_job(id, table(id)) } else { keyed_job(id, table(id), vec![0]) };
+        TABLES.iter().for_each(|id| assert!(world.start(keyed(*id)).failed.is_empty()));
         world
     }
 
@@ -598,6 +605,46 @@ fn calls_out_of_order_are_refused() {
     assert!(world.engine.attach(VIEW).is_err(), "attached twice");
     assert!(world.engine.attach(UPPER).is_err(), "no job to attach");
     world.engine.shutdown();
+}
+
+#[test]
+fn a_join_by_the_key_of_a_relation_keeps_no_rows_of_it() {
+    let mut world = World::new(2, 1);
+    let key = JoinKey { left: 0, right: 0, nulls_match: false };
+    let plan = join(JoinKind::Inner, table(TABLES[0]), table(TABLES[0]), vec![key]);
+    world.start(model_job(VIEW, plan));
+    for (weight, pairs) in [(1, 1), (2, 9), (-1, 4)] {
+        let rows: Vec<_> = (0..100).map(|n| ([Some(n), Some(1)], weight)).collect();
+        world.feed(vec![changes(TABLES[0], vec![delta(&rows)])]);
+        let row = |n| (vec![Some(n), Some(1), Some(n), Some(1)], pairs);
+        assert_eq!(world.read(VIEW), (0..100).map(row).collect::<Rows>());
+        let joins = world.engine.operators().into_iter().filter(|operator| operator.name.starts_with("InnerJoin"));
+        assert_eq!(joins.map(|join| join.rows).collect::<Vec<_>>(), [0, 0]);
+    }
+}
+
+#[test]
+fn a_join_goes_on_when_what_it_borrows_is_replaced() {
+    for (workers, new_key) in [(1, vec![0]), (2, vec![0]), (2, vec![1]), (3, vec![1]), (3, vec![1, 0])] {
+        let mut world = World::new(workers, 7);
+        let new = RelationId(20);
+        let passing = |bound| filter(table(TABLES[0]), compare(1, Sign::Gt, bound));
+        let schema = passing(0).schema;
+        let key = JoinKey { left: 0, right: 0, nulls_match: true };
+        let plan = join(JoinKind::Full, table(TABLES[1]), input(VIEW, schema), vec![key]);
+        world.start(keyed_job(VIEW, passing(-2), vec![0]));
+        world.start(model_job(UPPER, plan.clone()));
+        (0..3).for_each(|_| drop(world.churn(20)));
+        world.start(keyed_job(new, passing(0), new_key));
+        world.tick = world.tick.next();
+        let replacement = Replacement { old: VIEW, new, passes_on: true };
+        let result = world.engine.replace(&[replacement], world.tick).unwrap();
+        world.publish(result);
+        for _ in 0..4 {
+            assert_eq!(world.read(UPPER), world.wanted(&plan), "{workers} workers");
+            world.churn(20);
+        }
+    }
 }
 
 #[test]

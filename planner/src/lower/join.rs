@@ -145,9 +145,10 @@ fn joined(
     residual: Option<Expr>,
 ) -> Result<Node> {
     let keys = left.keys.iter().zip(&right.keys).zip(nulls_match);
-    let keys: Vec<_> =
+    let mut keys: Vec<_> =
         keys.map(|((left, right), nulls_match)| JoinKey { left: *left, right: *right, nulls_match }).collect();
-    let (left, right) = co_partitioned(left.node, right.node, &left.keys, &right.keys);
+    in_order_of_an_input(&mut keys, &left.node, &right.node);
+    let (left, right) = co_partitioned(left.node, right.node, &keys);
     let data_type = |node: &Node, column: usize| node.schema.field(column).data_type().clone();
     if let Some(key) = keys.iter().find(|key| data_type(&left, key.left) != data_type(&right, key.right)) {
         return Err(SqlError::internal(format!("a join of two types: {key}")));
@@ -181,8 +182,23 @@ fn fields(kind: JoinKind, left: &Node, right: &Node) -> Vec<FieldRef> {
     }
 }
 
+/// Puts the keys in the order in which they are the key of an input, if they are: a relation that is kept by its key
+/// need not be kept by the join again.
+fn in_order_of_an_input(keys: &mut [JoinKey], left: &Node, right: &Node) {
+    let order = |node: &Node, of: fn(&JoinKey) -> usize| -> Option<Vec<usize>> {
+        let unique = node.unique_key.as_ref().filter(|unique| unique.len() == keys.len())?;
+        keys.iter().map(|key| unique.iter().position(|column| *column == of(key))).collect()
+    };
+    let Some(order) = order(right, |key| key.right).or_else(|| order(left, |key| key.left)) else { return };
+    let mut placed: Vec<_> = order.into_iter().zip(keys.to_vec()).collect();
+    placed.sort_by_key(|(place, _)| *place);
+    keys.iter_mut().zip(placed).for_each(|(key, (_, placed))| *key = placed);
+}
+
 /// Both sides with rows of equal keys on one worker. Sides that are partitioned by corresponding keys stay.
-fn co_partitioned(left: Node, right: Node, left_keys: &[usize], right_keys: &[usize]) -> (Node, Node) {
+fn co_partitioned(left: Node, right: Node, keys: &[JoinKey]) -> (Node, Node) {
+    let left_keys: &[_] = &keys.iter().map(|key| key.left).collect::<Vec<_>>();
+    let right_keys: &[_] = &keys.iter().map(|key| key.right).collect::<Vec<_>>();
     let places = |by: &Option<Vec<usize>>, keys: &[usize]| -> Option<Vec<usize>> {
         by.as_ref()?.iter().map(|column| keys.iter().position(|key| key == column)).collect()
     };
