@@ -85,6 +85,11 @@ impl Catalog {
         self.relations.values()
     }
 
+    /// Whether there are sequences, so that defaults may take numbers.
+    pub fn has_sequences(&self) -> bool {
+        self.relations().any(|relation| matches!(relation.kind, crate::RelationKind::Sequence(_)))
+    }
+
     /// The roles that own something or did, by name.
     pub fn owners(&self) -> &BTreeSet<String> {
         &self.owners

@@ -135,7 +135,7 @@ impl Catalog {
     }
 
     fn put(&mut self, relation: Relation) {
-        let highest = relation.keys().map(|key| key.index).chain([relation.id]).max().unwrap_or(relation.id);
+        let highest = relation.index_keys().map(|key| key.index).chain([relation.id]).max().unwrap_or(relation.id);
         self.next_id = self.next_id.max(RelationId(highest.0 + 1));
         self.owners.insert(relation.owner.clone());
         self.names.insert((relation.schema.clone(), relation.name.clone()), relation.id);
@@ -173,7 +173,7 @@ impl Catalog {
     }
 
     fn key_named(&self, schema: &str, name: &str) -> bool {
-        self.relations().any(|relation| relation.schema == schema && relation.keys().any(|key| key.name == name))
+        self.relations().any(|relation| relation.schema == schema && relation.index_keys().any(|key| key.name == name))
     }
 }
 

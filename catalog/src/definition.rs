@@ -24,6 +24,9 @@ pub struct Relation {
     pub sql: String,
     /// The relations that its definition reads or writes.
     pub depends_on: Vec<RelationId>,
+    /// What the names in its definition meant when it was made, whatever these things are called now.
+    #[serde(default)]
+    pub seen: Vec<Seen>,
     /// The role that made it.
     pub owner: String,
     /// The text of COMMENT ON, if any.
@@ -32,6 +35,43 @@ pub struct Relation {
     pub append_only: bool,
     /// When it was made, in microseconds since 1970-01-01 UTC.
     pub created_at: i64,
+    /// What CREATE INDEX made on it.
+    #[serde(default)]
+    pub indexes: Vec<Index>,
+}
+
+/// A relation as a definition saw it. Columns added since are not there for it, and renamed ones have their old names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Which relation.
+    pub id: RelationId,
+    /// The schema that it was in.
+    pub schema: String,
+    /// Its name then.
+    pub name: String,
+    /// The names of its columns then.
+    pub columns: Vec<String>,
+}
+
+impl Seen {
+    /// A relation as it is now.
+    pub fn now(relation: &Relation) -> Seen {
+        let columns = relation.columns.iter().map(|column| column.name.clone()).collect();
+        Seen { id: relation.id, schema: relation.schema.clone(), name: relation.name.clone(), columns }
+    }
+}
+
+/// An index that CREATE INDEX made; those of constraints are a table's keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Its name, OID and columns. An index without columns (of expressions, or of some rows) is kept by name only.
+    pub key: Key,
+    /// Whether no two rows may agree on its columns.
+    pub unique: bool,
+    /// What follows the access method: `(a, b DESC) INCLUDE (c)`.
+    pub sql: String,
+    /// The text of COMMENT ON INDEX, if any.
+    pub comment: Option<String>,
 }
 
 /// What a relation is, with what only that kind has.
@@ -70,6 +110,28 @@ pub enum RelationKind {
         /// The text of the query that feeds it.
         query: String,
     },
+    /// Numbers, one after the other: a stored row that says which was the last.
+    Sequence(Sequence),
+}
+
+/// How a sequence counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    /// The type of its numbers.
+    #[serde(with = "type_spelling")]
+    pub sql_type: SqlType,
+    /// The first number.
+    pub start: i64,
+    /// From one number to the next.
+    pub increment: i64,
+    /// The least number.
+    pub min: i64,
+    /// The greatest number.
+    pub max: i64,
+    /// Whether it begins again at its end.
+    pub cycle: bool,
+    /// The table and the column, counted from 0, with which it goes.
+    pub owned_by: Option<(RelationId, usize)>,
 }
 
 /// What only a table has.
@@ -83,6 +145,9 @@ pub struct TableDefinition {
     pub checks: Vec<Check>,
     /// The connector that feeds it or that it feeds, with its options; empty for a plain table.
     pub options: Options,
+    /// The id under which the command log has its rows since ALTER TABLE wrote them anew; its own before.
+    #[serde(default)]
+    pub storage: Option<RelationId>,
 }
 
 /// A constraint that no two rows agree on all of some columns.
@@ -119,12 +184,26 @@ pub struct Column {
     pub default: Option<String>,
     /// The text of COMMENT ON COLUMN, if any.
     pub comment: Option<String>,
+    /// Where its values come from, if users do not give them.
+    #[serde(default)]
+    pub generated: Option<Generated>,
+}
+
+/// What GENERATED says of a column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Generated {
+    /// An expression over the other columns, as SQL.
+    Stored(String),
+    /// `ALWAYS AS IDENTITY`: the default is a sequence, and only OVERRIDING SYSTEM VALUE gives another value.
+    Always,
+    /// `BY DEFAULT AS IDENTITY`: the default is a sequence.
+    ByDefault,
 }
 
 impl Column {
     /// A nullable column without a default.
     pub fn new(name: impl Into<String>, sql_type: SqlType) -> Column {
-        Column { name: name.into(), sql_type, not_null: false, default: None, comment: None }
+        Column { name: name.into(), sql_type, not_null: false, default: None, comment: None, generated: None }
     }
 
     /// The same column refusing NULL.
@@ -144,6 +223,7 @@ impl RelationKind {
             RelationKind::MaterializedView { .. } => "materialized view",
             RelationKind::Sink { .. } => "sink",
             RelationKind::Job { .. } => "job",
+            RelationKind::Sequence(_) => "sequence",
         }
     }
 
@@ -154,7 +234,7 @@ impl RelationKind {
             | RelationKind::MaterializedView { query, .. }
             | RelationKind::Sink { query, .. }
             | RelationKind::Job { query, .. } => Some(query),
-            RelationKind::Table(_) | RelationKind::Source { .. } => None,
+            RelationKind::Table(_) | RelationKind::Source { .. } | RelationKind::Sequence(_) => None,
         }
     }
 
@@ -165,7 +245,7 @@ impl RelationKind {
             | RelationKind::Source { options }
             | RelationKind::MaterializedView { options, .. }
             | RelationKind::Sink { options, .. } => options,
-            RelationKind::View { .. } | RelationKind::Job { .. } => &[],
+            RelationKind::View { .. } | RelationKind::Job { .. } | RelationKind::Sequence(_) => &[],
         }
     }
 }
@@ -183,6 +263,37 @@ impl Relation {
             _ => None,
         };
         table.into_iter().flat_map(|table| table.primary_key.iter().chain(&table.unique))
+    }
+
+    /// What no two rows agree on: the constraints of a table and its UNIQUE indexes.
+    pub fn unique_keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys().chain(self.indexes.iter().filter(|index| index.unique).map(|index| &index.key))
+    }
+
+    /// Everything with an index: constraints, then what CREATE INDEX made.
+    pub fn index_keys(&self) -> impl Iterator<Item = &Key> {
+        self.keys().chain(self.indexes.iter().map(|index| &index.key))
+    }
+
+    /// The table whose column a sequence numbers.
+    pub fn owner_table(&self) -> Option<RelationId> {
+        match &self.kind {
+            RelationKind::Sequence(sequence) => sequence.owned_by.map(|(table, _)| table),
+            _ => None,
+        }
+    }
+
+    /// What CREATE INDEX said of a key; `None` for a constraint.
+    pub fn index_of(&self, key: &Key) -> Option<&Index> {
+        self.indexes.iter().find(|index| index.key.index == key.index)
+    }
+
+    /// The id under which the command log has its rows.
+    pub fn storage(&self) -> RelationId {
+        match &self.kind {
+            RelationKind::Table(table) => table.storage.unwrap_or(self.id),
+            _ => self.id,
+        }
     }
 
     /// The CHECK constraints of a table; none for other kinds.

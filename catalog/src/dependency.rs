@@ -34,8 +34,21 @@ impl Catalog {
             };
             return Err(refusal(&what, targets.len(), dependents.into_iter().map(|dependent| dependent.line)));
         }
-        let all = targets.iter().copied().chain(dependents.iter().map(|dependent| dependent.id)).collect();
+        let mut all: BTreeSet<_> =
+            targets.iter().copied().chain(dependents.iter().map(|dependent| dependent.id)).collect();
+        all.extend(self.owned_by(&all.iter().copied().collect::<Vec<_>>()));
         Ok(self.in_drop_order(all))
+    }
+
+    /// Postgres's words for a relation in a message about dependencies; none for what goes with something else.
+    pub fn describe(&self, id: RelationId) -> Option<String> {
+        self.get(id).filter(|relation| relation.owner_table().is_none()).map(|relation| description(relation))
+    }
+
+    /// The sequences that go with tables.
+    fn owned_by(&self, tables: &[RelationId]) -> Vec<RelationId> {
+        let is_owned = |relation: &&Arc<Relation>| relation.owner_table().is_some_and(|table| tables.contains(&table));
+        self.relations().filter(is_owned).map(|relation| relation.id).collect()
     }
 
     /// The relations that DROP SCHEMA drops before the schema itself, in order. With RESTRICT the schema must be empty.
@@ -67,7 +80,15 @@ impl Catalog {
             let Some(needed) = self.get(needed) else { continue };
             for relation in self.relations().filter(|relation| relation.depends_on.contains(&needed.id)) {
                 if seen.insert(relation.id) {
-                    let line = format!("{} depends on {}", description(relation), description(needed));
+                    let line = match relation.kind {
+                        // A table needs a sequence for the default of a column.
+                        crate::RelationKind::Table(_) => format!(
+                            "default value of a column of {} depends on {}",
+                            description(relation),
+                            description(needed)
+                        ),
+                        _ => format!("{} depends on {}", description(relation), description(needed)),
+                    };
                     dependents.push(Dependent { id: relation.id, line });
                     reached.push(relation.id);
                 }

@@ -23,5 +23,7 @@ mod type_spelling;
 
 pub use catalog::{Catalog, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, Schema};
 pub use change::Change;
-pub use definition::{Check, Column, Key, Options, Relation, RelationKind, TableDefinition};
+pub use definition::{
+    Check, Column, Generated, Index, Key, Options, Relation, RelationKind, Seen, Sequence, TableDefinition,
+};
 pub use dependency::DropBehavior;

@@ -44,6 +44,7 @@ mod walk;
 
 pub use aggregates::functions as aggregate_functions;
 pub use error::{carried, sql_error_of};
+pub use function::{Call, Overload, is_null, of_volatility};
 pub use functions::{FUNCTIONS, scalar_functions, window_functions};
 pub use subquery::{ARRAY_SUBQUERY, single_value};
 pub use syntax::postgres_syntax;

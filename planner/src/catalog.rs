@@ -31,6 +31,8 @@ pub enum RelationKind {
     View,
     MaterializedView,
     Sink,
+    /// One stored row that says where a sequence stands.
+    Sequence,
     /// A relation of the system catalogs: read ad hoc only.
     System,
 }
@@ -44,9 +46,31 @@ impl RelationKind {
             RelationKind::View => "view",
             RelationKind::MaterializedView => "materialized view",
             RelationKind::Sink => "sink",
+            RelationKind::Sequence => "sequence",
             RelationKind::System => "system relation",
         }
     }
+}
+
+/// Where the values of a column come from that users may not give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Generated {
+    /// An expression over the other columns; whoever stores rows evaluates it.
+    Stored(String),
+    /// `GENERATED ALWAYS AS IDENTITY`: the default.
+    Identity,
+}
+
+/// Columns by which the rows of a relation are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelationKey {
+    /// The name of the constraint or index.
+    pub name: String,
+    /// What holds the rows in the order of this key: the relation itself, or an index of it.
+    pub model: RelationId,
+    pub columns: Vec<usize>,
+    /// Whether two rows that agree on all columns, none of them NULL, are an error.
+    pub unique: bool,
 }
 
 /// A relation.
@@ -62,12 +86,16 @@ pub struct Relation {
     pub append_only: bool,
     /// Columns of which no two rows agree, if such are known.
     pub unique_key: Option<Vec<usize>>,
+    /// The ways in which rows are looked up.
+    pub keys: Vec<RelationKey>,
     /// The text of a plain view's query.
     pub view_query: Option<String>,
     /// Reads the rows ad hoc. Not called for plain views.
     pub provider: Arc<dyn TableProvider>,
     /// For each column the text of its DEFAULT, if it has one. May be empty when no column has.
     pub defaults: Vec<Option<String>>,
+    /// For each column where its values come from, if users may not give them. May be empty when no column has.
+    pub generated: Vec<Option<Generated>>,
     /// The name and the text of each CHECK constraint.
     pub checks: Vec<(String, String)>,
 }

@@ -19,6 +19,6 @@ pub mod rewrite;
 #[cfg(test)]
 mod testing;
 
-pub use catalog::{Catalog, Relation, RelationKind};
+pub use catalog::{Catalog, Generated, Relation, RelationKey, RelationKind};
 pub use error::sql_error;
 pub use functions::FunctionSource;

@@ -2,7 +2,7 @@
 //!
 //! A golden file holds cases: a statement, a line `----`, what it gives, an empty line. `UPDATE=1` rewrites them.
 
-use crate::{Catalog, FunctionSource, Relation, RelationKind};
+use crate::{Catalog, FunctionSource, Relation, RelationKey, RelationKind};
 use arrow::datatypes::{Field, Schema};
 use datafusion::datasource::empty::EmptyTable;
 use millrace_types::{RelationId, Result, SqlError, SqlType, field_of};
@@ -65,10 +65,12 @@ impl TestCatalog {
             kind,
             schema: schema.clone(),
             append_only,
+            keys: unique_key.iter().map(|columns| key(name, columns)).collect(),
             unique_key,
             view_query: None,
             provider: Arc::new(EmptyTable::new(schema)),
             defaults: vec![],
+            generated: vec![],
             checks: vec![],
         };
         self.0.insert(name.to_owned(), Arc::new(relation));
@@ -79,6 +81,11 @@ impl TestCatalog {
         change(Arc::get_mut(&mut relation).expect("nobody else holds it"));
         self.0.insert(name.to_owned(), relation);
     }
+}
+
+/// The primary key of a table.
+fn key(table: &str, columns: &[usize]) -> RelationKey {
+    RelationKey { name: format!("{table}_pkey"), model: RelationId(0), columns: columns.to_vec(), unique: true }
 }
 
 /// Postgres's functions.

@@ -7,6 +7,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
 use millrace_planner::FunctionSource;
 use millrace_types::{Result, SqlError};
+use millrace_wire::CancelToken;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,13 +32,15 @@ pub struct Database {
 }
 
 /// What others may know of a session.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SessionFacts {
     pub user: String,
     pub database: String,
     pub application_name: String,
     pub peer: String,
     pub started: SystemTime,
+    /// Cancels what the session does, or ends it.
+    pub cancel: CancelToken,
 }
 
 impl Database {

@@ -68,7 +68,7 @@ fn queries(file: &str, snapshot: &Snapshot) -> Vec<String> {
     let mut text = file.to_owned();
     for relation in snapshot.relations() {
         text = text.replace(&format!("{{{}}}", relation.name), &relation.id.to_string());
-        for key in relation.keys() {
+        for key in relation.index_keys() {
             text = text.replace(&format!("{{{}}}", key.name), &key.index.to_string());
         }
     }

@@ -17,10 +17,12 @@ pub fn relation(catalog: &Catalog, name: &str, kind: RelationKind, columns: Vec<
         kind,
         columns,
         depends_on: Vec::new(),
+        seen: Vec::new(),
         owner: "postgres".to_owned(),
         comment: None,
         append_only: false,
         created_at: 0,
+        indexes: vec![],
     }
 }
 

@@ -154,7 +154,7 @@ impl Snapshot {
         if oid < RelationId::FIRST_USER.0 {
             return SHAPES.iter().find(|shape| shape.oid == oid).map(|shape| (shape.schema, shape.name));
         }
-        let mut indexes = self.relations().flat_map(|relation| relation.keys().map(move |key| (relation, key)));
+        let mut indexes = self.relations().flat_map(|relation| relation.index_keys().map(move |key| (relation, key)));
         indexes.find(|(_, key)| key.index.0 == oid).map(|(relation, key)| (relation.schema.as_str(), key.name.as_str()))
     }
 
@@ -189,7 +189,7 @@ impl Snapshot {
         if let Some(shape) = shape(Some(schema), name) {
             return Some(shape.oid);
         }
-        let mut keys = self.relations().filter(|r| r.schema == schema).flat_map(|relation| relation.keys());
+        let mut keys = self.relations().filter(|r| r.schema == schema).flat_map(|relation| relation.index_keys());
         keys.find(|key| key.name == name).map(|key| key.index.0)
     }
 

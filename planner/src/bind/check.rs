@@ -20,8 +20,11 @@ impl Checks {
     /// # Errors
     /// As [`bind_check`].
     pub fn of(relation: &Relation, catalog: &dyn Catalog, functions: &FunctionSource) -> Result<Checks> {
+        // In the order of their names, as PostgreSQL has it.
+        let mut sorted: Vec<_> = relation.checks.iter().collect();
+        sorted.sort();
         let mut checks = vec![];
-        for (name, text) in &relation.checks {
+        for (name, text) in sorted {
             let check = bind_check(text, &relation.name, &relation.schema, catalog, functions)?;
             checks.extend(check.physical(&[])?.into_iter().map(|expression| (name.clone(), expression)));
         }

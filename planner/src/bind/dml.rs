@@ -3,7 +3,7 @@
 use super::names::plain_name;
 use super::provider::Provider;
 use super::query;
-use crate::catalog::{Relation, RelationKind};
+use crate::catalog::{Generated, Relation, RelationKind};
 use crate::error::sql_error;
 use crate::parse::{self, fold, name_parts};
 use arrow::datatypes::Field;
@@ -73,6 +73,7 @@ pub fn assignments(relation: &Relation, assignments: &[ast::Assignment]) -> Resu
                 let message = format!("multiple assignments to same column \"{}\"", fold(ident));
                 return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).at(ident.span.start.column as usize));
             }
+            refuse_generated(relation, column, Some(&value), Verb::Update)?;
             set.push((column, value));
         }
     }
@@ -102,6 +103,40 @@ fn pairs(assignment: &ast::Assignment) -> Result<Vec<(ObjectName, ast::Expr)>> {
     }
 }
 
+/// Refuses a value for a column that takes none.
+///
+/// # Errors
+/// `428C9`
+pub fn refuse_generated(relation: &Relation, column: usize, value: Option<&ast::Expr>, verb: Verb) -> Result<()> {
+    let Some(Some(generated)) = relation.generated.get(column) else { return Ok(()) };
+    if value.is_some_and(is_default) {
+        return Ok(());
+    }
+    let name = relation.schema.field(column).name();
+    let message = match verb {
+        Verb::Insert => format!("cannot insert a non-DEFAULT value into column \"{name}\""),
+        Verb::Update => format!("column \"{name}\" can only be updated to DEFAULT"),
+    };
+    let error = SqlError::new(SqlState::GENERATED_ALWAYS, message);
+    Err(match (generated, verb) {
+        (Generated::Stored(_), _) => error.with_detail(format!("Column \"{name}\" is a generated column.")),
+        (Generated::Identity, _) => {
+            error.with_detail(format!("Column \"{name}\" is an identity column defined as GENERATED ALWAYS."))
+        }
+    })
+}
+
+/// What a statement does with values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    Insert,
+    Update,
+}
+
+fn is_default(value: &ast::Expr) -> bool {
+    matches!(value, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+}
+
 /// A value for a column, before planning: DEFAULT is replaced by what it stands for, and what has no type of its own,
 /// a string, a parameter or NULL, takes the column's; so does an array, whose elements may have none.
 ///
@@ -110,12 +145,10 @@ fn pairs(assignment: &ast::Assignment) -> Result<Vec<(ObjectName, ast::Expr)>> {
 pub fn typed_value(value: ast::Expr, relation: &Relation, column: usize) -> Result<ast::Expr> {
     let field = relation.schema.field(column);
     match &value {
-        ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default") => {
-            match relation.defaults.get(column) {
-                Some(Some(text)) => parse::parse_expression(text),
-                _ => Ok(null()),
-            }
-        }
+        value if is_default(value) => match relation.defaults.get(column) {
+            Some(Some(text)) => parse::parse_expression(text),
+            _ => Ok(null()),
+        },
         ast::Expr::Value(constant) => match &constant.value {
             ast::Value::Placeholder(_)
             | ast::Value::SingleQuotedString(_)

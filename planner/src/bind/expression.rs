@@ -171,6 +171,21 @@ pub fn bind_check(
     }
 }
 
+/// The expression of a generated column over the columns of its table, as the column's type.
+///
+/// # Errors
+/// As [`bind_check`]; `42804` where its type does not fit.
+pub fn bind_generated(
+    text: &str,
+    column: &Field,
+    table: &str,
+    columns: &SchemaRef,
+    catalog: &dyn Catalog,
+    functions: &FunctionSource,
+) -> Result<RowExpressions> {
+    bind_row_expression(text, table, columns, catalog, functions)?.assigned_to(&[column])
+}
+
 /// A scalar expression over the columns of a table, as in an index or a CHECK.
 ///
 /// # Errors

@@ -4,10 +4,11 @@ use super::check::Checks;
 use super::constant::ConstantRows;
 use super::dml;
 use super::expression::{self, RowExpressions};
+use super::generated::GeneratedColumns;
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::query;
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, Relation, RelationKey};
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use datafusion::common::Column;
@@ -29,6 +30,8 @@ pub struct Insert {
     pub constant: Option<ConstantRows>,
     /// The CHECKs that new rows are to satisfy.
     pub checks: Checks,
+    /// The generated columns of the relation.
+    pub generated: GeneratedColumns,
     pub parameters: Vec<SqlType>,
     /// What ON CONFLICT says.
     pub conflict: Option<Conflict>,
@@ -41,13 +44,12 @@ pub struct Insert {
 pub enum Conflict {
     /// The row that is there stays.
     DoNothing {
-        /// The columns of the key; empty for any key.
-        key: Vec<usize>,
+        /// The keys that are looked at.
+        keys: Vec<RelationKey>,
     },
     /// The row that is there changes.
     DoUpdate {
-        /// The columns of the key.
-        key: Vec<usize>,
+        key: RelationKey,
         /// The columns that change.
         columns: Vec<usize>,
         /// Their new values, over the row that is there followed by the row that was to be inserted.
@@ -92,6 +94,7 @@ pub fn bind_insert(
     Ok(Insert {
         constant: ConstantRows::of(&plan, functions),
         checks: Checks::of(&relation, catalog, functions)?,
+        generated: GeneratedColumns::of(&relation, catalog, functions)?,
         plan,
         parameters: known.types(count),
         conflict: conflict.map(|conflict| conflict.finish(&relation, &known, functions)).transpose()?,
@@ -136,6 +139,9 @@ fn source(
             for row in &mut values.rows {
                 let given = row.content.len();
                 check_count(given, columns, insert)?;
+                for (value, column) in row.content.iter().zip(columns) {
+                    dml::refuse_generated(relation, *column, Some(value), dml::Verb::Insert)?;
+                }
                 type_row(row.content.iter_mut(), relation, columns)?;
             }
             check_widths(&values.rows)?;
@@ -154,7 +160,12 @@ fn source(
         _ => {}
     }
     let plan = query::plan(&source, provider, PlannerContext::new(), parameter_types)?;
-    check_count(plan.schema().fields().len(), columns, insert)?;
+    let given = plan.schema().fields().len();
+    check_count(given, columns, insert)?;
+    if !matches!(*source.body, SetExpr::Values(_)) {
+        let mut given = columns.iter().take(given);
+        given.try_for_each(|column| dml::refuse_generated(relation, *column, None, dml::Verb::Insert))?;
+    }
     Ok(plan)
 }
 
@@ -213,8 +224,8 @@ fn complete(source: LogicalPlan, relation: &Relation, columns: &[usize], provide
 
 /// ON CONFLICT before its parameters have types.
 enum ConflictPlan {
-    DoNothing { key: Vec<usize> },
-    DoUpdate { key: Vec<usize>, columns: Vec<usize>, values: Box<LogicalPlan>, filter: Option<Box<LogicalPlan>> },
+    DoNothing { keys: Vec<RelationKey> },
+    DoUpdate { key: RelationKey, columns: Vec<usize>, values: Box<LogicalPlan>, filter: Option<Box<LogicalPlan>> },
 }
 
 impl ConflictPlan {
@@ -229,7 +240,7 @@ impl ConflictPlan {
 
     fn finish(self, relation: &Relation, known: &Parameters, functions: &FunctionSource) -> Result<Conflict> {
         match self {
-            ConflictPlan::DoNothing { key } => Ok(Conflict::DoNothing { key }),
+            ConflictPlan::DoNothing { keys } => Ok(Conflict::DoNothing { keys }),
             ConflictPlan::DoUpdate { key, columns, values, filter } => {
                 let fields: Vec<_> = columns.iter().map(|column| relation.schema.field(*column)).collect();
                 let values =
@@ -254,15 +265,19 @@ fn conflict_plans(
         Some(OnInsert::OnConflict(conflict)) => conflict,
         Some(_) => return Err(SqlError::unsupported("ON DUPLICATE KEY UPDATE").with_hint("Use ON CONFLICT.")),
     };
-    let key = conflict_key(&conflict.conflict_target, relation)?;
-    let update = match &conflict.action {
-        OnConflictAction::DoNothing => return Ok(Some(ConflictPlan::DoNothing { key })),
-        OnConflictAction::DoUpdate(update) => update,
+    let key = conflict.conflict_target.as_ref().map(|target| conflict_key(target, relation)).transpose()?;
+    let (update, key) = match (&conflict.action, key) {
+        (OnConflictAction::DoNothing, key) => {
+            let all = || relation.keys.iter().filter(|key| key.unique).cloned().collect();
+            return Ok(Some(ConflictPlan::DoNothing { keys: key.map_or_else(all, |key| vec![key]) }));
+        }
+        (OnConflictAction::DoUpdate(update), Some(key)) => (update, key),
+        (OnConflictAction::DoUpdate(_), None) => {
+            let message = "ON CONFLICT DO UPDATE requires inference specification or constraint name";
+            let hint = "For example, ON CONFLICT (column_name).";
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).with_hint(hint));
+        }
     };
-    if conflict.conflict_target.is_none() {
-        let message = "ON CONFLICT DO UPDATE requires inference specification or constraint name";
-        return Err(SqlError::new(SqlState::SYNTAX_ERROR, message).with_hint("For example, ON CONFLICT (column_name)."));
-    }
     let from = vec![rows, dml::table(name, Some(Ident::new("excluded")))?];
     let set = dml::assignments(relation, &update.assignments)?;
     let items = set.iter().map(|(column, value)| {
@@ -284,26 +299,26 @@ fn conflict_plans(
 }
 
 /// The key that ON CONFLICT names: it must be one of the relation.
-fn conflict_key(target: &Option<ConflictTarget>, relation: &Relation) -> Result<Vec<usize>> {
-    let own = relation.unique_key.clone().unwrap_or_default();
-    let named = match target {
-        None => return Ok(own),
-        Some(ConflictTarget::Columns(idents)) => {
-            idents.iter().map(|ident| dml::column(relation, ident)).collect::<Result<Vec<_>>>()?
+fn conflict_key(target: &ConflictTarget, relation: &Relation) -> Result<RelationKey> {
+    let mut keys = relation.keys.iter().filter(|key| key.unique);
+    match target {
+        ConflictTarget::Columns(idents) => {
+            let named = idents.iter().map(|ident| dml::column(relation, ident)).collect::<Result<Vec<_>>>()?;
+            let same = |key: &&RelationKey| {
+                key.columns.iter().all(|column| named.contains(column))
+                    && named.iter().all(|column| key.columns.contains(column))
+            };
+            keys.find(same).cloned().ok_or_else(|| {
+                let message = "there is no unique or exclusion constraint matching the ON CONFLICT specification";
+                SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message)
+            })
         }
-        Some(ConflictTarget::OnConstraint(name)) => {
+        ConflictTarget::OnConstraint(name) => {
             let name = crate::parse::name_parts(name).pop().unwrap_or_default();
-            if name == format!("{}_pkey", relation.name) && !own.is_empty() {
-                return Ok(own);
-            }
-            let message = format!("constraint \"{name}\" for table \"{}\" does not exist", relation.name);
-            return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+            keys.find(|key| key.name == name).cloned().ok_or_else(|| {
+                let message = format!("constraint \"{name}\" for table \"{}\" does not exist", relation.name);
+                SqlError::new(SqlState::UNDEFINED_OBJECT, message)
+            })
         }
-    };
-    let same = named.len() == own.len() && named.iter().all(|column| own.contains(column));
-    if same && !own.is_empty() {
-        return Ok(own);
     }
-    let message = "there is no unique or exclusion constraint matching the ON CONFLICT specification";
-    Err(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, message))
 }

@@ -33,9 +33,13 @@ fn describe(sql: &str) -> Result<String> {
             let fields = insert.relation.schema.fields().iter().zip(schema.fields());
             fields.for_each(|(to, from)| assert_eq!(to.data_type(), from.data_type()));
             let conflict = insert.conflict.map_or(String::new(), |conflict| match conflict {
-                Conflict::DoNothing { key } => format!("\non conflict {key:?} do nothing"),
+                Conflict::DoNothing { keys } => {
+                    let keys: Vec<_> = keys.iter().map(|key| &key.columns).collect();
+                    format!("\non conflict {keys:?} do nothing")
+                }
                 Conflict::DoUpdate { key, columns, values, filter } => {
                     values.physical(&vec![datafusion::scalar::ScalarValue::Null; 9]).expect("physical expressions");
+                    let key = key.columns;
                     format!("\non conflict {key:?} set {columns:?}, filter {}", filter.is_some())
                 }
             });

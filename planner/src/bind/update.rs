@@ -3,6 +3,7 @@
 use super::check::Checks;
 use super::dml;
 use super::expression::{self, RowExpressions};
+use super::generated::GeneratedColumns;
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::query;
@@ -25,6 +26,8 @@ pub struct Update {
     pub plan: LogicalPlan,
     /// The CHECKs that new rows are to satisfy.
     pub checks: Checks,
+    /// The generated columns of the relation.
+    pub generated: GeneratedColumns,
     pub parameters: Vec<SqlType>,
     /// RETURNING, over the new rows.
     pub returning: Option<RowExpressions>,
@@ -58,6 +61,7 @@ pub fn bind_update(
     Ok(Update {
         plan: query::typed(plan, &known, count, functions)?,
         checks: Checks::of(&relation, catalog, functions)?,
+        generated: GeneratedColumns::of(&relation, catalog, functions)?,
         parameters: known.types(count),
         returning: returning.map(|plan| RowExpressions::of(plan, &known, functions, "RETURNING")).transpose()?,
         relation,

@@ -30,7 +30,7 @@ pub fn node(plan: &LogicalPlan) -> SqlError {
 /// `0A000` for system relations, `42809` for sinks.
 pub fn relation(relation: &Relation) -> Result<()> {
     match relation.kind {
-        RelationKind::Table | RelationKind::Source | RelationKind::MaterializedView => Ok(()),
+        RelationKind::Table | RelationKind::Source | RelationKind::MaterializedView | RelationKind::Sequence => Ok(()),
         RelationKind::Sink => {
             let message = format!("cannot read from sink \"{}\"", relation.name);
             Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message))

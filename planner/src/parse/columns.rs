@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::failure::Parsed;
-use super::{CheckDefinition, ColumnDefinition, fold, types};
+use super::{CheckDefinition, ColumnDefinition, GeneratedColumn, KeyDefinition, LikeTable, fold, sequence, types};
 use millrace_types::{SqlError, SqlState, SqlType};
 use sqlparser::ast::Ident;
 use sqlparser::tokenizer::Token;
@@ -14,10 +14,52 @@ const COLUMNS_MAX: usize = 1_600;
 #[derive(Default)]
 pub struct Columns {
     pub columns: Vec<ColumnDefinition>,
-    pub primary_key: Vec<Ident>,
-    pub unique: Vec<Vec<Ident>>,
+    pub primary_key: Option<KeyDefinition>,
+    pub unique: Vec<KeyDefinition>,
     pub checks: Vec<CheckDefinition>,
+    pub like: Vec<LikeTable>,
     pub not_enforced: bool,
+}
+
+/// The types of columns that are numbered.
+const SERIAL: [(&str, SqlType); 6] = [
+    ("serial", SqlType::Int4),
+    ("serial4", SqlType::Int4),
+    ("bigserial", SqlType::Int8),
+    ("serial8", SqlType::Int8),
+    ("smallserial", SqlType::Int2),
+    ("serial2", SqlType::Int2),
+];
+
+/// A column or a constraint alone, as ALTER TABLE ... ADD has it.
+pub fn element(cursor: &mut Cursor) -> Parsed<Columns> {
+    let mut columns = Columns::default();
+    columns.element(cursor)?;
+    Ok(columns)
+}
+
+/// After GENERATED.
+fn generated(cursor: &mut Cursor) -> Parsed<GeneratedColumn> {
+    let always = cursor.accept("always as");
+    if !always {
+        cursor.expect("by default as")?;
+    }
+    if cursor.accept("identity") {
+        let options = match cursor.accept_token(&Token::LParen) {
+            false => Default::default(),
+            true => {
+                let options = sequence::options(cursor)?;
+                cursor.expect_token(&Token::RParen)?;
+                options
+            }
+        };
+        return Ok(GeneratedColumn::Identity { always, options });
+    }
+    cursor.expect_token(&Token::LParen)?;
+    let (_, expression) = cursor.with_text(Cursor::expression)?;
+    cursor.expect_token(&Token::RParen)?;
+    cursor.expect("stored")?;
+    Ok(GeneratedColumn::Stored(expression))
 }
 
 /// `(column, ..., constraint, ...)`, possibly with nothing inside.
@@ -42,8 +84,8 @@ impl Columns {
         if cursor.peeks("watermark for") {
             return cursor.unsupported("WATERMARK FOR");
         }
-        if cursor.peeks("like") {
-            return cursor.unsupported("LIKE in a table definition");
+        if cursor.accept("like") {
+            return self.like(cursor);
         }
         let name = self.constraint_name(cursor)?;
         match cursor.peek_word().as_deref() {
@@ -51,13 +93,16 @@ impl Columns {
                 cursor.expect("primary key")?;
                 let columns = cursor.parenthesized(Cursor::identifier)?;
                 self.not_enforced |= cursor.accept("not enforced");
-                self.set_primary_key(columns, cursor)
+                self.set_primary_key(KeyDefinition { name, columns }, cursor)
             }
             Some("unique") => {
                 cursor.expect("unique")?;
+                if cursor.peeks("nulls not distinct") {
+                    return cursor.unsupported("NULLS NOT DISTINCT");
+                }
                 let columns = cursor.parenthesized(Cursor::identifier)?;
                 self.not_enforced |= cursor.accept("not enforced");
-                self.unique.push(columns);
+                self.unique.push(KeyDefinition { name, columns });
                 Ok(())
             }
             Some("check") => self.check(cursor, name, None),
@@ -72,15 +117,45 @@ impl Columns {
         if cursor.accept("constraint") { cursor.identifier().map(Some) } else { Ok(None) }
     }
 
-    fn set_primary_key(&mut self, columns: Vec<Ident>, cursor: &Cursor) -> Parsed<()> {
-        if !self.primary_key.is_empty() {
+    /// After LIKE.
+    fn like(&mut self, cursor: &mut Cursor) -> Parsed<()> {
+        let (position, table) = (self.columns.len(), cursor.name()?);
+        let mut like = LikeTable { position, table, defaults: false, constraints: false, indexes: false };
+        while let Some(word) = cursor.accept_one(&["including", "excluding"]) {
+            let wanted = word == "including";
+            let what = [
+                "all",
+                "defaults",
+                "constraints",
+                "indexes",
+                "comments",
+                "generated",
+                "identity",
+                "statistics",
+                "storage",
+            ];
+            match cursor.accept_one(&what) {
+                Some("all") => (like.defaults, like.constraints, like.indexes) = (wanted, wanted, wanted),
+                Some("defaults") => like.defaults = wanted,
+                Some("constraints") => like.constraints = wanted,
+                Some("indexes") => like.indexes = wanted,
+                Some(_) => {}
+                None => return cursor.unexpected(),
+            }
+        }
+        self.like.push(like);
+        Ok(())
+    }
+
+    fn set_primary_key(&mut self, key: KeyDefinition, cursor: &Cursor) -> Parsed<()> {
+        if self.primary_key.is_some() {
             let error = SqlError::new(
                 SqlState::INVALID_TABLE_DEFINITION,
                 "multiple primary keys for one table are not allowed",
             );
             return Err(error.at(cursor.position()).into());
         }
-        self.primary_key = columns;
+        self.primary_key = Some(key);
         Ok(())
     }
 
@@ -95,9 +170,12 @@ impl Columns {
 
     fn column(&mut self, cursor: &mut Cursor) -> Parsed<()> {
         let name = cursor.identifier()?;
-        let sql_type = column_type(cursor)?;
+        let serial = SERIAL.iter().find(|(words, _)| cursor.accept(words)).map(|(_, sql_type)| sql_type.clone());
+        let generated = serial.as_ref().map(|_| GeneratedColumn::Serial);
+        let not_null = serial.is_some();
+        let sql_type = serial.map_or_else(|| column_type(cursor), Ok)?;
         let mut column =
-            ColumnDefinition { name, sql_type, not_null: false, default: None, primary_key: false, unique: false };
+            ColumnDefinition { name, sql_type, not_null, default: None, primary_key: false, unique: false, generated };
         while self.constraint(cursor, &mut column)? {}
         self.columns.push(column);
         Ok(())
@@ -127,25 +205,36 @@ impl Columns {
             return if name.is_some() { cursor.unexpected() } else { Ok(false) };
         };
         match words {
-            "generated" => return cursor.unsupported("a GENERATED column"),
+            "generated" => {
+                cursor.expect("generated")?;
+                column.generated = Some(generated(cursor)?);
+                column.not_null |= matches!(column.generated, Some(GeneratedColumn::Identity { .. }));
+                return Ok(true);
+            }
             "references" => return cursor.unsupported("FOREIGN KEY"),
             "metadata" => return cursor.unsupported("a METADATA column"),
             words => cursor.expect(words)?,
         }
-        self.apply(words, cursor, column)?;
+        self.apply(words, name, cursor, column)?;
         Ok(true)
     }
 
-    fn apply(&mut self, words: &str, cursor: &mut Cursor, column: &mut ColumnDefinition) -> Parsed<()> {
+    fn apply(
+        &mut self,
+        words: &str,
+        name: Option<Ident>,
+        cursor: &mut Cursor,
+        column: &mut ColumnDefinition,
+    ) -> Parsed<()> {
         match words {
             "not null" => column.not_null = true,
             "primary key" => {
                 (column.primary_key, column.not_null) = (true, true);
-                self.set_primary_key(vec![column.name.clone()], cursor)?;
+                self.set_primary_key(KeyDefinition { name, columns: vec![column.name.clone()] }, cursor)?;
             }
             "unique" => {
                 column.unique = true;
-                self.unique.push(vec![column.name.clone()]);
+                self.unique.push(KeyDefinition { name, columns: vec![column.name.clone()] });
             }
             "not enforced" => self.not_enforced = true,
             "default" => column.default = Some(default(cursor)?),
@@ -165,16 +254,17 @@ impl Columns {
                 return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message).into());
             }
         }
-        if names.is_empty() {
+        // The columns of a source may come from outside, and others from LIKE.
+        if names.is_empty() || !self.like.is_empty() {
             return Ok(());
         }
-        for key in self.unique.iter().flatten().chain(&self.primary_key) {
+        for key in self.unique.iter().chain(&self.primary_key).flat_map(|key| &key.columns) {
             if !names.contains(&fold(key)) {
                 let message = format!("column \"{}\" named in key does not exist", fold(key));
                 return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message).at(position(key)).into());
             }
         }
-        let key: Vec<_> = self.primary_key.iter().map(fold).collect();
+        let key: Vec<_> = self.primary_key.iter().flat_map(|key| &key.columns).map(fold).collect();
         for column in self.columns.iter_mut().filter(|column| key.contains(&fold(&column.name))) {
             (column.primary_key, column.not_null) = (key.len() == 1, true);
         }
@@ -195,7 +285,7 @@ pub fn column_type(cursor: &mut Cursor) -> Parsed<SqlType> {
 }
 
 /// The text of a DEFAULT expression: of higher precedence than what may follow it, as `NOT NULL`.
-fn default(cursor: &mut Cursor) -> Parsed<String> {
+pub fn default(cursor: &mut Cursor) -> Parsed<String> {
     const ABOVE_IS: u8 = 40;
     let (_, text) = cursor.with_text(|cursor| Ok(cursor.parser.parse_subexpr(ABOVE_IS)?))?;
     Ok(text)

@@ -1,4 +1,4 @@
-//! CREATE, DROP, ALTER and COMMENT.
+//! CREATE, DROP and COMMENT.
 
 use super::columns::{self, Columns};
 use super::cursor::Cursor;
@@ -12,7 +12,7 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("create")?;
     let or_replace = cursor.accept("or replace");
     let temporary = cursor.accept_one(&["temporary", "temp", "unlogged"]).is_some_and(|word| word != "unlogged");
-    let kinds = ["materialized view", "view", "table", "source", "sink", "schema", "unique index", "index"];
+    let kinds = ["materialized view", "view", "table", "source", "sink", "schema", "unique index", "index", "sequence"];
     let position = cursor.position();
     let Some(kind) = cursor.accept_one(&kinds) else {
         return match cursor.peek_word() {
@@ -30,6 +30,7 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
         "source" => source(cursor),
         "sink" => sink(cursor),
         "schema" => schema(cursor),
+        "sequence" => super::sequence::create(cursor),
         index => create_index(cursor, index == "unique index"),
     }
 }
@@ -93,7 +94,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         on_conflict = conflict_behavior(cursor)?;
     }
     refuse_clauses(cursor)?;
-    let Columns { columns, primary_key, unique, checks, not_enforced } = columns;
+    let Columns { columns, primary_key, unique, checks, like, not_enforced } = columns;
     Ok(Statement::CreateTable(CreateTable {
         name,
         if_not_exists,
@@ -102,6 +103,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         primary_key,
         unique,
         checks,
+        like,
         options,
         on_conflict,
         not_enforced,
@@ -181,6 +183,10 @@ fn source(cursor: &mut Cursor) -> Parsed<Statement> {
         return cursor.unsupported(format!("CHECK ({}) on a source", check.expression));
     }
     let Columns { columns, primary_key, .. } = columns;
+    let primary_key = primary_key.map(|key| key.columns).unwrap_or_default();
+    if columns.iter().any(|column| column.generated.is_some()) {
+        return cursor.unsupported("a generated column of a source");
+    }
     Ok(Statement::CreateSource(CreateSource { name, if_not_exists, columns, primary_key, options }))
 }
 
@@ -218,28 +224,46 @@ fn create_index(cursor: &mut Cursor, unique: bool) -> Parsed<Statement> {
     if cursor.accept("using") {
         cursor.identifier()?;
     }
-    let keys = cursor.parenthesized(|cursor| {
-        let key = cursor.expression()?;
-        cursor.accept_one(&["asc", "desc"]);
-        cursor.accept_one(&["nulls first", "nulls last"]);
-        Ok(key)
+    let ((keys, include, partial), text) = cursor.with_text(|cursor| {
+        let keys = cursor.parenthesized(index_key)?;
+        let include = if cursor.accept("include") { cursor.column_list()? } else { vec![] };
+        if cursor.peeks("nulls not distinct") {
+            return cursor.unsupported("NULLS NOT DISTINCT");
+        }
+        cursor.accept("nulls distinct");
+        options::with(cursor)?;
+        let partial = cursor.accept("where");
+        if partial {
+            cursor.expression()?;
+        }
+        Ok((keys, include, partial))
     })?;
-    let include = if cursor.accept("include") { cursor.column_list()? } else { vec![] };
-    options::with(cursor)?;
-    if cursor.peeks("where") {
-        return cursor.unsupported("a partial index");
+    Ok(Statement::CreateIndex(CreateIndex { name, table, unique, if_not_exists, keys, include, partial, text }))
+}
+
+fn index_key(cursor: &mut Cursor) -> Parsed<sqlparser::ast::Expr> {
+    let key = cursor.expression()?;
+    if cursor.accept("collate") {
+        cursor.name()?;
     }
-    Ok(Statement::CreateIndex(CreateIndex { name, table, unique, if_not_exists, keys, include }))
+    // An operator class, which decides nothing here.
+    if cursor.peek_word().is_some_and(|word| word.ends_with("_ops")) {
+        cursor.identifier()?;
+    }
+    cursor.accept_one(&["asc", "desc"]);
+    cursor.accept_one(&["nulls first", "nulls last"]);
+    Ok(key)
 }
 
 /// The kinds that DROP and ALTER know, as words.
-const KINDS: [(&str, ObjectKind); 7] = [
+const KINDS: [(&str, ObjectKind); 8] = [
     ("materialized view", ObjectKind::MaterializedView),
     ("view", ObjectKind::View),
     ("table", ObjectKind::Table),
     ("source", ObjectKind::Source),
     ("sink", ObjectKind::Sink),
     ("index", ObjectKind::Index),
+    ("sequence", ObjectKind::Sequence),
     ("schema", ObjectKind::Schema),
 ];
 
@@ -269,36 +293,23 @@ pub fn cascade(cursor: &mut Cursor) -> bool {
     cascade
 }
 
-/// A statement that starts with ALTER: renaming, and the little that common tools need besides.
-pub fn alter(cursor: &mut Cursor) -> Parsed<Statement> {
-    cursor.expect("alter")?;
-    let Some(kind) = kind(cursor) else { return super::unsupported::alter(cursor) };
-    let if_exists = cursor.accept("if exists");
-    cursor.accept("only");
-    let name = cursor.name()?;
-    let action = if cursor.accept("rename to") {
-        AlterAction::RenameTo(cursor.identifier()?)
-    } else if cursor.accept("rename") {
-        cursor.accept("column");
-        let from = cursor.identifier()?;
-        cursor.expect("to")?;
-        AlterAction::RenameColumn { from, to: cursor.identifier()? }
-    } else if cursor.accept("owner to") {
-        AlterAction::OwnerTo(cursor.identifier()?)
-    } else if cursor.accept("add primary key") {
-        AlterAction::AddPrimaryKey(cursor.parenthesized(Cursor::identifier)?)
-    } else {
-        let action = cursor.peek_word().unwrap_or_default().to_uppercase();
-        return cursor.unsupported(format!("ALTER ... {action}"));
-    };
-    Ok(Statement::Alter(Alter { kind, name, if_exists, action }))
-}
-
 /// `COMMENT ON kind name IS text`
 pub fn comment(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("comment on")?;
-    let kinds =
-        ["materialized view", "view", "table", "source", "sink", "index", "schema", "column", "database", "function"];
+    let kinds = [
+        "materialized view",
+        "view",
+        "table",
+        "source",
+        "sink",
+        "index",
+        "sequence",
+        "schema",
+        "column",
+        "constraint",
+        "database",
+        "function",
+    ];
     let Some(kind) = cursor.accept_one(&kinds) else { return cursor.unexpected() };
     let name = cursor.name()?;
     cursor.expect("is")?;

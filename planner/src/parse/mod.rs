@@ -3,6 +3,7 @@
 //! Text is tokenised once, each token's place kept as the number of its first character, so that errors of every later
 //! stage can point into what the user wrote. Before anything recursive sees the tokens their nesting is bounded.
 
+mod alter;
 mod columns;
 mod copy;
 mod create;
@@ -10,6 +11,7 @@ mod cursor;
 mod failure;
 mod limits;
 mod options;
+mod sequence;
 mod session;
 mod show;
 mod statement;
@@ -76,6 +78,16 @@ pub fn parse_expression(sql: &str) -> Result<ast::Expr> {
     expression.map_err(|failure| failure.into_sql_error(sql))
 }
 
+/// The parts of a name given as text, as `nextval` takes it.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_name(text: &str) -> Result<Vec<String>> {
+    let mut cursor = Cursor::new(text)?;
+    let name = cursor.name().and_then(|name| cursor.expect_end().map(|()| name));
+    name.map(|name| name_parts(&name)).map_err(|failure| failure.into_sql_error(text).unplaced())
+}
+
 /// The parts of a name as Postgres folds them: lowercase unless quoted.
 pub fn name_parts(name: &ast::ObjectName) -> Vec<String> {
     name.0.iter().filter_map(|part| part.as_ident()).map(fold).collect()
@@ -96,7 +108,7 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
     match word.as_str() {
         "create" => create::create(cursor),
         "drop" => create::drop(cursor),
-        "alter" => create::alter(cursor),
+        "alter" => alter::alter(cursor),
         "comment" => create::comment(cursor),
         "explain" => show::explain(cursor),
         "show" => show::show(cursor),
@@ -105,11 +117,31 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
         "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release" => {
             transaction::transaction(cursor)
         }
-        "set" | "reset" | "prepare" | "execute" | "deallocate" | "declare" | "fetch" | "close" | "discard"
+        "set" | "reset" | "prepare" | "execute" | "deallocate" | "declare" | "fetch" | "move" | "close" | "discard"
         | "listen" | "notify" | "unlisten" | "flush" | "wait" | "checkpoint" | "cancel" | "analyze" | "analyse"
         | "vacuum" | "truncate" | "refresh" => session::session(cursor),
         "insert" | "update" | "delete" => modification(cursor),
-        _ => cursor.query().map(Statement::Query),
+        _ => cursor.query().map(into_table),
+    }
+}
+
+/// A query; `SELECT ... INTO table` makes a table.
+fn into_table(mut query: Box<ast::Query>) -> Statement {
+    let into = match query.body.as_mut() {
+        ast::SetExpr::Select(select) => select.into.take(),
+        _ => None,
+    };
+    match into {
+        None => Statement::Query(query),
+        Some(into) => Statement::CreateTableAs(CreateTableAs {
+            name: into.name,
+            if_not_exists: false,
+            temporary: into.temporary,
+            columns: vec![],
+            query,
+            options: vec![],
+            with_data: true,
+        }),
     }
 }
 

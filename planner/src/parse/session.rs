@@ -23,7 +23,7 @@ pub fn session(cursor: &mut Cursor) -> Parsed<Statement> {
             Ok(Statement::Deallocate(all_or_name(cursor)?))
         }
         "declare" => declare(cursor),
-        "fetch" => fetch(cursor),
+        "fetch" | "move" => fetch(cursor, word == "move"),
         "close" => Ok(Statement::Close(all_or_name(cursor)?)),
         "discard" => discard(cursor),
         "listen" => cursor.identifier().map(Statement::Listen),
@@ -182,11 +182,11 @@ fn declare(cursor: &mut Cursor) -> Parsed<Statement> {
     Ok(Statement::Declare(Declare { name, binary, scroll, hold, source, text }))
 }
 
-fn fetch(cursor: &mut Cursor) -> Parsed<Statement> {
+fn fetch(cursor: &mut Cursor, skip: bool) -> Parsed<Statement> {
     let direction = fetch_direction(cursor)?;
     cursor.accept_one(&["from", "in"]);
     let name = cursor.identifier()?;
-    Ok(Statement::Fetch(Fetch { cursor: name, direction, options: options::with(cursor)? }))
+    Ok(Statement::Fetch(Fetch { skip, cursor: name, direction, options: options::with(cursor)? }))
 }
 
 fn fetch_direction(cursor: &mut Cursor) -> Parsed<FetchDirection> {
@@ -206,7 +206,7 @@ fn fetch_direction(cursor: &mut Cursor) -> Parsed<FetchDirection> {
         Some("forward") if cursor.accept("all") => FetchDirection::All,
         Some("forward") if is_integer(cursor) => FetchDirection::Forward(integer(cursor)?),
         Some("backward") if is_integer(cursor) => FetchDirection::Forward(-integer(cursor)?),
-        Some("backward") if cursor.peeks("all") => return cursor.unsupported("FETCH BACKWARD ALL"),
+        Some("backward") if cursor.accept("all") => FetchDirection::BackwardAll,
         Some("backward") => FetchDirection::Prior,
         None if is_integer(cursor) => FetchDirection::Forward(integer(cursor)?),
         _ => FetchDirection::Forward(1),

@@ -29,6 +29,7 @@ pub enum Statement {
         cascade: bool,
     },
     CreateIndex(CreateIndex),
+    CreateSequence(CreateSequence),
     Drop(Drop),
     Comment(Comment),
     Alter(Alter),
@@ -37,8 +38,11 @@ pub enum Statement {
         name: ObjectName,
         concurrently: bool,
     },
-    /// BEGIN or START TRANSACTION.
-    Begin(TransactionModes),
+    /// BEGIN, or with `start` START TRANSACTION.
+    Begin {
+        modes: TransactionModes,
+        start: bool,
+    },
     Commit {
         chain: bool,
     },
@@ -176,6 +180,59 @@ pub struct ColumnDefinition {
     pub default: Option<String>,
     pub primary_key: bool,
     pub unique: bool,
+    /// What GENERATED says.
+    pub generated: Option<GeneratedColumn>,
+}
+
+/// Where the values of a column come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GeneratedColumn {
+    /// `GENERATED ALWAYS AS (expression) STORED`: the text of the expression.
+    Stored(String),
+    /// `GENERATED ALWAYS | BY DEFAULT AS IDENTITY [(options)]`
+    Identity { always: bool, options: SequenceOptions },
+    /// `serial` and its like.
+    Serial,
+}
+
+/// How a sequence counts; `None` where nothing is said.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SequenceOptions {
+    pub sql_type: Option<SqlType>,
+    pub start: Option<i64>,
+    pub increment: Option<i64>,
+    pub min: Option<i64>,
+    pub max: Option<i64>,
+    pub cycle: bool,
+    /// `RESTART [WITH n]` of ALTER SEQUENCE; the inner `None` for the start.
+    pub restart: Option<Option<i64>>,
+}
+
+/// `CREATE SEQUENCE`
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateSequence {
+    pub name: ObjectName,
+    pub if_not_exists: bool,
+    pub options: SequenceOptions,
+}
+
+/// A PRIMARY KEY or UNIQUE constraint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyDefinition {
+    /// As written, if written.
+    pub name: Option<Ident>,
+    pub columns: Vec<Ident>,
+}
+
+/// `LIKE table [INCLUDING ...]` among the columns of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LikeTable {
+    /// How many of the written columns stand before it.
+    pub position: usize,
+    pub table: ObjectName,
+    pub defaults: bool,
+    pub constraints: bool,
+    pub indexes: bool,
 }
 
 /// A CHECK constraint of a column or table.
@@ -207,11 +264,11 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     pub temporary: bool,
     pub columns: Vec<ColumnDefinition>,
-    /// The columns of the primary key, from wherever they were written; empty for none.
-    pub primary_key: Vec<Ident>,
-    /// The columns of each UNIQUE constraint.
-    pub unique: Vec<Vec<Ident>>,
+    /// The primary key, from wherever it was written.
+    pub primary_key: Option<KeyDefinition>,
+    pub unique: Vec<KeyDefinition>,
     pub checks: Vec<CheckDefinition>,
+    pub like: Vec<LikeTable>,
     /// `WITH (...)` and FORMAT .. ENCODE; keys in lowercase unless quoted.
     pub options: Vec<(String, String)>,
     pub on_conflict: ConflictBehavior,
@@ -284,9 +341,13 @@ pub struct CreateIndex {
     pub table: ObjectName,
     pub unique: bool,
     pub if_not_exists: bool,
-    /// The text of each key, a column or an expression.
+    /// Each key, a column or an expression.
     pub keys: Vec<ast::Expr>,
     pub include: Vec<Ident>,
+    /// Whether it is of some rows only.
+    pub partial: bool,
+    /// What follows the access method, as written.
+    pub text: String,
 }
 
 /// The kinds of things that have a name.
@@ -298,6 +359,7 @@ pub enum ObjectKind {
     MaterializedView,
     Sink,
     Index,
+    Sequence,
     Schema,
     Function,
     Job,
@@ -326,7 +388,7 @@ pub struct Alter {
     pub kind: ObjectKind,
     pub name: ObjectName,
     pub if_exists: bool,
-    pub action: AlterAction,
+    pub actions: Vec<AlterAction>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -336,7 +398,47 @@ pub enum AlterAction {
         from: Ident,
         to: Ident,
     },
-    AddPrimaryKey(Vec<Ident>),
+    RenameConstraint {
+        from: Ident,
+        to: Ident,
+    },
+    SetSchema(Ident),
+    AddColumn {
+        column: ColumnDefinition,
+        checks: Vec<CheckDefinition>,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        name: Ident,
+        if_exists: bool,
+        cascade: bool,
+    },
+    /// The text of the new default; `None` for DROP DEFAULT.
+    SetDefault {
+        column: Ident,
+        default: Option<String>,
+    },
+    SetNotNull {
+        column: Ident,
+        not_null: bool,
+    },
+    /// The text of USING, if any.
+    SetType {
+        column: Ident,
+        sql_type: SqlType,
+        using: Option<String>,
+    },
+    AddKey {
+        key: KeyDefinition,
+        primary: bool,
+    },
+    AddCheck(CheckDefinition),
+    DropConstraint {
+        name: Ident,
+        if_exists: bool,
+    },
+    /// Of ALTER SEQUENCE.
+    Sequence(SequenceOptions),
     /// Accepted and without effect: there is one owner.
     OwnerTo(Ident),
 }
@@ -399,6 +501,8 @@ pub enum CursorSource {
 /// `FETCH` and, when `skip`, `MOVE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
+    /// MOVE: the rows are counted, not given.
+    pub skip: bool,
     pub cursor: Ident,
     pub direction: FetchDirection,
     pub options: Vec<(String, String)>,
@@ -409,6 +513,8 @@ pub enum FetchDirection {
     /// The next rows; negative: backwards.
     Forward(i64),
     All,
+    /// BACKWARD ALL
+    BackwardAll,
     First,
     Last,
     Prior,

@@ -8,7 +8,7 @@ use sqlparser::tokenizer::Token;
 /// A statement that starts or ends a transaction or a part of one.
 pub fn transaction(cursor: &mut Cursor) -> Parsed<Statement> {
     if cursor.accept("start transaction") {
-        return modes(cursor).map(Statement::Begin);
+        return modes(cursor).map(|modes| Statement::Begin { modes, start: true });
     }
     if cursor.accept("savepoint") {
         return cursor.identifier().map(Statement::Savepoint);
@@ -25,7 +25,7 @@ pub fn transaction(cursor: &mut Cursor) -> Parsed<Statement> {
     }
     cursor.accept_one(&["work", "transaction"]);
     match verb {
-        "begin" => modes(cursor).map(Statement::Begin),
+        "begin" => modes(cursor).map(|modes| Statement::Begin { modes, start: false }),
         "commit" | "end" => Ok(Statement::Commit { chain: chain(cursor) }),
         _ if cursor.accept("to") => {
             cursor.accept("savepoint");

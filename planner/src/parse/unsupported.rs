@@ -20,7 +20,6 @@ const STATEMENTS: &[(&str, &str, Option<&str>)] = &[
     ("pause", "PAUSE", None),
     ("resume", "RESUME", None),
     ("acknowledge", "ACKNOWLEDGE", None),
-    ("move", "MOVE", Some("Use FETCH and leave the rows out.")),
 ];
 
 /// What CREATE, DROP and ALTER know by name only.
@@ -33,7 +32,6 @@ const OBJECTS: &[(&str, &str)] = &[
     ("snapshot", "SNAPSHOT"),
     ("connection", "CONNECTION"),
     ("secret", "SECRET"),
-    ("sequence", "SEQUENCE"),
     ("type", "TYPE"),
     ("domain", "DOMAIN"),
     ("role", "ROLE"),
@@ -114,6 +112,8 @@ const CONSTRUCTS: &[(&[&str], &str)] = &[
     (&["table", "(", "session"], "the window function SESSION"),
     (&["with", "mutually", "recursive"], "WITH MUTUALLY RECURSIVE"),
     (&["where", "current", "of"], "WHERE CURRENT OF"),
+    (&["overriding", "system", "value"], "OVERRIDING SYSTEM VALUE"),
+    (&["overriding", "user", "value"], "OVERRIDING USER VALUE"),
 ];
 
 /// Refuses constructs that are known and that the grammar would stumble over.

@@ -228,11 +228,12 @@ impl Writer {
         let (published, mut now) = (work.published, HashMap::new());
         let mut manifest = Manifest::new(published.tick, position, catalog_version, published.catalog.to_bytes()?);
         manifest.source_offsets = work.offsets;
-        for relation in published.catalog.relations().filter(|r| matches!(r.kind, RelationKind::Table(_))) {
+        let is_stored = |kind: &RelationKind| matches!(kind, RelationKind::Table(_) | RelationKind::Sequence(_));
+        for relation in published.catalog.relations().filter(|relation| is_stored(&relation.kind)) {
             let Some(model) = published.models.get(&relation.id) else { continue };
-            let files = self.table(relation.id, model, published.tick, bytes_new)?;
+            let files = self.table(relation.storage(), model, published.tick, bytes_new)?;
             manifest.state_files.extend(files.iter().map(|(_, file)| file.clone()));
-            now.insert(relation.id, files);
+            now.insert(relation.storage(), files);
         }
         let before = self.store.commit(manifest.clone())?;
         self.written = now;

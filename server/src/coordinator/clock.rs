@@ -123,6 +123,8 @@ pub struct Clock {
     pub(super) subscriptions: Subscriptions,
     pub(super) waiting: Vec<Waiting>,
     pub(super) replacing: Vec<Replacing>,
+    /// Whether a definition is half changed, so that nothing is shown until it is whole.
+    pub(super) changing: bool,
     pub(super) waker: Waker,
     pub(super) checkpoints: Checkpointing,
     /// How far sources had been read when the server ended, of those that are not there again yet or have moved on.
@@ -164,6 +166,7 @@ impl Clock {
             subscriptions: Subscriptions::default(),
             waiting: vec![],
             replacing: vec![],
+            changing: false,
             waker,
             checkpoints,
             remembered: Remembered::default(),
@@ -299,7 +302,7 @@ impl Clock {
     /// the engine before anybody has seen them.
     fn run_tick(&mut self, writes: Writes, inputs: Vec<RelationInput>, durable: bool) -> Result<Tick> {
         let tick = self.state.tick.next();
-        let written = self.journal.write(tick, writes.clone(), durable);
+        let written = self.journal.write(tick, self.as_stored(&writes), durable);
         let noted = self.journal.offsets(tick, self.new_offsets(&inputs));
         let mut result = self.engine.tick(TickInput { tick, inputs, now: now() })?;
         if let Err(error) = written.wait() {
@@ -317,6 +320,12 @@ impl Clock {
         }
         self.publish(result);
         Ok(tick)
+    }
+
+    /// Changes by the ids under which the command log knows the tables.
+    fn as_stored(&self, writes: &Writes) -> Writes {
+        let storage = |id: RelationId| self.state.catalog.get(id).map_or(id, |relation| relation.storage());
+        writes.clone().renamed(storage)
     }
 
     /// Makes the outcome of a tick visible to everyone at once.
@@ -341,6 +350,9 @@ impl Clock {
 
     /// Publishes the state as it stands.
     pub(super) fn show(&self) {
+        if self.changing {
+            return;
+        }
         self.published.store(Arc::new(self.state.clone()));
     }
 

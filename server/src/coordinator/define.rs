@@ -6,10 +6,11 @@
 use super::clock::{Clock, DefinedSource, Waiting};
 use super::ingest::{Bounds, Reading};
 use super::replace::Replacement;
+use super::reshape::Reshape;
 use super::sinks::SinkStatus;
 use super::source_status::SourceStatus;
 use arrow::datatypes::{Schema, SchemaRef};
-use millrace_catalog::{Catalog, Change, Key, Relation, RelationKind};
+use millrace_catalog::{Catalog, Change, Relation, RelationKind};
 use millrace_connectors::Sink;
 use millrace_connectors::Source;
 use millrace_ir::{Job, Node, Output, Plan};
@@ -35,6 +36,8 @@ pub enum Definition {
     Alter(Change),
     /// Relations that are computed anew and take their own places.
     Replace(Replacement),
+    /// A stored relation under a changed definition.
+    Reshape(Reshape),
 }
 
 /// What a relation needs to run, beside its definition.
@@ -63,6 +66,7 @@ impl Clock {
             Definition::Create { relation, parts, wait } => (self.create(relation, parts), wait),
             Definition::Drop { relations, schema } => (self.drop_relations(&relations, schema), false),
             Definition::Alter(change) => (self.alter(change), false),
+            Definition::Reshape(reshape) => (self.reshape(reshape), false),
             Definition::Replace(replacement) => return self.begin_replacing(replacement, reply),
         };
         match outcome {
@@ -133,25 +137,18 @@ impl Clock {
                 Some(relation.id)
             }
             (RelationKind::Job { target, .. }, None) => Some(*target),
-            (RelationKind::Table(_), None) => return self.start_table(relation),
+            (RelationKind::Table(_) | RelationKind::Sequence(_), None) => {
+                self.start_rows(relation)?;
+                return self.start_indexes(relation);
+            }
             _ => None,
         };
         let Some(job) = parts.job else { return Ok(()) };
         if let Some(sink) = feeds {
             self.sinks.route(relation.id, sink);
         }
-        self.start_beside(job)
-    }
-
-    fn start_table(&mut self, relation: &Relation) -> Result<()> {
-        let primary = relation.keys().next();
-        let key = primary.map(|key| key.columns.clone()).unwrap_or_default();
-        self.start_job(table_job(relation, relation.id, relation.name.clone(), key))?;
-        let rest = relation.keys().skip(1).map(|key: &Key| (key.index, key.name.clone(), key.columns.clone()));
-        for (index, name, columns) in rest.collect::<Vec<_>>() {
-            self.start_job(table_job(relation, index, name, columns))?;
-        }
-        Ok(())
+        self.start_beside(job)?;
+        self.start_indexes(relation)
     }
 
     pub(super) fn start_job(&mut self, job: Job) -> Result<()> {
@@ -241,7 +238,7 @@ impl Clock {
 
     /// Stops everything that runs for a relation; it may be half started.
     pub(super) fn end(&mut self, id: RelationId) {
-        let indexes = self.state.catalog.get(id).map(|r| r.keys().map(|key| key.index).collect::<Vec<_>>());
+        let indexes = self.state.catalog.get(id).map(|r| r.index_keys().map(|key| key.index).collect::<Vec<_>>());
         for job in [id].into_iter().chain(indexes.unwrap_or_default()) {
             if self.jobs.remove(&job).is_some()
                 && let Err(error) = self.engine.drop_job(job)
@@ -310,8 +307,8 @@ pub fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The job that keeps a table's rows, or one of its indexes, by key.
-fn table_job(relation: &Relation, id: RelationId, name: String, key: Vec<usize>) -> Job {
+/// The job that keeps a table's rows, or an index of a table or view, by key.
+pub(super) fn table_job(relation: &Relation, id: RelationId, name: String, key: Vec<usize>) -> Job {
     let schema = schema_of(relation);
     let columns: Vec<usize> = (0..schema.fields().len()).collect();
     let placed_by = if key.is_empty() { columns.clone() } else { key.clone() };

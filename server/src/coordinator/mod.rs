@@ -6,9 +6,11 @@
 //! | `clock` | opens, bounds and publishes ticks |
 //! | `writes` | transactions, and whether they still fit when their turn comes |
 //! | `define` | one definition at a time, between ticks |
+//! | `reshape` | tables and indexes that change |
 //! | `replace` | definitions and views that take the place of others |
 //! | `filling` | new views over much that is there already |
 //! | `ingest` | reader threads of sources |
+//! | `sequences` | numbers handed out outside of transactions |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
 //! | `journal` | what is written before it is acknowledged |
 //! | `checkpoint` | all of it at one tick, so that the journal can be cut |
@@ -25,6 +27,8 @@ mod published;
 mod recovery;
 mod remembered;
 mod replace;
+mod reshape;
+mod sequences;
 mod sinks;
 mod source_status;
 mod subscriptions;
@@ -35,6 +39,8 @@ pub use clock::{DefinedSource, now};
 pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
 pub use published::Published;
 pub use replace::{Replacement, Step};
+pub use reshape::{EachRow, Reshape, store_anew};
+pub use sequences::{Position, sequence_columns};
 pub use sinks::SinkStatus;
 pub use source_status::{SplitState, SplitStatus};
 pub use subscriptions::Subscription;
@@ -61,6 +67,8 @@ pub struct Coordinator {
     sink_facts: SinkFacts,
     checkpoints: CheckpointHistory,
     next_id: AtomicU32,
+    /// Where each sequence stands that was used since the start.
+    positions: Mutex<HashMap<RelationId, Position>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 

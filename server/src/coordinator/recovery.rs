@@ -61,8 +61,16 @@ impl Coordinator {
         );
         clock.revive(replay, functions, config)?;
         let thread = std::thread::Builder::new().name("clock".to_owned()).spawn(move || clock.run(queue))?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Coordinator { requests, published: shared, sources, sink_facts, checkpoints, next_id, thread })
+        Ok(Coordinator {
+            requests,
+            published: shared,
+            sources,
+            sink_facts,
+            checkpoints,
+            next_id,
+            positions: Mutex::default(),
+            thread: Mutex::new(Some(thread)),
+        })
     }
 }
 
@@ -76,20 +84,23 @@ struct Replay {
 
 impl Replay {
     fn read(storage: &Storage, recovered: &Recovered, catalog: &millrace_catalog::Catalog) -> Result<Replay> {
+        let tables: BTreeMap<_, _> = catalog.relations().map(|relation| (relation.storage(), relation.id)).collect();
         let (mut files, mut deltas) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
         let mut offsets = Remembered::default();
         if let Some(manifest) = &recovered.manifest {
             offsets.learn(manifest.source_offsets.clone());
-            for file in manifest.state_files.iter().filter(|file| catalog.get(file.relation).is_some()) {
-                files.entry(file.relation).or_default().push(file.clone());
+            for file in &manifest.state_files {
+                if let Some(table) = tables.get(&file.relation) {
+                    files.entry(*table).or_default().push(file.clone());
+                }
             }
         }
         storage.log.read_all(recovered.replay_from(), |record| {
             match record.kind {
                 RecordKind::Transaction => {
-                    for (table, delta) in batch::decode(record.payload)? {
-                        if catalog.get(table).is_some() {
-                            deltas.entry(table).or_default().push(delta);
+                    for (storage, delta) in batch::decode(record.payload)? {
+                        if let Some(table) = tables.get(&storage) {
+                            deltas.entry(*table).or_default().push(delta);
                         }
                     }
                 }
@@ -163,5 +174,9 @@ impl Clock {
 }
 
 fn is_stored(relation: &Relation) -> bool {
-    matches!(&relation.kind, RelationKind::Table(table) if table.options.is_empty())
+    match &relation.kind {
+        RelationKind::Table(table) => table.options.is_empty(),
+        RelationKind::Sequence(_) => true,
+        _ => false,
+    }
 }

@@ -118,6 +118,10 @@ impl Clock {
                 Some(engine::Replacement { old: step.after.id, new: (*job)?, passes_on: step.passes_on })
             })
             .collect();
+        // Indexes of views whose readers are not told the difference begin again, like all that reads them.
+        let lost: Vec<_> =
+            replacing.steps.iter().filter(|step| !step.passes_on && !step.before.indexes.is_empty()).collect();
+        lost.iter().flat_map(|step| step.before.index_keys()).for_each(|key| self.end(key.index));
         let result = self.engine.replace(&replacements, self.state.tick.next())?;
         let renamed = |id: RelationId| replacements.iter().find(|r| r.new == id).map_or(id, |r| r.old);
         for replacement in &replacements {
@@ -133,7 +137,12 @@ impl Clock {
         }
         self.state.catalog = Arc::new(catalog);
         self.drop_idle_readings();
+        self.changing = !lost.is_empty();
         self.publish(result);
+        let started = lost.into_iter().try_for_each(|step| self.start_indexes(&step.after));
+        self.changing = false;
+        self.show();
+        started?;
         let relation = replacing.steps.first().map_or(RelationId::FIRST_USER, |step| step.after.id);
         Ok(Built { tick: self.state.tick, relation })
     }

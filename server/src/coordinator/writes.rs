@@ -38,6 +38,11 @@ impl Writes {
         self.tables.is_empty()
     }
 
+    /// The same changes of tables known by other ids.
+    pub fn renamed(self, name: impl Fn(RelationId) -> RelationId) -> Writes {
+        Writes { tables: self.tables.into_iter().map(|(table, deltas)| (name(table), deltas)).collect() }
+    }
+
     /// The changes of one table.
     pub fn of(&self, table: RelationId) -> &[Delta] {
         self.tables.get(&table).map_or(&[], Vec::as_slice)
@@ -78,13 +83,12 @@ impl Accepted {
                 SqlError::new(SqlState::UNDEFINED_TABLE, "a table of the transaction was dropped meanwhile")
             })?;
             for delta in deltas {
+                check_shape(relation, delta)?;
                 trial.check_rows(table, delta, published)?;
-                relation
-                    .keys()
-                    .try_for_each(|key| trial.change_keys(key, delta, Direction::Retract, relation, published))?;
-                relation
-                    .keys()
-                    .try_for_each(|key| trial.change_keys(key, delta, Direction::Insert, relation, published))?;
+                for direction in [Direction::Retract, Direction::Insert] {
+                    let mut keys = relation.unique_keys();
+                    keys.try_for_each(|key| trial.change_keys(key, delta, direction, relation, published))?;
+                }
             }
         }
         let Trial { rows, keys, .. } = trial;
@@ -159,6 +163,16 @@ impl Trial<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A table may have got other columns since the changes were computed.
+fn check_shape(relation: &Relation, delta: &Delta) -> Result<()> {
+    let given = delta.rows().columns();
+    let fits = given.iter().zip(&relation.columns).all(|(given, column)| *given.data_type() == column.sql_type.arrow());
+    match given.len() == relation.columns.len() && fits {
+        true => Ok(()),
+        false => Err(conflict()),
     }
 }
 

@@ -16,6 +16,7 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::stream;
 use millrace_dataflow::read_model::ReadModel;
+use millrace_planner::RelationKey;
 use millrace_types::{RelationId, SqlError};
 use std::sync::Arc;
 
@@ -24,21 +25,19 @@ use std::sync::Arc;
 pub struct ModelTable {
     id: RelationId,
     schema: SchemaRef,
-    key: Vec<usize>,
+    keys: Vec<RelationKey>,
 }
 
 impl ModelTable {
-    /// The relation with this id; `key`: the columns by which its read model looks rows up, empty for none.
-    pub fn new(id: RelationId, schema: SchemaRef, key: Vec<usize>) -> ModelTable {
-        ModelTable { id, schema, key }
+    /// The relation with this id; `keys`: the ways in which rows are looked up.
+    pub fn new(id: RelationId, schema: SchemaRef, keys: Vec<RelationKey>) -> ModelTable {
+        ModelTable { id, schema, keys }
     }
 
-    /// One value for each key column, when the filters say `column = literal` for all of them.
-    fn key_values(&self, filters: &[Expr]) -> Option<Vec<ArrayRef>> {
-        if self.key.is_empty() {
-            return None;
-        }
-        self.key.iter().map(|column| filters.iter().find_map(|filter| self.equals(filter, *column))).collect()
+    /// A key, and one value for each of its columns, when the filters say `column = literal` for all of them.
+    fn key_values(&self, filters: &[Expr]) -> Option<(&RelationKey, Vec<ArrayRef>)> {
+        let value = |column: &usize| filters.iter().find_map(|filter| self.equals(filter, *column));
+        self.keys.iter().find_map(|key| Some((key, key.columns.iter().map(value).collect::<Option<_>>()?)))
     }
 
     fn equals(&self, filter: &Expr, column: usize) -> Option<ArrayRef> {
@@ -77,12 +76,14 @@ impl TableProvider for ModelTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let model = Snapshot::of(session)?.model(self.id).map_err(external)?;
-        if let Some(key) = self.key_values(filters) {
-            let rows = model.lookup(&key).map_err(external)?;
-            let rows = RecordBatch::try_new(self.schema.clone(), rows.columns().to_vec())?;
+        let snapshot = Snapshot::of(session)?;
+        if let Some((key, values)) = self.key_values(filters) {
+            let rows = snapshot.index(self.id, key.model).and_then(|index| index.lookup(&values)).map_err(external)?;
+            let columns = rows.columns()[..self.schema.fields().len()].to_vec();
+            let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
             return Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema.clone(), projection.cloned())?);
         }
+        let model = snapshot.model(self.id).map_err(external)?;
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&projection)?);
         let partitions = (0..model.partitions()).map(|partition| {

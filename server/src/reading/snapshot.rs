@@ -21,6 +21,19 @@ impl Snapshot {
         session.config().get_extension::<Snapshot>().ok_or_else(missing)
     }
 
+    /// The rows of a stored relation in the order of one of its indexes, which may be the relation itself.
+    pub fn index(&self, relation: RelationId, index: RelationId) -> Result<ReadModel, SqlError> {
+        if relation == index {
+            return self.model(relation);
+        }
+        self.published.model(relation)?;
+        let model = self.published.model(index)?;
+        match self.writes.of(relation) {
+            [] => Ok(model.clone()),
+            changes => model.with_changes(changes),
+        }
+    }
+
     /// The rows of a stored relation.
     pub fn model(&self, id: RelationId) -> Result<ReadModel, SqlError> {
         let model = self.published.model(id)?;

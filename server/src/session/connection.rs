@@ -30,6 +30,7 @@ impl Backend for Door {
             application_name: settings.get("application_name")?.to_owned(),
             peer: startup.peer.to_string(),
             started: SystemTime::now(),
+            cancel: startup.cancel.clone(),
         };
         self.0.sessions.lock().insert(startup.process_id, facts);
         Ok(Session {
@@ -47,6 +48,8 @@ impl Backend for Door {
             notices: vec![],
             deallocations: vec![],
             timer: None,
+            acting: Arc::default(),
+            own_functions: std::sync::OnceLock::new(),
         })
     }
 }

@@ -7,6 +7,7 @@ mod batch;
 mod connection;
 pub use connection::Door;
 mod cursor;
+mod functions;
 mod settings;
 mod transaction;
 
@@ -21,6 +22,7 @@ use crate::statements::Prepared;
 use arrow::array::ArrayRef;
 use batch::Batch;
 use futures::future::BoxFuture;
+use millrace_planner::FunctionSource;
 use millrace_types::{RelationId, Result, SqlState};
 use millrace_wire::{CancelToken, Deallocation, Notice, Response};
 use std::collections::HashMap;
@@ -48,6 +50,10 @@ pub struct Session {
     notices: Vec<Notice>,
     deallocations: Vec<Deallocation>,
     timer: Option<tokio::task::AbortHandle>,
+    /// What its functions know of it.
+    acting: Arc<functions::Acting>,
+    /// The database's functions with those that act on its behalf, once a statement needed them.
+    own_functions: std::sync::OnceLock<FunctionSource>,
 }
 
 impl Session {

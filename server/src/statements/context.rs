@@ -1,15 +1,18 @@
 //! What a statement is planned with: relations as the session sees them, and functions.
 
+use super::alter::mentions;
+use super::alter_table::without_regclass;
 use crate::coordinator::{Published, schema_of};
 use crate::database::Database;
 use crate::reading::{ModelTable, SourceTable};
 use crate::session::Session;
 use crate::system;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::empty::EmptyTable;
-use millrace_catalog::{self as catalog, DropBehavior, RelationKind};
-use millrace_planner::bind::{bind_check, bind_default};
-use millrace_planner::{self as planner, FunctionSource};
+use millrace_catalog::{self as catalog, DropBehavior, RelationKind, Seen};
+use millrace_planner::bind::{bind_check, bind_default, bind_generated, bind_row_expression};
+use millrace_planner::{self as planner, FunctionSource, RelationKey};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::TimeZone;
 use parking_lot::Mutex;
@@ -32,9 +35,11 @@ pub struct Context {
     facts: Option<Arc<catalog::system::Snapshot>>,
     /// The relations that names have been resolved to: what a definition depends on.
     used: Mutex<BTreeSet<RelationId>>,
+    /// Those that the statement names itself, and not a view that it reads.
+    named: Mutex<BTreeSet<RelationId>>,
     /// Of a definition that is brought back to life, the relations that its names meant when it was made, under
     /// whatever search path that was.
-    meant: Vec<RelationId>,
+    meant: Vec<Seen>,
     /// Jobs that are read instead of relations whose places they will take.
     stand_ins: HashMap<RelationId, RelationId>,
 }
@@ -45,10 +50,15 @@ impl Context {
         let facts = concerns_system(text).then(|| Arc::new(system::facts(session, &published)));
         let (search_path, database) = (session.settings.search_path(), session.database.clone());
         let time_zone = session.settings.format().time_zone;
-        let functions = match &facts {
-            Some(facts) => in_zone(system::functions(&database.state, facts), session, time_zone),
-            None if time_zone == TimeZone::UTC => database.functions.clone(),
-            None => zoned(&database, session),
+        let own = session.functions(text, published.catalog.has_sequences());
+        let functions = match (&facts, own) {
+            (Some(facts), own) => {
+                let base = own.as_ref().map_or(&database.state, FunctionSource::state);
+                in_zone(system::functions(base, facts), session, time_zone)
+            }
+            (None, Some(own)) => in_zone(own, session, time_zone),
+            (None, None) if time_zone == TimeZone::UTC => database.functions.clone(),
+            (None, None) => zoned(&database, session),
         };
         Context {
             published,
@@ -58,6 +68,7 @@ impl Context {
             database: Some(database),
             facts,
             used: Mutex::default(),
+            named: Mutex::default(),
             meant: vec![],
             stand_ins: HashMap::new(),
         }
@@ -73,7 +84,8 @@ impl Context {
             database: None,
             facts: None,
             used: Mutex::default(),
-            meant: relation.depends_on.clone(),
+            named: Mutex::default(),
+            meant: relation.seen.clone(),
             stand_ins: HashMap::new(),
         }
     }
@@ -98,6 +110,13 @@ impl Context {
     /// The relations that binding has met so far.
     pub fn used(&self) -> Vec<RelationId> {
         self.used.lock().iter().copied().collect()
+    }
+
+    /// What the statement's own names mean, for a definition to keep.
+    pub fn seen(&self) -> Vec<Seen> {
+        let before = |id: &RelationId| self.meant.iter().find(|seen| seen.id == *id).cloned();
+        let now = |id: &RelationId| self.published.catalog.get(*id).map(|relation| Seen::now(relation));
+        self.named.lock().iter().filter_map(|id| before(id).or_else(|| now(id))).collect()
     }
 
     /// The relation with a name, which must exist.
@@ -127,7 +146,13 @@ impl Context {
         let schema = schema_of(relation);
         for (column, field) in relation.columns.iter().zip(schema.fields()) {
             if let Some(default) = &column.default {
-                bind_default(default, field, self, &self.functions)?;
+                bind_default(&without_regclass(default), field, self, &self.functions)?;
+            }
+        }
+        for (column, field) in relation.columns.iter().zip(schema.fields()) {
+            if let Some(catalog::Generated::Stored(text)) = &column.generated {
+                check_generated(relation, column, text)?;
+                bind_generated(text, field, &relation.name, &schema, self, &self.functions)?;
             }
         }
         for check in relation.checks() {
@@ -136,23 +161,24 @@ impl Context {
         Ok(())
     }
 
-    fn relation_of(&self, relation: &catalog::Relation) -> planner::Relation {
-        let schema = schema_of(relation);
-        let key = relation.keys().next().map(|key| key.columns.clone());
-        let (kind, unique_key): (_, Option<Vec<usize>>) = match &relation.kind {
-            RelationKind::Table(table) if !table.options.is_empty() => (planner::RelationKind::Sink, None),
-            RelationKind::Table(_) => (planner::RelationKind::Table, key),
-            RelationKind::Source { .. } => (planner::RelationKind::Source, None),
-            RelationKind::View { .. } => (planner::RelationKind::View, None),
-            RelationKind::MaterializedView { .. } => {
-                let key = self.published.models.get(&relation.id).map(|model| model.key().to_vec());
-                (planner::RelationKind::MaterializedView, key.filter(|key| !key.is_empty()))
-            }
-            RelationKind::Sink { .. } | RelationKind::Job { .. } => (planner::RelationKind::Sink, None),
+    /// Whether an expression over the columns of a relation means something.
+    pub fn check_row_expression(&self, relation: &catalog::Relation, text: &str) -> Result<()> {
+        bind_row_expression(text, &relation.name, &schema_of(relation), self, &self.functions).map(|_| ())
+    }
+
+    /// A relation as the planner knows it, with the columns that `seen` had.
+    fn relation_of(&self, relation: &catalog::Relation, seen: Option<&Seen>) -> planner::Relation {
+        let schema = match seen {
+            Some(seen) => schema_seen(&schema_of(relation), &seen.columns),
+            None => schema_of(relation),
         };
+        let keys = self.keys_of(relation, schema.fields().len());
+        let kind = kind_of(&relation.kind);
         let provider: Arc<dyn TableProvider> = match kind {
-            planner::RelationKind::Table | planner::RelationKind::MaterializedView => {
-                Arc::new(ModelTable::new(relation.id, schema.clone(), unique_key.clone().unwrap_or_default()))
+            planner::RelationKind::Table
+            | planner::RelationKind::Sequence
+            | planner::RelationKind::MaterializedView => {
+                Arc::new(ModelTable::new(relation.id, schema.clone(), keys.clone()))
             }
             planner::RelationKind::Source => {
                 let source = self.database.as_ref().and_then(|database| database.coordinator.source(relation.id));
@@ -166,38 +192,57 @@ impl Context {
             name: relation.name.clone(),
             kind,
             append_only: relation.append_only,
-            unique_key,
+            unique_key: unique_columns(relation, &keys),
+            keys,
             view_query: match &relation.kind {
                 RelationKind::View { query } => Some(query.clone()),
                 _ => None,
             },
             provider,
-            defaults: relation.columns.iter().map(|column| column.default.clone()).collect(),
+            defaults: relation.columns.iter().map(default).collect(),
+            generated: relation.columns.iter().map(generated).collect(),
             checks: relation.checks().iter().map(|check| (check.name.clone(), check.sql.clone())).collect(),
             schema,
         }
     }
 
-    /// The relation with a name: among those that it may have meant when it was written, if only one of them fits, else
-    /// along the search path.
-    fn find(&self, name: &[String], meant: &[RelationId]) -> Result<Option<Arc<planner::Relation>>> {
+    /// The ways in which rows of a stored relation are looked up among its first `width` columns.
+    fn keys_of(&self, relation: &catalog::Relation, width: usize) -> Vec<RelationKey> {
+        let mut keys = vec![];
+        if let RelationKind::MaterializedView { .. } = relation.kind
+            && let Some(model) = self.published.models.get(&relation.id).filter(|model| !model.key().is_empty())
+        {
+            let (name, columns) = (relation.name.clone(), model.key().to_vec());
+            keys.push(RelationKey { name, model: relation.id, columns, unique: true });
+        }
+        let own = relation.keys().next().map(|key| key.index);
+        for key in relation.index_keys().filter(|key| !key.columns.is_empty()) {
+            let model = if own == Some(key.index) { relation.id } else { key.index };
+            let unique = relation.index_of(key).is_none_or(|index| index.unique);
+            keys.push(RelationKey { name: key.name.clone(), model, columns: key.columns.clone(), unique });
+        }
+        keys.retain(|key| key.columns.iter().all(|column| *column < width));
+        keys
+    }
+
+    /// The relation with a name: among those that it meant when it was written, if one of them fits, else along the
+    /// search path.
+    fn find(&self, name: &[String], meant: &[Seen]) -> Result<Option<(RelationId, Arc<planner::Relation>)>> {
         let (schema, name) = schema_and_name(name)?;
         if let Some(relation) = self.system_relation(schema, name) {
-            return Ok(Some(Arc::new(relation)));
+            return Ok(Some((relation.id, Arc::new(relation))));
         }
         let catalog = &self.published.catalog;
-        let fits = |relation: &&Arc<catalog::Relation>| {
-            relation.name == name && schema.is_none_or(|schema| relation.schema == schema)
-        };
-        let mut fitting = meant.iter().filter_map(|id| catalog.get(*id)).filter(fits);
+        let fits = |seen: &&Seen| seen.name == name && schema.is_none_or(|schema| seen.schema == schema);
+        let mut fitting = meant.iter().filter(fits).filter_map(|seen| Some((Some(seen), catalog.get(seen.id)?)));
         let found = match (fitting.next(), fitting.next()) {
-            (Some(relation), None) => Ok(relation),
-            _ => catalog.resolve(schema, name, &self.search_path),
+            (Some(found), None) => Ok(found),
+            _ => catalog.resolve(schema, name, &self.search_path).map(|relation| (None, relation)),
         };
         match found {
-            Ok(relation) => {
+            Ok((seen, relation)) => {
                 self.used.lock().insert(relation.id);
-                Ok(Some(Arc::new(self.relation_of(relation))))
+                Ok(Some((relation.id, Arc::new(self.relation_of(relation, seen)))))
             }
             Err(error) if error.state() == SqlState::UNDEFINED_TABLE => Ok(None),
             Err(error) => Err(error),
@@ -215,9 +260,11 @@ impl Context {
             schema: provider.schema(),
             append_only: false,
             unique_key: None,
+            keys: vec![],
             view_query: None,
             provider,
             defaults: vec![],
+            generated: vec![],
             checks: vec![],
         })
     }
@@ -225,12 +272,75 @@ impl Context {
 
 impl planner::Catalog for Context {
     fn relation(&self, name: &[String]) -> Result<Option<Arc<planner::Relation>>> {
-        self.find(name, &self.meant)
+        let found = self.find(name, &self.meant)?;
+        self.named.lock().extend(found.iter().map(|(id, _)| *id));
+        Ok(found.map(|(_, relation)| relation))
     }
 
     fn relation_in_view(&self, view: RelationId, name: &[String]) -> Result<Option<Arc<planner::Relation>>> {
-        let meant = self.published.catalog.get(view).map(|view| view.depends_on.as_slice());
-        self.find(name, meant.unwrap_or_default())
+        let meant = self.published.catalog.get(view).map(|view| view.seen.as_slice());
+        Ok(self.find(name, meant.unwrap_or_default())?.map(|(_, relation)| relation))
+    }
+}
+
+fn kind_of(kind: &RelationKind) -> planner::RelationKind {
+    match kind {
+        RelationKind::Table(table) if !table.options.is_empty() => planner::RelationKind::Sink,
+        RelationKind::Table(_) => planner::RelationKind::Table,
+        RelationKind::Source { .. } => planner::RelationKind::Source,
+        RelationKind::View { .. } => planner::RelationKind::View,
+        RelationKind::MaterializedView { .. } => planner::RelationKind::MaterializedView,
+        RelationKind::Sink { .. } | RelationKind::Job { .. } => planner::RelationKind::Sink,
+        RelationKind::Sequence(_) => planner::RelationKind::Sequence,
+    }
+}
+
+/// The first columns of a schema under other names.
+fn schema_seen(schema: &SchemaRef, names: &[String]) -> SchemaRef {
+    let fields = schema.fields().iter().zip(names).map(|(field, name)| field.as_ref().clone().with_name(name));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// A generated column may use the others, but none that is generated too.
+fn check_generated(relation: &catalog::Relation, column: &catalog::Column, text: &str) -> Result<()> {
+    for other in relation.columns.iter().filter(|other| matches!(other.generated, Some(catalog::Generated::Stored(_))))
+    {
+        if mentions(text, &other.name)? {
+            let message = format!("cannot use generated column \"{}\" in column generation expression", other.name);
+            return Err(SqlError::new(SqlState::INVALID_OBJECT_DEFINITION, message)
+                .with_detail("A generated column cannot reference another generated column."));
+        }
+    }
+    match column.default {
+        None => Ok(()),
+        Some(_) => {
+            let (name, table) = (&column.name, &relation.name);
+            let message =
+                format!("both default and generation expression specified for column \"{name}\" of table \"{table}\"");
+            Err(SqlError::new(SqlState::SYNTAX_ERROR, message))
+        }
+    }
+}
+
+/// Columns of which no two rows agree: a key that refuses NULL, or that of a view's rows.
+fn unique_columns(relation: &catalog::Relation, keys: &[RelationKey]) -> Option<Vec<usize>> {
+    let refuses_null = |column: &usize| relation.columns[*column].not_null;
+    let is_view = matches!(relation.kind, RelationKind::MaterializedView { .. });
+    let mut keys = keys.iter().filter(|key| key.unique);
+    let key = keys.find(|key| (is_view && key.model == relation.id) || key.columns.iter().all(refuses_null));
+    key.map(|key| key.columns.clone())
+}
+
+/// The text of a column's default as it is planned: what `nextval` takes is a name.
+fn default(column: &catalog::Column) -> Option<String> {
+    column.default.as_deref().map(without_regclass)
+}
+
+fn generated(column: &catalog::Column) -> Option<planner::Generated> {
+    match &column.generated {
+        Some(catalog::Generated::Stored(expression)) => Some(planner::Generated::Stored(expression.clone())),
+        Some(catalog::Generated::Always) => Some(planner::Generated::Identity),
+        Some(catalog::Generated::ByDefault) | None => None,
     }
 }
 

@@ -27,6 +27,8 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
         CreateMaterializedView(_) => "CREATE MATERIALIZED VIEW",
         CreateSink(_) => "CREATE SINK",
         CreateSchema { .. } => "CREATE SCHEMA",
+        CreateIndex(_) => "CREATE INDEX",
+        CreateSequence(_) => "CREATE SEQUENCE",
         DropSchema { .. } => "DROP SCHEMA",
         Drop(_) => "DROP",
         Comment(_) => "COMMENT",
@@ -58,11 +60,11 @@ pub fn notifications(statement: &Statement) -> Result<Response> {
     }
 }
 
-pub fn begin(session: &mut Session, modes: &TransactionModes) -> Result<Response> {
+pub fn begin(session: &mut Session, modes: &TransactionModes, tag: &str) -> Result<Response> {
     if session.transaction.explicit {
         let message = "there is already a transaction in progress";
         session.notice(Notice::warning(SqlState::ACTIVE_SQL_TRANSACTION, message));
-        return done("BEGIN");
+        return done(tag);
     }
     let read_only = modes.read_only.unwrap_or_else(|| session.settings.is_on("default_transaction_read_only"));
     // What the same batch of messages wrote before BEGIN belongs to the block, as in Postgres.
@@ -70,12 +72,12 @@ pub fn begin(session: &mut Session, modes: &TransactionModes) -> Result<Response
     session.transaction.read_only = read_only;
     session.settings.begin();
     session.settings.set_local("transaction_read_only", if read_only { "on" } else { "off" })?;
-    done("BEGIN")
+    done(tag)
 }
 
 fn chained(session: &mut Session, chain: bool, read_only: bool) -> Result<()> {
     if chain {
-        begin(session, &TransactionModes { read_only: Some(read_only), ..TransactionModes::default() })?;
+        begin(session, &TransactionModes { read_only: Some(read_only), ..TransactionModes::default() }, "BEGIN")?;
     }
     Ok(())
 }

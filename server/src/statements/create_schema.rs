@@ -1,6 +1,7 @@
 //! CREATE SCHEMA and DROP SCHEMA.
 
 use super::answer::done;
+use super::drop::cascade_notice;
 use crate::coordinator::Definition;
 use crate::session::Session;
 use millrace_catalog::{Change, DropBehavior};
@@ -30,6 +31,8 @@ pub async fn drop(session: &mut Session, names: &[ObjectName], if_exists: bool, 
         }
         let behavior = if cascade { DropBehavior::Cascade } else { DropBehavior::Restrict };
         let relations = catalog.plan_drop_schema(&name, behavior)?;
+        let described: Vec<_> = relations.iter().rev().filter_map(|id| catalog.describe(*id)).collect();
+        cascade_notice(session, described.iter().map(String::as_str).collect());
         session.database.coordinator.define(Definition::Drop { relations, schema: Some(name) }).await?;
     }
     done("DROP SCHEMA")

@@ -43,10 +43,12 @@ pub async fn execute(session: &mut Session, create: &CreateSink, text: &str) -> 
         columns: view_columns(&schema, &[])?,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: context.used(),
+        seen: context.seen(),
         owner: session.user.clone(),
         comment: None,
         append_only: job.plan.append_only,
         created_at: now().0,
+        indexes: vec![],
     };
     define(session, relation, Parts { job: Some(job), sink: Some(sink), source: None }, false).await?;
     done("CREATE SINK")
@@ -82,10 +84,12 @@ pub async fn insert_job(session: &mut Session, target: &Relation, query: &ast::Q
         columns,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on,
+        seen: context.seen(),
         owner: session.user.clone(),
         comment: None,
         append_only: job.plan.append_only,
         created_at: now().0,
+        indexes: vec![],
     };
     define(session, relation, Parts { job: Some(job), ..Parts::default() }, false).await?;
     done(format!("INSERT JOB {id}"))

@@ -42,10 +42,12 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
         columns: columns.collect(),
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: vec![],
+        seen: vec![],
         owner: session.user.clone(),
         comment: None,
         append_only: true,
         created_at: now().0,
+        indexes: vec![],
     };
     define(session, relation, Parts { source: Some(source), ..Parts::default() }, false).await?;
     done("CREATE SOURCE")

@@ -1,13 +1,17 @@
 //! CREATE TABLE: stored rows, or the door to a sink.
 
+use super::alter::mentions;
 use super::answer::done;
 use super::context::Context;
 use super::create_source::{check_names, declared};
 use super::create_view::{already_there, define};
+use super::{like, sequences};
 use crate::coordinator::{Parts, now};
 use crate::session::Session;
-use millrace_catalog::{Check, Column, Key, Relation, RelationKind, TableDefinition};
-use millrace_planner::parse::{ConflictBehavior, CreateTable, fold, name_parts};
+use millrace_catalog::{Check, Column, Generated, Key, Relation, RelationKind, TableDefinition};
+use millrace_planner::parse::{
+    CheckDefinition, ColumnDefinition, ConflictBehavior, CreateTable, GeneratedColumn, KeyDefinition, fold, name_parts,
+};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::{Notice, Response};
 use sqlparser::ast::Ident;
@@ -24,6 +28,7 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
         return Ok(response);
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
+    let create = &like::expanded(&context, create)?;
     refuse(create)?;
     check_names(&create.columns)?;
     if create.not_enforced {
@@ -31,24 +36,29 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     }
     let first = session.database.coordinator.allocate(2 + create.unique.len() as u32);
     let (schema, name) = taken;
-    let kind = RelationKind::Table(table(create, &name, first)?);
-    let relation = Relation {
+    let mut relation = Relation {
         id: first,
+        kind: RelationKind::Table(table(create, &name, first)?),
         schema,
         name,
         columns: columns(create),
-        kind,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: vec![],
+        seen: vec![],
         owner: session.user.clone(),
         comment: None,
         append_only: false,
         created_at: now().0,
+        indexes: vec![],
     };
+    let sequences = sequences::of_columns(session, &context, create, &mut relation)?;
     context.check_expressions(&relation)?;
     let mut parts = Parts::default();
     if !create.options.is_empty() {
         parts.sink = Some(millrace_connectors::create_sink(&create.options, &declared(&create.columns), true)?);
+    }
+    for sequence in sequences {
+        sequences::define(session, sequence).await?;
     }
     define(session, relation, parts, false).await?;
     done("CREATE TABLE")
@@ -68,7 +78,10 @@ fn refuse(create: &CreateTable) -> Result<()> {
     if create.options.is_empty() {
         return Ok(());
     }
-    if !create.primary_key.is_empty() || !create.unique.is_empty() || !create.checks.is_empty() {
+    if create.columns.iter().any(|column| column.generated.is_some()) {
+        return Err(SqlError::unsupported("a generated column of a table that feeds a sink"));
+    }
+    if create.primary_key.is_some() || !create.unique.is_empty() || !create.checks.is_empty() {
         return Err(SqlError::unsupported("a constraint of a table that feeds a sink"));
     }
     Ok(())
@@ -76,49 +89,98 @@ fn refuse(create: &CreateTable) -> Result<()> {
 
 /// The columns as the catalog keeps them; those of the primary key refuse NULL.
 pub fn columns(create: &CreateTable) -> Vec<Column> {
-    let in_key = |name: &Ident| create.primary_key.iter().any(|key| fold(key) == fold(name));
-    let column = |definition: &millrace_planner::parse::ColumnDefinition| Column {
-        not_null: definition.not_null || definition.primary_key || in_key(&definition.name),
+    let key = create.primary_key.iter().flat_map(|key| &key.columns).map(fold).collect::<Vec<_>>();
+    create.columns.iter().map(|definition| column(definition, key.contains(&fold(&definition.name)))).collect()
+}
+
+/// A column as the catalog keeps it.
+pub fn column(definition: &ColumnDefinition, in_key: bool) -> Column {
+    Column {
+        not_null: definition.not_null || definition.primary_key || in_key,
         default: definition.default.clone(),
+        generated: match &definition.generated {
+            Some(GeneratedColumn::Stored(expression)) => Some(Generated::Stored(expression.clone())),
+            Some(GeneratedColumn::Identity { always: true, .. }) => Some(Generated::Always),
+            Some(GeneratedColumn::Identity { always: false, .. }) => Some(Generated::ByDefault),
+            Some(GeneratedColumn::Serial) | None => None,
+        },
         ..Column::new(fold(&definition.name), definition.sql_type.clone())
-    };
-    create.columns.iter().map(column).collect()
+    }
 }
 
 /// Keys and checks with the names that Postgres gives them. Index ids follow the table's own.
 fn table(create: &CreateTable, name: &str, id: RelationId) -> Result<TableDefinition> {
-    let positions = |names: &[Ident]| names.iter().map(|name| position(create, name)).collect::<Result<Vec<_>>>();
-    let primary_key = match create.primary_key.is_empty() {
-        true => None,
-        false => Some(Key {
-            name: format!("{name}_pkey"),
-            index: RelationId(id.0 + 1),
-            columns: positions(&create.primary_key)?,
-        }),
-    };
-    let unique = create.unique.iter().enumerate().map(|(number, names)| {
-        let joined: Vec<_> = names.iter().map(fold).collect();
-        let name = format!("{name}_{}_key", joined.join("_"));
-        Ok(Key { name, index: RelationId(id.0 + 2 + number as u32), columns: positions(names)? })
+    let names: Vec<_> = create.columns.iter().map(|column| fold(&column.name)).collect();
+    let positions =
+        |key: &KeyDefinition| key.columns.iter().map(|ident| position(&names, ident)).collect::<Result<_>>();
+    let primary_key = create.primary_key.as_ref().map(|key| {
+        let name = key.name.as_ref().map_or_else(|| format!("{name}_pkey"), fold);
+        Ok::<_, SqlError>(Key { name, index: RelationId(id.0 + 1), columns: positions(key)? })
     });
+    let mut taken: Vec<String> = vec![];
+    let unique = create.unique.iter().enumerate().map(|(number, key)| {
+        let joined: Vec<_> = key.columns.iter().map(fold).collect();
+        let base = key.name.as_ref().map_or_else(|| format!("{name}_{}_key", joined.join("_")), fold);
+        let name = free(&base, &taken);
+        taken.push(name.clone());
+        Ok(Key { name, index: RelationId(id.0 + 2 + number as u32), columns: positions(key)? })
+    });
+    let unique = unique.collect::<Result<_>>()?;
     let mut checks: Vec<Check> = vec![];
     for check in &create.checks {
-        let base = match (&check.name, &check.column) {
-            (Some(name), _) => fold(name),
-            (None, Some(column)) => format!("{name}_{}_check", fold(column)),
-            (None, None) => format!("{name}_check"),
-        };
-        let taken = |name: &str| checks.iter().any(|check| check.name == name);
-        let name =
-            (1..).map(|n| format!("{base}{n}")).find(|name| !taken(name)).filter(|_| taken(&base)).unwrap_or(base);
-        checks.push(Check { name, sql: check.expression.clone() });
+        checks.push(named_check(check, name, &names, &checks)?);
     }
-    Ok(TableDefinition { primary_key, unique: unique.collect::<Result<_>>()?, checks, options: create.options.clone() })
+    Ok(TableDefinition {
+        primary_key: primary_key.transpose()?,
+        unique,
+        checks,
+        options: create.options.clone(),
+        storage: None,
+    })
 }
 
-fn position(create: &CreateTable, name: &Ident) -> Result<usize> {
+/// A CHECK under its name, or the one that Postgres gives it: after the one column that it mentions.
+///
+/// # Errors
+/// `42710` when its own name is taken.
+pub fn named_check(check: &CheckDefinition, table: &str, columns: &[String], others: &[Check]) -> Result<Check> {
+    let sql = check.expression.clone();
+    let taken: Vec<_> = others.iter().map(|other| other.name.clone()).collect();
+    if let Some(name) = &check.name {
+        let name = fold(name);
+        return match taken.contains(&name) {
+            false => Ok(Check { name, sql }),
+            true => {
+                let message = format!("constraint \"{name}\" for relation \"{table}\" already exists");
+                Err(SqlError::new(SqlState::DUPLICATE_OBJECT, message))
+            }
+        };
+    }
+    let mut mentioned = vec![];
+    for column in columns {
+        if mentions(&sql, column)? {
+            mentioned.push(column.as_str());
+        }
+    }
+    let base = match (&check.column, &mentioned[..]) {
+        (Some(column), _) => format!("{table}_{}_check", fold(column)),
+        (None, [column]) => format!("{table}_{column}_check"),
+        (None, _) => format!("{table}_check"),
+    };
+    Ok(Check { name: free(&base, &taken), sql })
+}
+
+/// A name that is not taken: as it is, or numbered.
+pub fn free(base: &str, taken: &[String]) -> String {
+    let numbered = (1..).map(|number| format!("{base}{number}"));
+    let names = std::iter::once(base.to_owned()).chain(numbered);
+    names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default()
+}
+
+/// The place of a key's column.
+pub fn position(columns: &[String], name: &Ident) -> Result<usize> {
     let name = fold(name);
-    create.columns.iter().position(|column| fold(&column.name) == name).ok_or_else(|| {
+    columns.iter().position(|column| *column == name).ok_or_else(|| {
         SqlError::new(SqlState::UNDEFINED_COLUMN, format!("column \"{name}\" named in key does not exist"))
     })
 }

@@ -37,10 +37,12 @@ pub async fn execute(session: &mut Session, create: &CreateTableAs, text: &str) 
         columns,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: vec![],
+        seen: vec![],
         owner: session.user.clone(),
         comment: None,
         append_only: false,
         created_at: now().0,
+        indexes: vec![],
     };
     let schema = crate::coordinator::schema_of(&relation);
     define(session, relation, Parts::default(), false).await?;

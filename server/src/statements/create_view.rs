@@ -6,7 +6,7 @@ use super::replace;
 use crate::coordinator::{Definition, Parts, now};
 use crate::session::Session;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use millrace_catalog::{Column, Relation, RelationKind};
+use millrace_catalog::{Column, Relation, RelationKind, Seen};
 use millrace_ir::Job;
 use millrace_planner::bind::{Bound, bind_query};
 use millrace_planner::lower::{job, lower};
@@ -21,13 +21,14 @@ pub struct PlannedJob {
     /// Its columns, with Postgres's names.
     pub schema: SchemaRef,
     pub depends_on: Vec<RelationId>,
+    pub seen: Vec<Seen>,
 }
 
 /// Plans the job that keeps a query's rows under an id and name.
 pub fn plan_job(context: &Context, query: &ast::Query, id: RelationId, name: &str) -> Result<PlannedJob> {
     let bound = maintainable(context, query)?;
     let node = lower(&bound, &context.functions)?;
-    Ok(PlannedJob { job: job(id, name, node), schema: bound.schema, depends_on: context.used() })
+    Ok(PlannedJob { job: job(id, name, node), schema: bound.schema, depends_on: context.used(), seen: context.seen() })
 }
 
 /// Binds a query that is to be kept up to date: it takes no parameters.
@@ -100,10 +101,12 @@ pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &st
         columns: view_columns(&bound.schema, &create.columns)?,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: context.used(),
+        seen: context.seen(),
         owner: session.user.clone(),
         comment: None,
         append_only: false,
         created_at: now().0,
+        indexes: vec![],
     };
     match before {
         None => define(session, relation, Parts::default(), false).await?,
@@ -146,10 +149,12 @@ pub async fn execute_materialized(
         columns: view_columns(&planned.schema, &create.columns)?,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: planned.depends_on,
+        seen: planned.seen,
         owner: session.user.clone(),
         comment: None,
         append_only: planned.job.plan.append_only,
         created_at: now().0,
+        indexes: vec![],
     };
     if let Some(before) = before {
         let relation = replace::succeed(&before, relation);

@@ -7,7 +7,7 @@ use super::{select, subscribe};
 use crate::session::{Cursor, Session};
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
-use millrace_planner::parse::{CursorSource, Declare, Fetch, FetchDirection, fold};
+use millrace_planner::parse::{CursorSource, Declare, Fetch, fold};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Deallocation, Response, Tag};
 use sqlparser::ast::Ident;
@@ -18,16 +18,17 @@ pub async fn declare(session: &mut Session, declare: &Declare) -> Result<Respons
     if session.cursors.contains_key(&name) {
         return Err(SqlError::new(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
     }
-    if declare.scroll {
-        return Err(SqlError::unsupported("SCROLL for cursors").with_hint("Cursors are read forwards."));
-    }
     let endless = matches!(declare.source, CursorSource::Subscribe(_));
     if !session.transaction.explicit && !declare.hold && !endless {
         let message = "DECLARE CURSOR can only be used in transaction blocks";
         return Err(SqlError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
     }
     let (schema, rows) = open(session, declare).await?;
-    session.cursors.insert(name, Cursor::new(schema, rows, declare.hold || endless, endless));
+    let cursor = match declare.scroll && !endless {
+        true => Cursor::scrolling(schema, rows, declare.hold).await?,
+        false => Cursor::new(schema, rows, declare.hold || endless, endless),
+    };
+    session.cursors.insert(name, cursor);
     done("DECLARE CURSOR")
 }
 
@@ -46,23 +47,18 @@ async fn open(session: &mut Session, declare: &Declare) -> Result<(SchemaRef, Ro
 
 pub async fn fetch(session: &mut Session, fetch: &Fetch) -> Result<Response> {
     let name = fold(&fetch.cursor);
-    let count = match fetch.direction {
-        FetchDirection::Forward(count) | FetchDirection::Relative(count) if count >= 0 => count as usize,
-        FetchDirection::All => usize::MAX,
-        _ => {
-            let message = "cursor can only scan forward";
-            return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-                .with_hint("FETCH FORWARD n and FETCH ALL are supported."));
-        }
-    };
     let wait =
         fetch.options.iter().find(|(option, _)| option == "timeout").map(|(_, value)| duration(value)).transpose()?;
     let cancel = session.cancel.clone();
     let cursor = session.cursors.get_mut(&name).ok_or_else(|| unknown(&name))?;
     let batches = tokio::select! {
-        batches = cursor.fetch(count, wait) => batches?,
+        batches = cursor.fetch(fetch.direction, wait) => batches?,
         reason = cancel.cancelled() => return Err(reason),
     };
+    if fetch.skip {
+        let rows: usize = batches.iter().map(|rows| rows.num_rows()).sum();
+        return done(format!("MOVE {rows}"));
+    }
     let schema = cursor.schema.clone();
     let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
     Ok(Response::Rows { rows: select::conforming(rows, schema.clone()), schema, tag: Tag::counted("FETCH") })

@@ -2,6 +2,7 @@
 
 use super::answer::done;
 use super::context::Context;
+use super::create_index;
 use crate::session::Session;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_planner::parse::{Drop, ObjectKind, name_parts};
@@ -10,6 +11,12 @@ use millrace_wire::{Notice, Response};
 
 pub async fn execute(session: &mut Session, drop: &Drop) -> Result<Response> {
     let (noun, tag) = words(drop.kind)?;
+    if drop.kind == ObjectKind::Index {
+        for name in &drop.names {
+            create_index::drop(session, &name_parts(name), drop.if_exists).await?;
+        }
+        return done(tag);
+    }
     let context = Context::new(session, session.published(), "");
     let mut targets = vec![];
     for name in &drop.names {
@@ -33,9 +40,8 @@ pub async fn execute(session: &mut Session, drop: &Drop) -> Result<Response> {
         return done(tag);
     }
     let order = context.plan_drop(&targets, drop.cascade)?;
-    if order.len() > targets.len() {
-        cascade_notice(session, &context, &targets);
-    }
+    let lines = context.published.catalog.dependent_lines(&targets);
+    cascade_notice(session, lines.iter().map(|line| line.split(" depends on ").next().unwrap_or(line)).collect());
     forget(session, order).await?;
     done(tag)
 }
@@ -56,10 +62,10 @@ async fn forget(session: &mut Session, order: Vec<RelationId>) -> Result<()> {
     Ok(())
 }
 
-fn cascade_notice(session: &mut Session, context: &Context, targets: &[RelationId]) {
-    let lines = context.published.catalog.dependent_lines(targets);
-    let objects: Vec<_> = lines.iter().map(|line| line.split(" depends on ").next().unwrap_or(line)).collect();
+/// Tells what goes with what was named.
+pub fn cascade_notice(session: &mut Session, objects: Vec<&str>) {
     let notice = match objects.as_slice() {
+        [] => return,
         [one] => Notice::plain(format!("drop cascades to {one}")),
         many => {
             let mut notice = Notice::plain(format!("drop cascades to {} other objects", many.len()));
@@ -78,6 +84,8 @@ fn words(kind: ObjectKind) -> Result<(&'static str, &'static str)> {
         ObjectKind::View => ("view", "DROP VIEW"),
         ObjectKind::MaterializedView => ("materialized view", "DROP MATERIALIZED VIEW"),
         ObjectKind::Sink => ("sink", "DROP SINK"),
+        ObjectKind::Sequence => ("sequence", "DROP SEQUENCE"),
+        ObjectKind::Index => ("index", "DROP INDEX"),
         other => return Err(SqlError::unsupported(format!("DROP {other:?}").to_uppercase())),
     })
 }
@@ -90,6 +98,7 @@ fn check_kind(kind: ObjectKind, relation: &Relation, noun: &str) -> Result<()> {
         (RelationKind::View { .. }, ObjectKind::View) => true,
         (RelationKind::MaterializedView { .. }, ObjectKind::MaterializedView) => true,
         (RelationKind::Sink { .. }, ObjectKind::Sink) => true,
+        (RelationKind::Sequence(_), ObjectKind::Sequence) => true,
         _ => false,
     };
     if fits {

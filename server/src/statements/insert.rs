@@ -1,25 +1,21 @@
 //! INSERT: rows of VALUES or a query, with ON CONFLICT and RETURNING.
 
+use super::conflict::{Resolved, resolve};
 use super::context::Context;
 use super::create_sink::{insert_job, write_to_sink};
 use super::prepared::{Body, Prepared};
 use super::returning::{Changed, answer, check_rows, evaluate, run};
 use super::select::conform;
-use super::update::replacement;
-use crate::coordinator::{Writes, key_identities, nullable};
+use crate::coordinator::Writes;
 use crate::reading::Snapshot;
 use crate::session::Session;
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::Schema;
+use arrow::array::{ArrayRef, RecordBatch};
 use futures::FutureExt;
-use millrace_dataflow::read_model::ReadModel;
 use millrace_planner::RelationKind;
-use millrace_planner::bind::{Conflict, Insert, RowExpressions};
-use millrace_types::{Delta, Result, SqlError, SqlState};
+use millrace_planner::bind::Insert;
+use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::Response;
 use sqlparser::ast;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub async fn execute(
@@ -49,10 +45,12 @@ async fn compute(
     let Body::Insert(insert) = &planned.body else { return Err(SqlError::internal("an INSERT has a plan")) };
     let snapshot = session.snapshot();
     let rows = rows(session, &planned.context, insert, &parameters, snapshot.clone()).await?;
-    let (delta, new) = match &insert.conflict {
-        None => (Delta::inserts(rows.clone()), rows),
+    let rows = insert.generated.fill(rows)?;
+    let resolved = match &insert.conflict {
+        None => Resolved { fresh: rows, replaced: None },
         Some(conflict) => resolve(insert, conflict, rows, &snapshot, &parameters)?,
     };
+    let (delta, new) = resolved.changes(|rows| insert.generated.fill(rows))?;
     check_rows(&insert.relation, &insert.checks, &new)?;
     let returned = insert.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();
@@ -97,120 +95,4 @@ async fn into_sink(
             Ok(answer("INSERT 0", Changed { rows: count, returned: None }))
         }
     }
-}
-
-/// Applies ON CONFLICT: what changes, and the rows that were inserted or updated.
-fn resolve(
-    insert: &Insert,
-    conflict: &Conflict,
-    rows: RecordBatch,
-    snapshot: &Snapshot,
-    parameters: &[ArrayRef],
-) -> Result<(Delta, RecordBatch)> {
-    let key = match conflict {
-        Conflict::DoNothing { key } | Conflict::DoUpdate { key, .. } => key,
-    };
-    if key.is_empty() {
-        return Ok((Delta::inserts(rows.clone()), rows));
-    }
-    let model = snapshot.model(insert.relation.id)?;
-    let found = Existing::of(&model, &rows, key)?;
-    let fresh = take_record_batch(&rows, &found.fresh)?;
-    let Conflict::DoUpdate { columns, values, filter, .. } = conflict else {
-        return Ok((Delta::inserts(fresh.clone()), fresh));
-    };
-    found.refuse_repeated()?;
-    let excluded = take_record_batch(&rows, &found.taken)?;
-    let (old, new) = update(found.rows, excluded, columns, values, filter.as_ref(), parameters)?;
-    let replaced = replacement(old, new.clone(), &vec![1; new.num_rows()])?;
-    let schema = fresh.schema();
-    let new = RecordBatch::try_new(schema.clone(), new.columns().to_vec())?;
-    let replaced = replaced.with_rows(RecordBatch::try_new(schema.clone(), replaced.rows().columns().to_vec())?);
-    let delta = Delta::concat(&schema, [&Delta::inserts(fresh.clone()), &replaced])?;
-    Ok((delta, concat_batches(&schema, [&fresh, &new])?))
-}
-
-/// Rows of an INSERT by whether their key is there already.
-struct Existing {
-    /// Rows whose key is new, the first of each key.
-    fresh: UInt32Array,
-    /// Rows whose key is there.
-    taken: UInt32Array,
-    /// The rows that are there, one for each of `taken`.
-    rows: RecordBatch,
-    /// Whether a key stands in the statement twice.
-    repeated: bool,
-}
-
-impl Existing {
-    fn of(model: &ReadModel, rows: &RecordBatch, key: &[usize]) -> Result<Existing> {
-        let keys = |rows: &RecordBatch| key.iter().map(|column| rows.column(*column).clone()).collect::<Vec<_>>();
-        let stored = model.lookup(&keys(rows))?;
-        let places: HashMap<_, _> =
-            key_identities(&keys(&stored), stored.num_rows())?.into_iter().zip(0u32..).collect();
-        let (mut seen, mut fresh, mut taken, mut found) = (HashSet::new(), vec![], vec![], vec![]);
-        let mut repeated = false;
-        for (identity, row) in key_identities(&keys(rows), rows.num_rows())?.into_iter().zip(0u32..) {
-            if !seen.insert(identity) {
-                repeated = true;
-                continue;
-            }
-            match places.get(&identity) {
-                Some(place) => {
-                    taken.push(row);
-                    found.push(*place);
-                }
-                None => fresh.push(row),
-            }
-        }
-        let rows = take_record_batch(&stored, &UInt32Array::from(found))?;
-        Ok(Existing { fresh: fresh.into(), taken: taken.into(), rows, repeated })
-    }
-
-    fn refuse_repeated(&self) -> Result<()> {
-        match self.repeated {
-            false => Ok(()),
-            true => Err(SqlError::new(
-                SqlState::CARDINALITY_VIOLATION,
-                "ON CONFLICT DO UPDATE command cannot affect row a second time",
-            )
-            .with_hint(
-                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
-            )),
-        }
-    }
-}
-
-/// The rows that are there before and after DO UPDATE, without those that its WHERE leaves alone.
-fn update(
-    old: RecordBatch,
-    excluded: RecordBatch,
-    columns: &[usize],
-    values: &RowExpressions,
-    filter: Option<&RowExpressions>,
-    parameters: &[ArrayRef],
-) -> Result<(RecordBatch, RecordBatch)> {
-    let both = side_by_side(&old, &excluded)?;
-    let (old, both) = match filter {
-        None => (old, both),
-        Some(filter) => {
-            let keep = evaluate(filter, &both, parameters)?;
-            let keep = keep.column(0).as_boolean().clone();
-            (arrow::compute::filter_record_batch(&old, &keep)?, arrow::compute::filter_record_batch(&both, &keep)?)
-        }
-    };
-    let changed = evaluate(values, &both, parameters)?;
-    let mut new = old.columns().to_vec();
-    for (place, column) in columns.iter().enumerate() {
-        new[*column] = changed.column(place).clone();
-    }
-    let new = RecordBatch::try_new(nullable(&old.schema()), new)?;
-    Ok((old, new))
-}
-
-fn side_by_side(left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
-    let (left_schema, right_schema) = (left.schema(), right.schema());
-    let fields = left_schema.fields().iter().chain(right_schema.fields().iter()).cloned();
-    let columns = left.columns().iter().chain(right.columns()).cloned().collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), columns)?)
 }

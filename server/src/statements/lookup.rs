@@ -7,12 +7,14 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::expr::Alias;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, utils::split_conjunction};
 use millrace_planner::bind::{Bound, RelationSource};
-use millrace_planner::{Relation, RelationKind};
+use millrace_planner::{Relation, RelationKey, RelationKind};
 use millrace_types::{RelationId, Result};
 
 /// A look-up of rows by the whole key of a stored relation.
 pub struct Lookup {
     relation: RelationId,
+    /// What has the rows in the order of the key: the relation, or an index of it.
+    model: RelationId,
     /// For each column of the key what it must equal, and the column's type.
     key: Vec<(Wanted, DataType)>,
     /// The columns that are answered.
@@ -33,18 +35,17 @@ impl Lookup {
         let LogicalPlan::TableScan(scan) = below_aliases(&filter.input) else { return None };
         let relation: &Relation = scan.source.downcast_ref::<RelationSource>()?.relation();
         let stored = matches!(relation.kind, RelationKind::Table | RelationKind::MaterializedView);
-        let key = relation.unique_key.as_ref().filter(|_| stored && scan.projection.is_none())?;
+        let keys = relation.keys.iter().filter(|_| stored && scan.projection.is_none());
         let conditions = split_conjunction(&filter.predicate);
-        if conditions.len() != key.len() {
-            return None;
-        }
         let wanted = |column: &usize| {
             let field = relation.schema.field(*column);
             let wanted = conditions.iter().find_map(|condition| equals(condition, field.name(), field.data_type()))?;
             Some((wanted, field.data_type().clone()))
         };
+        let of_key = |key: &RelationKey| Some((key.model, key.columns.iter().map(wanted).collect::<Option<Vec<_>>>()?));
+        let (model, key) = keys.filter(|key| key.columns.len() == conditions.len()).find_map(of_key)?;
         let output = projection.expr.iter().map(|expr| column_of(expr, &relation.schema)).collect::<Option<_>>()?;
-        Some(Lookup { relation: relation.id, key: key.iter().map(wanted).collect::<Option<_>>()?, output })
+        Some(Lookup { relation: relation.id, model, key, output })
     }
 
     /// The rows in a snapshot.
@@ -55,7 +56,7 @@ impl Lookup {
                 .ok_or_else(|| millrace_types::SqlError::internal("a key's parameter has the key's type")),
         });
         let key = key.collect::<Result<Vec<_>>>()?;
-        let model = snapshot.model(self.relation)?;
+        let model = snapshot.index(self.relation, self.model)?;
         if key.iter().any(|value| value.is_null(0)) {
             return Ok(RecordBatch::new_empty(model.schema().clone()).project(&self.output)?);
         }

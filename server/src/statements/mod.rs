@@ -1,10 +1,13 @@
 //! Statements: one file each. [`prepare`] parses and describes, [`execute`] runs.
 
 mod alter;
+mod alter_table;
 mod answer;
+mod conflict;
 mod context;
 mod control;
 mod copy;
+mod create_index;
 mod create_schema;
 mod create_sink;
 mod create_source;
@@ -16,6 +19,7 @@ mod delete;
 mod drop;
 mod explain;
 mod insert;
+mod like;
 mod lookup;
 mod prepared;
 mod replace;
@@ -23,6 +27,7 @@ mod returning;
 pub mod revive;
 mod running;
 mod select;
+mod sequences;
 mod set;
 mod show;
 mod subscribe;
@@ -99,7 +104,7 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Drop(drop) => drop::execute(session, drop).await,
         Comment(comment) => alter::comment(session, comment).await,
         Alter(alter) => alter::execute(session, alter).await,
-        Begin(modes) => control::begin(session, modes),
+        Begin { modes, start } => control::begin(session, modes, if *start { "START TRANSACTION" } else { "BEGIN" }),
         Commit { chain } => control::commit(session, *chain).await,
         Rollback { chain } => control::roll_back(session, *chain).await,
         Savepoint(name) => control::savepoint(session, name),
@@ -127,7 +132,8 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Analyze | Vacuum => Ok(Response::Complete(control::tag(statement).to_owned())),
         CancelJob(id) => drop::cancel_job(session, *id).await,
         Refresh { name, concurrently: _ } => replace::refresh(session, name).await,
-        CreateIndex(_) => Err(SqlError::unsupported("CREATE INDEX").with_hint("PRIMARY KEY and UNIQUE make indexes.")),
+        CreateIndex(create) => create_index::execute(session, create).await,
+        CreateSequence(create) => sequences::create(session, create, &prepared.text).await,
         Checkpoint => {
             session.database.coordinator.checkpoint().await?;
             answer::done("CHECKPOINT")

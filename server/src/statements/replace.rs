@@ -73,7 +73,8 @@ pub fn target(
 
 /// What keeps the identity of a replaced relation: its id, and what was said about it.
 pub fn succeed(before: &Relation, after: Relation) -> Relation {
-    let mut after = Relation { id: before.id, comment: before.comment.clone(), ..after };
+    let (comment, indexes) = (before.comment.clone(), before.indexes.clone());
+    let mut after = Relation { id: before.id, comment, indexes, ..after };
     for (column, old) in after.columns.iter_mut().zip(&before.columns) {
         column.comment = old.comment.clone();
     }

@@ -12,7 +12,7 @@ use millrace_types::Result;
 pub fn parts(relation: &Relation, context: &Context) -> Result<Parts> {
     let mut parts = Parts::default();
     match &relation.kind {
-        RelationKind::View { .. } => {}
+        RelationKind::View { .. } | RelationKind::Sequence(_) => {}
         RelationKind::Table(table) => {
             parts.sink = Some(millrace_connectors::create_sink(&table.options, &schema_of(relation), true)?);
         }

@@ -105,7 +105,7 @@ fn index_lines(relation: &Relation) -> Vec<TextRow> {
     let line = |key: &millrace_catalog::Key| {
         vec![Some(relation.schema.clone()), Some(key.name.clone()), Some(relation.owner.clone())]
     };
-    relation.keys().map(line).collect()
+    relation.index_keys().map(line).collect()
 }
 
 fn source_line(session: &Session, relation: &Relation) -> TextRow {

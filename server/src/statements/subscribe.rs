@@ -122,10 +122,12 @@ async fn temporary_view(
         columns,
         sql: text.to_owned(),
         depends_on: planned.depends_on,
+        seen: planned.seen,
         owner: session.user.clone(),
         comment: None,
         append_only: planned.job.plan.append_only,
         created_at: crate::coordinator::now().0,
+        indexes: vec![],
     };
     let parts = Parts { job: Some(planned.job), ..Parts::default() };
     session.database.coordinator.define(Definition::Create { relation, parts, wait: true }).await?;

@@ -39,6 +39,7 @@ pub fn check_stored(relation: &Relation) -> Result<()> {
         RelationKind::View { .. } => wrong(format!("cannot change view \"{name}\"")),
         RelationKind::MaterializedView { .. } => wrong(format!("cannot change materialized view \"{name}\"")),
         RelationKind::Source { .. } => wrong(format!("cannot change source \"{name}\"")),
+        RelationKind::Sequence(_) => wrong(format!("cannot change sequence \"{name}\"")),
         RelationKind::Job { .. } => wrong(format!("\"{name}\" is not a table")),
     }
 }

@@ -31,6 +31,7 @@ async fn compute(
     let pairs = old_and_new(&update.relation.schema);
     let rows = run(session, &planned.context, &update.plan, &parameters, snapshot.clone(), &pairs).await?;
     let (old, new, weights) = apart(update, &rows, &snapshot)?;
+    let new = update.generated.fill(new)?;
     check_rows(&update.relation, &update.checks, &new)?;
     let returned = update.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();

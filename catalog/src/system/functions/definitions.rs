@@ -59,7 +59,8 @@ fn view(snapshot: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
 
 fn key<'a>(snapshot: &'a Snapshot, argument: &Cell) -> Option<(&'a Relation, &'a Key)> {
     let oid = argument.oid()?;
-    let mut keys = snapshot.relations().flat_map(|relation| relation.keys().map(move |key| (relation.as_ref(), key)));
+    let mut keys =
+        snapshot.relations().flat_map(|relation| relation.index_keys().map(move |key| (relation.as_ref(), key)));
     keys.find(|(_, key)| key.index.0 == oid)
 }
 

@@ -29,7 +29,7 @@ pub fn fill(snapshot: &Snapshot, rows: &mut Rows) {
             };
             push(attribute, rows);
         }
-        for key in relation.keys() {
+        for key in relation.index_keys() {
             let columns = key.columns.iter().filter_map(|column| relation.columns.get(*column));
             for (index, column) in columns.enumerate() {
                 push(plain(key.index.0, &column.name, &column.sql_type, index + 1), rows);

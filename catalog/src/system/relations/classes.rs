@@ -16,7 +16,7 @@ const BTREE: u32 = 403;
 pub fn fill(snapshot: &Snapshot, rows: &mut Rows) {
     for relation in snapshot.relations() {
         relation_row(snapshot, relation, rows);
-        for key in relation.keys() {
+        for key in relation.index_keys() {
             index_row(snapshot, relation, key, rows);
         }
     }
@@ -43,6 +43,7 @@ pub fn kind_letter(kind: &RelationKind) -> char {
         RelationKind::Table(_) => 'r',
         RelationKind::View { .. } => 'v',
         RelationKind::MaterializedView { .. } => 'm',
+        RelationKind::Sequence(_) => 'S',
         RelationKind::Source { .. } | RelationKind::Sink { .. } | RelationKind::Job { .. } => 'f',
     }
 }
@@ -60,7 +61,7 @@ fn relation_row(snapshot: &Snapshot, relation: &Relation, rows: &mut Rows) {
         ("relfilenode", if stored { relation.id.0 } else { 0 }.into()),
         ("relpages", size.map_or(0, |size| size.bytes.div_ceil(8_192) as i64).min(i64::from(i32::MAX)).into()),
         ("reltuples", size.map_or(-1.0, |size| size.rows as f64).into()),
-        ("relhasindex", relation.keys().next().is_some().into()),
+        ("relhasindex", relation.index_keys().next().is_some().into()),
         ("relpersistence", 'p'.into()),
         ("relkind", kind.into()),
         ("relnatts", relation.columns.len().into()),

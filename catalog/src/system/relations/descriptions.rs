@@ -18,6 +18,15 @@ pub fn fill(snapshot: &Snapshot, rows: &mut Rows) {
                 ("description", text.into()),
             ]);
         }
+        for index in &relation.indexes {
+            let Some(text) = &index.comment else { continue };
+            rows.push([
+                ("objoid", index.key.index.into()),
+                ("classoid", PG_CLASS.into()),
+                ("objsubid", 0usize.into()),
+                ("description", text.into()),
+            ]);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pg_index`: the indexes behind primary keys and UNIQUE constraints.
+//! `pg_index`: the indexes behind primary keys and UNIQUE constraints, and those of CREATE INDEX.
 
 use super::super::cell::Cell;
 use super::super::rows::Rows;
@@ -11,14 +11,14 @@ const OPERATOR_CLASS: u32 = 10_020;
 
 pub fn fill(snapshot: &Snapshot, rows: &mut Rows) {
     for relation in snapshot.relations() {
-        for key in relation.keys() {
+        for key in relation.index_keys() {
             let columns = key.columns.len();
             rows.push([
                 ("indexrelid", key.index.into()),
                 ("indrelid", relation.id.into()),
                 ("indnatts", columns.into()),
                 ("indnkeyatts", columns.into()),
-                ("indisunique", true.into()),
+                ("indisunique", relation.index_of(key).is_none_or(|index| index.unique).into()),
                 ("indisprimary", is_primary(relation, key).into()),
                 ("indimmediate", true.into()),
                 ("indisvalid", true.into()),
@@ -45,11 +45,13 @@ pub fn attribute_numbers(key: &Key) -> Cell {
 
 /// What `pg_get_indexdef` says of a key's index.
 pub fn index_definition(relation: &Relation, key: &Key) -> String {
+    let index = relation.index_of(key);
+    let unique = if index.is_none_or(|index| index.unique) { "UNIQUE " } else { "" };
+    let columns = index.map_or_else(|| format!("({})", column_list(relation, key)), |index| index.sql.clone());
     format!(
-        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        "CREATE {unique}INDEX {} ON {}.{} USING btree {columns}",
         quote_identifier(&key.name),
         quote_identifier(&relation.schema),
-        quote_identifier(&relation.name),
-        column_list(relation, key)
+        quote_identifier(&relation.name)
     )
 }

@@ -18,13 +18,15 @@ fn table_kind(kind: &RelationKind) -> &'static str {
         RelationKind::Table(_) => "BASE TABLE",
         RelationKind::View { .. } => "VIEW",
         RelationKind::MaterializedView { .. } => "MATERIALIZED VIEW",
+        RelationKind::Sequence(_) => "SEQUENCE",
         RelationKind::Source { .. } | RelationKind::Sink { .. } | RelationKind::Job { .. } => "FOREIGN",
     }
 }
 
 /// The relations; unlike Postgres it lists materialized views, which the standard does not know and tools ask for.
 pub fn tables(snapshot: &Snapshot, rows: &mut Rows) {
-    for relation in snapshot.relations() {
+    let is_sequence = |kind: &RelationKind| matches!(kind, RelationKind::Sequence(_));
+    for relation in snapshot.relations().filter(|relation| !is_sequence(&relation.kind)) {
         let kind = table_kind(&relation.kind);
         rows.push([
             ("table_catalog", snapshot.database.as_str().into()),

@@ -13,7 +13,7 @@ pub fn tables(snapshot: &Snapshot, rows: &mut Rows) {
                 ("schemaname", relation.schema.as_str().into()),
                 ("tablename", relation.name.as_str().into()),
                 ("tableowner", relation.owner.as_str().into()),
-                ("hasindexes", relation.keys().next().is_some().into()),
+                ("hasindexes", relation.index_keys().next().is_some().into()),
             ]);
         }
     }
@@ -56,7 +56,7 @@ pub fn materialized_views(snapshot: &Snapshot, rows: &mut Rows) {
 
 pub fn indexes(snapshot: &Snapshot, rows: &mut Rows) {
     for relation in snapshot.relations() {
-        for key in relation.keys() {
+        for key in relation.index_keys() {
             rows.push([
                 ("schemaname", relation.schema.as_str().into()),
                 ("tablename", relation.name.as_str().into()),
