@@ -35,6 +35,7 @@ pub fn orders(catalog: &Catalog) -> Relation {
         unique: vec![key("orders_version_key", RelationId(id + 2), 2)],
         checks: vec![Check { name: "orders_amount_check".to_owned(), sql: "amount > 0".to_owned() }],
         options: Vec::new(),
+        storage: None,
     };
     let mut columns = vec![
         Column::new("id", SqlType::Int8).not_null(),

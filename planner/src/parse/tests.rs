@@ -61,7 +61,7 @@ fn a_table_has_columns_constraints_and_options() {
     assert_eq!(table.columns[1].default.as_deref(), Some("'x'"));
     assert_eq!(table.columns[2].default.as_deref(), Some("1 + 2"));
     assert_eq!(fold(&table.columns[3].name), "Ts");
-    assert_eq!(table.primary_key.iter().map(fold).collect::<Vec<_>>(), ["id"]);
+    assert_eq!(table.primary_key.iter().flat_map(|key| &key.columns).map(fold).collect::<Vec<_>>(), ["id"]);
     assert_eq!(table.unique.len(), 2);
     assert_eq!(table.checks.iter().map(|check| check.expression.as_str()).collect::<Vec<_>>(), ["n > 0", "id > 0"]);
     let options = [
@@ -144,8 +144,8 @@ fn transactions_know_their_modes() {
         deferrable: Some(false),
     };
     let sql = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY NOT DEFERRABLE";
-    assert_eq!(parsed(sql), Statement::Begin(modes));
-    assert_eq!(parsed("START TRANSACTION"), Statement::Begin(TransactionModes::default()));
+    assert_eq!(parsed(sql), Statement::Begin { modes, start: false });
+    assert_eq!(parsed("START TRANSACTION"), Statement::Begin { modes: TransactionModes::default(), start: true });
     assert_eq!(parsed("end work"), Statement::Commit { chain: false });
     assert_eq!(parsed("ROLLBACK AND CHAIN"), Statement::Rollback { chain: true });
     assert!(matches!(parsed("ROLLBACK TO SAVEPOINT s"), Statement::RollbackTo(_)));
