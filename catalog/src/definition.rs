@@ -275,6 +275,11 @@ impl Relation {
         self.keys().chain(self.indexes.iter().map(|index| &index.key))
     }
 
+    /// Whether rows that cannot be computed are left out instead of making the relation unreadable.
+    pub fn skips_errors(&self) -> bool {
+        self.kind.options().iter().any(|(name, value)| name == "on_error" && value == "skip")
+    }
+
     /// The table whose column a sequence numbers.
     pub fn owner_table(&self) -> Option<RelationId> {
         match &self.kind {

@@ -112,7 +112,7 @@ impl Fragment {
     }
 
     fn pass_on(&mut self, mut emitted: Output, target: Target, out: &mut Output) -> Result<()> {
-        emitted.take_errors().into_iter().for_each(|error| out.row_error(error.error, error.weight));
+        emitted.take_errors().into_iter().for_each(|error| out.report(error));
         emitted.take_deltas().into_iter().try_for_each(|delta| self.feed(target, delta, out))
     }
 

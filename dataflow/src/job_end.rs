@@ -134,7 +134,7 @@ impl JobEnd {
         match (&mut self.model, errors.first()) {
             (_, None) => {}
             (Some(model), _) => {
-                model.apply_errors(errors);
+                model.apply_errors(&errors)?;
                 self.changed = true;
             }
             // What has left cannot be taken back, so there is nothing that could heal: the row is told of and left out.

@@ -25,6 +25,7 @@
 pub mod engine;
 mod exchange;
 mod fragment;
+pub mod growth;
 pub mod harness;
 mod job_end;
 mod jobs;
@@ -32,6 +33,7 @@ pub mod operator;
 pub mod operators;
 pub mod read_model;
 pub mod render;
+mod row_errors;
 pub mod state;
 mod timely;
 mod worker;

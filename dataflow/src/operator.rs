@@ -1,6 +1,7 @@
 //! The contract of an operator. Operators know deltas and ticks; they know nothing of threads, timely or SQL.
 
 use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
+use std::sync::Arc;
 
 /// One step of a dataflow, on one worker.
 ///
@@ -57,6 +58,8 @@ pub struct Output {
 pub struct RowError {
     pub error: SqlError,
     pub weight: i64,
+    /// The row, as people read it, if the error is one row's.
+    pub row: Option<Arc<str>>,
 }
 
 impl Output {
@@ -69,7 +72,12 @@ impl Output {
 
     /// Reports that a row's expression failed.
     pub fn row_error(&mut self, error: SqlError, weight: i64) {
-        self.errors.push(RowError { error, weight });
+        self.report(RowError { error, weight, row: None });
+    }
+
+    /// Reports a row error with the row.
+    pub fn report(&mut self, error: RowError) {
+        self.errors.push(error);
     }
 
     /// Takes the deltas emitted so far.

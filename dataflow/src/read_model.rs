@@ -5,30 +5,27 @@
 //! runs with the versions before and after it, and nobody waits for anybody.
 
 use crate::operator::{RowError, StateReader, StateSize, StateWriter};
+use crate::row_errors::{Errors, MaintainedErrors, net};
 use crate::state::{Arrangement, Run, Scan, contains_keys, lookup, net_weights, take_rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Weights};
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 /// One worker's part of a relation, being maintained.
 #[derive(Debug)]
 pub struct MaintainedPart {
     rows: Arrangement,
-    /// By message.
-    errors: HashMap<String, Vec<RowError>>,
-    errors_changed: bool,
-    published: Part,
+    errors: MaintainedErrors,
 }
 
 /// One worker's part of a relation as of a tick. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Part {
     runs: Arc<[Arc<Run>]>,
-    /// The errors of rows whose expressions fail, with net weights.
-    errors: Arc<[RowError]>,
+    /// The errors of rows whose expressions fail.
+    errors: Errors,
 }
 
 impl Part {
@@ -44,7 +41,7 @@ impl MaintainedPart {
     pub fn new(schema: SchemaRef, key: Vec<usize>) -> MaintainedPart {
         let order = order_of(&schema, key);
         let rows = Arrangement::new(schema, order);
-        MaintainedPart { rows, errors: HashMap::new(), errors_changed: false, published: Part::default() }
+        MaintainedPart { rows, errors: MaintainedErrors::default() }
     }
 
     /// Applies the changes of a tick.
@@ -53,24 +50,13 @@ impl MaintainedPart {
     }
 
     /// Counts row errors in, or out again.
-    pub fn apply_errors(&mut self, errors: impl IntoIterator<Item = RowError>) {
-        for error in errors {
-            self.errors_changed = true;
-            let known = self.errors.entry(error.error.message().to_owned()).or_default();
-            count(known, error);
-            if known.is_empty() {
-                self.errors.retain(|_, known| !known.is_empty());
-            }
-        }
+    pub fn apply_errors(&mut self, errors: &[RowError]) -> Result<()> {
+        self.errors.apply(errors)
     }
 
     /// The part as of now.
     pub fn publish(&mut self) -> Part {
-        if std::mem::take(&mut self.errors_changed) {
-            self.published.errors = self.errors.values().flatten().cloned().collect();
-        }
-        self.published.runs = self.rows.freeze();
-        self.published.clone()
+        Part { runs: self.rows.freeze(), errors: self.errors.freeze() }
     }
 
     /// Advances merges under way by up to `rows` rows: for idle moments. True when there is nothing to do.
@@ -92,15 +78,6 @@ impl MaintainedPart {
     pub fn size(&self) -> StateSize {
         self.rows.size()
     }
-}
-
-/// Counts one more error among known ones; those that come to nothing leave.
-fn count(known: &mut Vec<RowError>, error: RowError) {
-    match known.iter_mut().find(|known| known.error == error.error) {
-        Some(known) => known.weight += error.weight,
-        None => known.push(error),
-    }
-    known.retain(|known| known.weight != 0);
 }
 
 /// The columns whose hash orders rows: the key, or all of them.
@@ -141,7 +118,7 @@ impl ReadModel {
         let added = Run::of(&self.schema, &self.order, changes)?.map(Arc::new);
         let runs = self.runs().cloned().chain(added).collect();
         // A row and its retraction may be on different workers' parts, so that only all runs together are net.
-        Ok(self.with_parts(vec![Part { runs, errors: self.errors().into() }]))
+        Ok(self.with_parts(vec![Part { runs, errors: self.error_runs().into() }]))
     }
 
     /// The columns of the rows.
@@ -246,15 +223,16 @@ impl ReadModel {
 
     /// Some error of a row whose expression fails, as long as there is one: then the rows are not the query's result.
     pub fn row_error(&self) -> Option<SqlError> {
-        self.errors().into_iter().find(|error| error.weight > 0).map(|error| error.error)
+        self.errors().next().map(|found| found.map_or_else(|error| error, |found| found.error))
     }
 
-    /// The row errors, with how often each occurs. A row may fail on one worker and be retracted on another, so only
-    /// their sum over all parts counts.
-    pub fn errors(&self) -> Vec<RowError> {
-        let mut net = Vec::new();
-        self.parts.iter().flat_map(|part| part.errors.iter()).for_each(|error| count(&mut net, error.clone()));
-        net
+    /// The row errors, with how often each occurs.
+    pub fn errors(&self) -> impl Iterator<Item = Result<RowError>> + use<> {
+        net(&self.error_runs())
+    }
+
+    fn error_runs(&self) -> Vec<Arc<Run>> {
+        self.parts.iter().flat_map(|part| part.errors.iter().cloned()).collect()
     }
 
     /// How many rows there are at most: different rows count once, and retracted ones until their runs merge.

@@ -243,7 +243,7 @@ fn placed(delta: &Delta, positions: &[usize], schema: &SchemaRef) -> Result<Delt
 }
 
 /// The line of a node in the plan's tree, without what is known of its output.
-fn head(node: &Node) -> String {
+pub(crate) fn head(node: &Node) -> String {
     let tree = node.to_string();
     let line = tree.lines().next().unwrap_or_default();
     line.rfind(" [").map_or(line, |end| &line[..end]).to_owned()
@@ -312,7 +312,7 @@ fn state_of(node: &Node) -> Option<&'static str> {
     }
 }
 
-fn numbers(columns: &[usize]) -> String {
+pub(crate) fn numbers(columns: &[usize]) -> String {
     let columns: Vec<_> = columns.iter().map(|column| format!("#{column}")).collect();
     format!("({})", columns.join(", "))
 }

@@ -1,6 +1,7 @@
 //! Scalar expressions over deltas, and the rows on which they fail.
 
-use crate::operator::Output;
+use crate::operator::{Output, RowError};
+use crate::row_errors::row_text;
 use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::error::DataFusionError;
 use millrace_ir::Expr;
@@ -39,7 +40,8 @@ fn evaluate_all(exprs: &[Expr], delta: &Delta) -> Result<Vec<ArrayRef>> {
 fn find_failing(exprs: &[Expr], delta: &Delta, start: usize, good: &mut [bool], out: &mut Output) {
     let Err(error) = evaluate_all(exprs, delta) else { return };
     if delta.len() <= 1 {
-        out.row_error(error, delta.weight(0));
+        let row = Some(row_text(delta.rows(), 0).into());
+        out.report(RowError { error, weight: delta.weight(0), row });
         good[start] = false;
         return;
     }

@@ -2,8 +2,11 @@
 
 use super::{lower, node};
 use crate::bind::Bound;
+use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use crate::rewrite;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use millrace_ir::{Job, Node, Output};
 use millrace_types::{RelationId, Result};
 
@@ -34,5 +37,20 @@ pub fn explain(bound: &Bound, functions: &FunctionSource) -> Result<String> {
     let logical = rewrite::rewrite(bound.plan.clone(), functions)?;
     let dataflow = lower(bound, functions)?;
     let dataflow = meeting(dataflow.clone(), dataflow.unique_key.as_deref().unwrap_or_default());
-    Ok(format!("Logical plan\n{}\n\nDataflow plan\n{dataflow}", logical.display_indent()))
+    Ok(format!("Logical plan\n{}\n\nDataflow plan\n{dataflow}", readable(logical)?))
+}
+
+/// A logical plan as EXPLAIN shows it: constants without the marks of their types.
+///
+/// # Errors
+/// None in fact: the plan stays as it is.
+pub fn readable(plan: LogicalPlan) -> Result<String> {
+    let plain = |expr: Expr| {
+        expr.transform_up(|expr| match expr {
+            Expr::Literal(value, Some(_)) => Ok(Transformed::yes(Expr::Literal(value, None))),
+            other => Ok(Transformed::no(other)),
+        })
+    };
+    let plan = plan.transform_up_with_subqueries(|node| node.map_expressions(plain)).map_err(sql_error)?;
+    Ok(plan.data.display_indent().to_string())
 }

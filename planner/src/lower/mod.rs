@@ -17,7 +17,7 @@ mod unnest;
 mod values;
 mod window;
 
-pub use job::{explain, job};
+pub use job::{explain, job, readable};
 
 use crate::bind::{Bound, RelationSource};
 use crate::functions::FunctionSource;

@@ -57,9 +57,13 @@ impl Published {
             return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                 .with_hint("Its progress stands in SHOW JOBS."));
         }
-        if let Some(error) = self.models.get(&id).and_then(ReadModel::row_error) {
+        if !relation.skips_errors()
+            && let Some(error) = self.models.get(&id).and_then(ReadModel::row_error)
+        {
             let detail = format!("A row of \"{}\" cannot be computed.", relation.name);
-            return Err(error.with_detail(detail).with_hint("The view heals when the row is deleted or corrected."));
+            return Err(error
+                .with_detail(detail)
+                .with_hint("The view heals when the row is deleted or corrected; millrace.view_errors shows it."));
         }
         if relation.depends_on.iter().any(|upstream| self.recovering.contains(upstream)) {
             let message = format!("materialized view \"{}\" is not recovered yet", relation.name);

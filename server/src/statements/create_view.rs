@@ -72,6 +72,30 @@ fn stored_type(field: &Field) -> SqlType {
     }
 }
 
+/// The options of a materialized view.
+///
+/// # Errors
+/// `22023` for an option or a value that there is not.
+fn view_options(options: &[(String, String)]) -> Result<Vec<(String, String)>> {
+    for (name, value) in options {
+        let invalid = match (name.as_str(), value.to_ascii_lowercase().as_str()) {
+            ("on_error", "strict" | "skip") => continue,
+            ("on_error", _) => SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("invalid value for option \"on_error\": \"{value}\""),
+            )
+            .with_hint("It is 'strict', so that reading the view fails while a row of it does, or 'skip'."),
+            _ => SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("unrecognized option \"{name}\" of a materialized view"),
+            )
+            .with_hint("The option of a materialized view is on_error."),
+        };
+        return Err(invalid);
+    }
+    Ok(options.iter().map(|(name, value)| (name.clone(), value.to_ascii_lowercase())).collect())
+}
+
 /// What CREATE ... IF NOT EXISTS answers when the name is taken.
 pub fn already_there(session: &mut Session, context: &Context, name: &(String, String), tag: &str) -> Option<Response> {
     context.published.catalog.find(&name.0, &name.1)?;
@@ -133,9 +157,7 @@ pub async fn execute_materialized(
     {
         return Ok(response);
     }
-    if let Some((option, _)) = create.options.first() {
-        return Err(SqlError::unsupported(format!("the option \"{option}\" of a materialized view")));
-    }
+    let options = view_options(&create.options)?;
     if before.is_none() {
         context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     }
@@ -145,7 +167,7 @@ pub async fn execute_materialized(
         id,
         schema: taken.0,
         name: taken.1,
-        kind: RelationKind::MaterializedView { query: create.query.clone(), options: vec![] },
+        kind: RelationKind::MaterializedView { query: create.query.clone(), options },
         columns: view_columns(&planned.schema, &create.columns)?,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: planned.depends_on,

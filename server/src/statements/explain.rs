@@ -3,6 +3,7 @@
 use super::answer::{rows, text_columns, text_rows};
 use super::context::Context;
 use super::create_view::maintainable;
+use super::lookup::Lookup;
 use super::prepared::Prepared;
 use super::running::Runnable;
 use super::select;
@@ -10,6 +11,7 @@ use crate::session::Session;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::displayable;
 use millrace_catalog::RelationKind;
+use millrace_dataflow::growth::{self, Shown};
 use millrace_planner::lower;
 use millrace_planner::parse::{Explain, ExplainTarget, Statement, name_parts, parse_query};
 use millrace_types::{Result, SqlError, SqlState};
@@ -22,6 +24,7 @@ pub fn columns() -> SchemaRef {
 }
 
 pub async fn execute(session: &mut Session, explain: &Explain, prepared: &Prepared) -> Result<Response> {
+    check_options(explain)?;
     let text = match &explain.target {
         ExplainTarget::Statement(statement) => statement_plan(session, explain, statement, &prepared.text).await?,
         ExplainTarget::Relation(name) => {
@@ -33,7 +36,8 @@ pub async fn execute(session: &mut Session, explain: &Explain, prepared: &Prepar
                     format!("\"{}\" is a {}, which nothing keeps up to date", relation.name, relation.kind.noun());
                 SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
             })?;
-            maintained(&context, &*parse_query(query)?)?
+            let context = Context::of_definition(session, context.published.clone(), &relation);
+            maintained(&context, explain, &*parse_query(query)?)?
         }
     };
     let lines: Vec<_> = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
@@ -44,12 +48,13 @@ async fn statement_plan(session: &mut Session, explain: &Explain, statement: &St
     let snapshot = session.snapshot();
     let context = Context::new(session, snapshot.published.clone(), text);
     match statement {
+        Statement::Query(query) if shown(explain) != Shown::default() => maintained(&context, explain, query),
         Statement::Query(query) => ad_hoc(session, &context, explain, query, snapshot).await,
-        Statement::CreateMaterializedView(create) => maintained(&context, &create.ast),
+        Statement::CreateMaterializedView(create) => maintained(&context, explain, &create.ast),
         Statement::CreateSink(create) => match &create.from {
-            millrace_planner::parse::SinkInput::Query { ast, .. } => maintained(&context, ast),
+            millrace_planner::parse::SinkInput::Query { ast, .. } => maintained(&context, explain, ast),
             millrace_planner::parse::SinkInput::Relation(name) => {
-                maintained(&context, &*parse_query(&format!("SELECT * FROM {name}"))?)
+                maintained(&context, explain, &*parse_query(&format!("SELECT * FROM {name}"))?)
             }
         },
         _ => Err(SqlError::unsupported("EXPLAIN of this statement")
@@ -57,11 +62,41 @@ async fn statement_plan(session: &mut Session, explain: &Explain, statement: &St
     }
 }
 
-/// The logical plan, and the dataflow with its fragments.
-fn maintained(context: &Context, query: &Query) -> Result<String> {
+/// Options of EXPLAIN beside ANALYZE and VERBOSE: ours, and those of Postgres that change nothing here.
+const OPTIONS: [&str; 10] =
+    ["changelog", "state", "format", "costs", "buffers", "timing", "summary", "settings", "wal", "generic_plan"];
+
+fn check_options(explain: &Explain) -> Result<()> {
+    for (name, value) in &explain.options {
+        if !OPTIONS.contains(&name.as_str()) {
+            let message = format!("unrecognized EXPLAIN option \"{name}\"");
+            return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
+        }
+        if name == "format" && !value.eq_ignore_ascii_case("text") {
+            return Err(SqlError::unsupported(format!("EXPLAIN (FORMAT {})", value.to_uppercase())));
+        }
+    }
+    Ok(())
+}
+
+/// What CHANGELOG and STATE ask for.
+fn shown(explain: &Explain) -> Shown {
+    let is_on = |option: &str| {
+        let value = explain.options.iter().find(|(name, _)| name == option).map(|(_, value)| value.to_lowercase());
+        value.is_some_and(|value| !["false", "off", "0"].contains(&value.as_str()))
+    };
+    Shown { changelog: is_on("changelog"), state: is_on("state") }
+}
+
+/// The logical plan, and the dataflow with its fragments; or what its operators emit and keep.
+fn maintained(context: &Context, explain: &Explain, query: &Query) -> Result<String> {
     let bound = maintainable(context, query)?;
-    let plans = lower::explain(&bound, &context.functions)?;
     let job = lower::job(millrace_types::RelationId(0), "explained", lower::lower(&bound, &context.functions)?);
+    let shown = shown(explain);
+    if shown != Shown::default() {
+        return Ok(growth::describe(&job.plan, shown));
+    }
+    let plans = lower::explain(&bound, &context.functions)?;
     Ok(format!("{plans}\n\nFragments\n{}", millrace_dataflow::render::describe(&job)))
 }
 
@@ -73,12 +108,14 @@ async fn ad_hoc(
     snapshot: std::sync::Arc<crate::reading::Snapshot>,
 ) -> Result<String> {
     let bound = select::bind(context, query, &[])?;
-    let logical = bound.plan.display_indent().to_string();
+    let lookup =
+        Lookup::of(&bound).map(|lookup| format!("Look-up\n{}\n\n", lookup.describe(&context.published.catalog)));
+    let logical = lower::readable(bound.plan.clone())?;
     let runnable = Runnable::new(session, context, bound.plan, snapshot).await?;
     let plan = runnable.plan().clone();
     if !explain.analyze {
         let physical = displayable(plan.as_ref()).indent(explain.verbose).to_string();
-        return Ok(format!("Logical plan\n{logical}\n\nPhysical plan\n{physical}"));
+        return Ok(format!("{}Logical plan\n{logical}\n\nPhysical plan\n{physical}", lookup.unwrap_or_default()));
     }
     let started = std::time::Instant::now();
     let batches = runnable.collect(session).await?;

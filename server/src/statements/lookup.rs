@@ -6,6 +6,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::expr::Alias;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, utils::split_conjunction};
+use millrace_catalog::Catalog;
 use millrace_planner::bind::{Bound, RelationSource};
 use millrace_planner::{Relation, RelationKey, RelationKind};
 use millrace_types::{RelationId, Result};
@@ -46,6 +47,15 @@ impl Lookup {
         let (model, key) = keys.filter(|key| key.columns.len() == conditions.len()).find_map(of_key)?;
         let output = projection.expr.iter().map(|expr| column_of(expr, &relation.schema)).collect::<Option<_>>()?;
         Some(Lookup { relation: relation.id, model, key, output })
+    }
+
+    /// What is looked up in which index, for EXPLAIN.
+    pub fn describe(&self, catalog: &Catalog) -> String {
+        let Some(relation) = catalog.get(self.relation) else { return self.relation.to_string() };
+        match relation.index_keys().find(|key| key.index == self.model) {
+            Some(index) => format!("{} by index {}", relation.name, index.name),
+            None => format!("{} by its key", relation.name),
+        }
     }
 
     /// The rows in a snapshot.

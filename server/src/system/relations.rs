@@ -14,6 +14,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use millrace_catalog::system::{Snapshot, is_system_relation, system_tables};
 use millrace_catalog::{Relation, RelationKind};
+use millrace_dataflow::read_model::ReadModel;
 use millrace_types::SqlError;
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ const RELATIONS: &[(&str, Fill)] = &[
     ("sources", fill_sources),
     ("splits", fill_splits),
     ("bad_records", fill_bad_records),
+    ("view_errors", fill_view_errors),
     ("sinks", fill_sinks),
     ("operators", fill_operators),
     ("checkpoints", fill_checkpoints),
@@ -109,6 +111,23 @@ fn text<S: AsRef<str>>(values: impl IntoIterator<Item = Option<S>>) -> ArrayRef 
 
 fn number(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<Int64Array>())
+}
+
+fn fill_view_errors(_: &Database, published: &Published, _: &[OperatorRow]) -> Columns {
+    let mut lines = vec![];
+    for view in published.catalog.relations() {
+        let errors = published.models.get(&view.id).into_iter().flat_map(ReadModel::errors);
+        // What cannot be read of an error is left out: the view itself says so when it is read.
+        lines.extend(errors.flatten().map(|error| (view, error)));
+    }
+    vec![
+        ("schema_name", text(lines.iter().map(|(view, _)| Some(&view.schema)))),
+        ("view_name", text(lines.iter().map(|(view, _)| Some(&view.name)))),
+        ("sqlstate", text(lines.iter().map(|(_, error)| Some(error.error.state().0)))),
+        ("message", text(lines.iter().map(|(_, error)| Some(error.error.message())))),
+        ("row", text(lines.iter().map(|(_, error)| error.row.as_deref()))),
+        ("count", number(lines.iter().map(|(_, error)| Some(error.weight)))),
+    ]
 }
 
 fn fill_jobs(database: &Database, published: &Published, _: &[OperatorRow]) -> Columns {
