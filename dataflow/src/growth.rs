@@ -113,6 +113,7 @@ fn kept(node: &Node) -> Option<Kept> {
         | Plan::Filter { .. }
         | Plan::Project { .. }
         | Plan::Exchange { .. }
+        | Plan::Unnest { .. }
         | Plan::Union { .. } => None,
     }
 }
