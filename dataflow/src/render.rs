@@ -363,6 +363,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             partition: window.partition.clone(),
             order: window.order.clone(),
             functions: window.functions.clone(),
+            reach: window.reach,
             schema,
         })?),
         Plan::Input { .. } | Plan::Values { .. } | Plan::Exchange { .. } => {

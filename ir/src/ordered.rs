@@ -49,6 +49,8 @@ pub struct Window {
     pub order: Vec<SortColumn>,
     /// They share partition and order, and their arguments are columns of the input.
     pub functions: Vec<Arc<dyn WindowExpr>>,
+    /// How many rows before and behind a row its results depend on; `None`: on all of the partition.
+    pub reach: Option<usize>,
 }
 
 impl fmt::Display for SortColumn {
@@ -76,7 +78,8 @@ impl fmt::Display for Window {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.functions.iter().map(|function| function.name()).collect();
         write!(f, "Window {}", names.join(", "))?;
-        over(f, &self.partition, &self.order)
+        over(f, &self.partition, &self.order)?;
+        self.reach.map_or(Ok(()), |reach| write!(f, " reach {reach}"))
     }
 }
 

@@ -4,7 +4,7 @@ use crate::functions::FunctionSource;
 use datafusion::common::{Column, DataFusionError, Result};
 use datafusion::logical_expr::expr::{Sort, WindowFunction};
 use datafusion::logical_expr::{
-    Expr, ExprFunctionExt, Filter, LogicalPlan, Projection, Window, WindowFunctionDefinition,
+    Expr, ExprFunctionExt, Filter, LogicalPlan, Projection, Window, WindowFrame, WindowFunctionDefinition,
 };
 use std::sync::Arc;
 
@@ -27,7 +27,9 @@ pub fn numbered(
     let function = functions.state().window_functions().get(function).cloned();
     let function = function.ok_or_else(|| DataFusionError::Internal("a ranking function is missing".to_owned()))?;
     let call = WindowFunction::new(WindowFunctionDefinition::WindowUDF(function), vec![]);
-    let call = Expr::WindowFunction(Box::new(call)).partition_by(partition).order_by(order).build()?;
+    let call = Expr::WindowFunction(Box::new(call)).partition_by(partition).order_by(order);
+    // Ranking functions look at no frame; the one of all rows needs no order.
+    let call = call.window_frame(WindowFrame::new(None)).build()?;
     Window::try_new(vec![call.alias(NUMBER)], input).map(LogicalPlan::Window)
 }
 

@@ -5,15 +5,26 @@
 //! difference is emitted; nothing of the output is kept. A function that fails over a partition, as when a sum leaves
 //! its type, gives a row error instead of the partition's rows until it does not. The rows of a partition go with their
 //! retractions.
+//!
+//! Functions that look at no more than so many rows before and behind a row (`lag`, frames of ROWS) are evaluated only
+//! there. With a reach of two rows and a change at x:
+//!
+//! ```text
+//!   a b c [d e f g x h i j k] l m     what the change reaches: f g x h i; evaluated: what these look at, too
+//! ```
+//!
+//! At the ends of such a stretch rows miss neighbours, and their results may be wrong; but they see the same rows before
+//! and after, so that they are no difference.
 
 use super::expression::sql_error;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Change, Decoding, Format, Ordered, Rows, Run, batch_of};
-use arrow::array::RecordBatch;
+use crate::state::{Decoding, Format, Ordered, OrderedRow, Run, batch_of};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::window::WindowExpr;
 use millrace_ir::SortColumn;
-use millrace_types::{Delta, KeyGroupRange, Result, Tick, Weights};
+use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
 use std::sync::Arc;
 
 /// What a window computes: the fields of `ir::Window`, with the input's schema.
@@ -22,6 +33,8 @@ pub struct WindowOptions {
     pub partition: Vec<usize>,
     pub order: Vec<SortColumn>,
     pub functions: Vec<Arc<dyn WindowExpr>>,
+    /// How many rows before and behind a row its results depend on; `None`: on all of the partition.
+    pub reach: Option<usize>,
     /// The columns of the input, then those of the functions.
     pub schema: SchemaRef,
 }
@@ -30,7 +43,11 @@ pub struct WindowOptions {
 pub struct Window {
     state: Ordered,
     functions: Functions,
+    reach: Option<usize>,
 }
+
+/// About how many rows are evaluated together.
+const TOGETHER: usize = 8_192;
 
 const SECTION: &str = "rows";
 
@@ -41,7 +58,8 @@ impl Window {
     /// `0A000` for a column of a type without an order.
     pub fn new(options: WindowOptions) -> Result<Window> {
         let state = Ordered::new(options.input, &options.partition, &options.order)?;
-        Ok(Window { state, functions: Functions { functions: options.functions, schema: options.schema } })
+        let functions = Functions { functions: options.functions, schema: options.schema };
+        Ok(Window { state, functions, reach: options.reach })
     }
 }
 
@@ -51,11 +69,30 @@ impl Operator for Window {
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {
-        let Window { state, functions } = self;
-        let mut emitted = Vec::new();
-        state.settle(|format, rows, changes| functions.compare(format, rows, changes, &mut emitted, out), None)?;
-        emitted.into_iter().for_each(|delta| out.push(delta));
-        Ok(())
+        let Window { state, functions, reach } = self;
+        let (mut before, mut after) = (Stretches::default(), Stretches::default());
+        state.settle(
+            |format, rows, changes| {
+                let parts = match *reach {
+                    Some(reach) => rows.near(changes, 2 * reach),
+                    None => vec![rows.beside(changes)],
+                };
+                for part in parts {
+                    for (row, was, is) in part {
+                        before.push(row, was);
+                        after.push(row, is);
+                    }
+                    before.end();
+                    after.end();
+                }
+                match before.rows.len() + after.rows.len() < TOGETHER {
+                    true => Ok(()),
+                    false => functions.compare(format, &mut before, &mut after, out),
+                }
+            },
+            None,
+        )?;
+        functions.compare(state.format(), &mut before, &mut after, out)
     }
 
     fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
@@ -71,6 +108,25 @@ impl Operator for Window {
     }
 }
 
+/// Rows of several partitions, or of parts of them, one after the other.
+#[derive(Default)]
+struct Stretches {
+    rows: Decoding,
+    ends: Vec<usize>,
+}
+
+impl Stretches {
+    fn push(&mut self, row: &OrderedRow, copies: i64) {
+        (0..copies).for_each(|_| self.rows.push(row));
+    }
+
+    fn end(&mut self) {
+        if self.rows.len() > self.ends.last().copied().unwrap_or(0) {
+            self.ends.push(self.rows.len());
+        }
+    }
+}
+
 /// The functions, and the columns that they make with the input's.
 struct Functions {
     functions: Vec<Arc<dyn WindowExpr>>,
@@ -78,48 +134,52 @@ struct Functions {
 }
 
 impl Functions {
-    /// Emits how the output of a partition differs after the changes.
-    fn compare(
-        &self,
-        format: &Format,
-        rows: &Rows,
-        changes: &[Change],
-        emitted: &mut Vec<Delta>,
-        out: &mut Output,
-    ) -> Result<()> {
-        let (mut before, mut after) = (Decoding::default(), Decoding::default());
-        for (row, was, is) in rows.beside(changes) {
-            (0..was).for_each(|_| before.push(row));
-            (0..is).for_each(|_| after.push(row));
-        }
+    /// Emits how the output over the rows after differs from that over the rows before.
+    fn compare(&self, format: &Format, before: &mut Stretches, after: &mut Stretches, out: &mut Output) -> Result<()> {
         let mut sides = Vec::with_capacity(2);
-        for (rows, weight) in [(before, -1), (after, 1)] {
-            if rows.is_empty() {
-                continue;
-            }
-            match self.evaluate(&format.decode(&rows)?) {
-                Ok(rows) => {
-                    let weights = Weights::Each(vec![weight; rows.num_rows()].into());
-                    sides.push(Delta::new(rows, weights));
-                }
-                Err(error) => out.row_error(error, weight),
+        for (stretches, weight) in [(before, -1), (after, 1)] {
+            let stretches = std::mem::take(stretches);
+            if !stretches.rows.is_empty() {
+                let rows = self.evaluate(&format.decode(&stretches.rows)?, &stretches.ends, weight, out)?;
+                let weights = Weights::Each(vec![weight; rows.num_rows()].into());
+                sides.push(Delta::new(rows, weights));
             }
         }
         if let Some(run) = Run::of(&self.schema, &[], &sides)? {
-            let deltas = run
-                .chunks()
-                .iter()
-                .map(|chunk| Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone().into())));
-            emitted.extend(deltas);
+            for chunk in run.chunks() {
+                out.push(Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone().into())));
+            }
         }
         Ok(())
     }
 
-    /// The rows of a partition with the functions' columns.
-    fn evaluate(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+    /// The rows with the functions' columns. Stretches over which a function fails are reported and left out.
+    fn evaluate(&self, rows: &RecordBatch, ends: &[usize], weight: i64, out: &mut Output) -> Result<RecordBatch> {
+        let mut results: Vec<Vec<ArrayRef>> = vec![Vec::with_capacity(ends.len()); self.functions.len()];
+        let (mut kept, mut failed) = (Vec::with_capacity(ends.len()), false);
+        let mut start = 0;
+        for &end in ends {
+            let stretch = rows.slice(start, end - start);
+            let values = self.functions.iter().map(|function| function.evaluate(&stretch).map_err(sql_error));
+            match values.collect::<Result<Vec<ArrayRef>, SqlError>>() {
+                Ok(values) => {
+                    results.iter_mut().zip(values).for_each(|(results, value)| results.push(value));
+                    kept.push(stretch);
+                }
+                Err(error) => {
+                    out.row_error(error, weight);
+                    failed = true;
+                }
+            }
+            start = end;
+        }
+        let rows = if failed { concat_batches(&rows.schema(), &kept)? } else { rows.clone() };
+        if rows.num_rows() == 0 {
+            return Ok(RecordBatch::new_empty(self.schema.clone()));
+        }
         let mut columns = rows.columns().to_vec();
-        for function in &self.functions {
-            columns.push(function.evaluate(rows).map_err(sql_error)?);
+        for results in results {
+            columns.push(concat(&results.iter().map(|result| result.as_ref()).collect::<Vec<_>>())?);
         }
         batch_of(&self.schema, columns, rows.num_rows())
     }

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
+use std::ops::Bound;
 use std::slice;
 
 /// A row as ordered bytes: see [`ordered`](super::ordered).
@@ -127,7 +128,39 @@ impl Rows {
     pub fn iter(&self) -> Iter<'_> {
         match &self.kept {
             Kept::Few(rows) => Iter::Few(rows.iter()),
-            Kept::Many(rows) => Iter::Many(rows.iter()),
+            Kept::Many(rows) => Iter::Many(rows.range::<OrderedRow, _>(..)),
+        }
+    }
+
+    /// The rows from one to another, or from the start and to the end.
+    fn between(&self, first: Option<&OrderedRow>, last: Option<&OrderedRow>) -> Iter<'_> {
+        match &self.kept {
+            Kept::Few(rows) => {
+                let start = first.map_or(0, |first| rows.partition_point(|(row, _)| row < first));
+                let end = last.map_or(rows.len(), |last| rows.partition_point(|(row, _)| row <= last));
+                Iter::Few(rows[start..end].iter())
+            }
+            Kept::Many(rows) => {
+                let bounds =
+                    (first.map_or(Bound::Unbounded, Bound::Included), last.map_or(Bound::Unbounded, Bound::Included));
+                Iter::Many(rows.range::<OrderedRow, _>(bounds))
+            }
+        }
+    }
+
+    /// The rows that stand `distance` rows before and behind a place; `None` where there are not so many.
+    fn around(&self, row: &OrderedRow, distance: usize) -> (Option<&OrderedRow>, Option<&OrderedRow>) {
+        match &self.kept {
+            Kept::Few(rows) => {
+                let before = rows.partition_point(|(known, _)| known < row).checked_sub(distance);
+                let behind = rows.partition_point(|(known, _)| known <= row) + distance - 1;
+                (before.map(|at| &rows[at].0), rows.get(behind).map(|(row, _)| row))
+            }
+            Kept::Many(rows) => {
+                let before = rows.range(..row).rev().nth(distance - 1);
+                let behind = rows.range((Bound::Excluded(row), Bound::Unbounded)).nth(distance - 1);
+                (before.map(|(row, _)| row), behind.map(|(row, _)| row))
+            }
         }
     }
 
@@ -202,12 +235,34 @@ impl Rows {
     pub fn beside<'a>(&'a self, changes: &'a [(OrderedRow, i64)]) -> Beside<'a> {
         Beside { rows: self.iter().peekable(), changes: changes.iter().peekable() }
     }
+
+    /// The parts of [`beside`](Rows::beside) that hold every change with `distance` rows before and behind it.
+    pub fn near<'a>(&'a self, changes: &'a [(OrderedRow, i64)], distance: usize) -> Vec<Beside<'a>> {
+        let (mut parts, mut rest, distance) = (Vec::new(), changes, distance.max(1));
+        while let Some((row, _)) = rest.first() {
+            let (first, mut last) = self.around(row, distance);
+            let mut count = 1;
+            while let (Some(end), Some((row, _))) = (last, rest.get(count)) {
+                let (start, behind) = self.around(row, distance);
+                if start.is_some_and(|start| start > end) {
+                    break;
+                }
+                (last, count) = (behind, count + 1);
+            }
+            // Without an end it goes to the last row, and holds every other change.
+            let count = if last.is_none() { rest.len() } else { count };
+            let (now, later) = rest.split_at(count);
+            parts.push(Beside { rows: self.between(first, last).peekable(), changes: now.iter().peekable() });
+            rest = later;
+        }
+        parts
+    }
 }
 
 /// Rows in order with their weights.
 pub enum Iter<'a> {
     Few(slice::Iter<'a, (OrderedRow, i64)>),
-    Many(btree_map::Iter<'a, OrderedRow, i64>),
+    Many(btree_map::Range<'a, OrderedRow, i64>),
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -5,6 +5,7 @@
 //! Arrow types that [`millrace_types::SqlType`] lists ([`output`]).
 
 mod check;
+mod common_type;
 mod constant;
 mod delete;
 mod dml;
@@ -14,6 +15,7 @@ mod insert;
 mod limits;
 mod literals;
 mod names;
+mod orders;
 mod output;
 mod parameters;
 mod provider;
@@ -21,13 +23,15 @@ mod query;
 mod recursion;
 mod refuse;
 mod row_values;
-mod sets;
+mod set_operations;
 mod source;
 #[cfg(test)]
 mod tests;
 mod update;
 mod using;
 mod view;
+mod window_calls;
+mod windows;
 
 pub use check::Checks;
 pub use constant::ConstantRows;

@@ -3,7 +3,7 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{limits, literals, output, recursion, row_values, sets, using};
+use super::{limits, literals, orders, output, recursion, row_values, set_operations, using, windows};
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
 use crate::error::sql_error;
@@ -120,6 +120,8 @@ pub fn plan(
         names::name_columns(&mut query, wildcards);
         row_values::rewrite(&mut query);
         postgres_syntax(&mut query);
+        let prepared = orders::prepare(&mut query).and_then(|()| windows::prepare(&mut query, provider.functions));
+        prepared.map_err(|error| DataFusionError::External(Box::new(error)))?;
         recursion::type_integers(&mut query);
         let statement = ast::Statement::Query(Box::new(query));
         let mut context = context.clone().with_prepare_param_data_types(parameters::fields(parameter_types));
@@ -131,10 +133,10 @@ pub fn plan(
     };
     let plan = planned
         .and_then(into_rows)
-        .and_then(|plan| sets::set_operations(plan, provider.functions))
         .and_then(|plan| limits::with_ties(plan, provider.functions))
-        .and_then(literals::type_literals)
         .map_err(sql_error)?;
+    let plan = set_operations::set_operations(plan, provider.functions)?;
+    let plan = literals::type_literals(plan).map_err(sql_error)?;
     analyze(plan, provider.functions)
 }
 

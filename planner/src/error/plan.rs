@@ -22,6 +22,19 @@ fn rules(message: &str) -> Option<SqlError> {
             format!("column \"{column}\" must appear in the GROUP BY clause or be used in an aggregate function");
         return Some(SqlError::new(SqlState::GROUPING_ERROR, message));
     }
+    if message.starts_with("for SELECT DISTINCT, ORDER BY expressions")
+        || message.contains("For SELECT DISTINCT, ORDER BY")
+    {
+        let words = "for SELECT DISTINCT, ORDER BY expressions must appear in select list";
+        return Some(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words));
+    }
+    if message.contains("DISTINCT ON expressions must match initial ORDER BY expressions") {
+        let words = "SELECT DISTINCT ON expressions must match initial ORDER BY expressions";
+        return Some(SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words));
+    }
+    if message.contains("indow function calls cannot be nested") {
+        return Some(SqlError::new(SqlState::WINDOWING_ERROR, "window function calls cannot be nested"));
+    }
     if message.contains("cannot be nested") {
         return Some(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
     }
@@ -68,6 +81,7 @@ fn rules(message: &str) -> Option<SqlError> {
     }
     if message.contains("ncompatible inputs for Union")
         || message.contains("is not compatible with")
+        || message.contains("queries have different number of columns")
         || message.contains("UNION") && message.contains("number of columns")
     {
         return set_operation(message);
@@ -105,7 +119,11 @@ fn set_operation(message: &str) -> Option<SqlError> {
     }
     let same = message.contains("number of columns");
     let (state, words) = match same {
-        true => (SqlState::SYNTAX_ERROR, "each UNION query must have the same number of columns".to_owned()),
+        true => {
+            let operation = ["INTERSECT", "EXCEPT"].into_iter().find(|operation| message.starts_with(operation));
+            let operation = operation.unwrap_or("UNION");
+            (SqlState::SYNTAX_ERROR, format!("each {operation} query must have the same number of columns"))
+        }
         false => (SqlState::DATATYPE_MISMATCH, lowercase(message)),
     };
     Some(SqlError::new(state, words))

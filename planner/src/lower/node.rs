@@ -15,7 +15,7 @@ pub fn with_schema(mut node: Node, schema: SchemaRef) -> Node {
     if node.schema == schema {
         return node;
     }
-    if let Plan::Project { .. } = node.plan {
+    if let Plan::Project { .. } | Plan::Union { .. } = node.plan {
         node.schema = schema;
         return node;
     }

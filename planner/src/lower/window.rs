@@ -19,12 +19,12 @@ use arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
+use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction, WindowFunctionParams};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
     BinaryExpr, Expr as LogicalExpr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Window as LogicalWindow,
-    WindowFunctionDefinition,
+    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_planner::create_window_expr_with_name;
@@ -121,6 +121,30 @@ fn ranking(call: &LogicalExpr) -> Option<Ranking> {
     }
 }
 
+/// How many rows before and behind a row the result of a function depends on; `None`: on all of the partition.
+fn reach(function: &WindowFunctionDefinition, params: &WindowFunctionParams) -> Option<usize> {
+    let by_frame = match function {
+        WindowFunctionDefinition::WindowUDF(function) => match (function.name(), params.args.get(1)) {
+            ("lag" | "lead", None) => return Some(1),
+            ("lag" | "lead", Some(offset)) => return usize::try_from(integer(offset)?.unsigned_abs()).ok(),
+            (name, _) => matches!(name, "first_value" | "last_value" | "nth_value"),
+        },
+        WindowFunctionDefinition::AggregateUDF(_) => true,
+    };
+    let frame = &params.window_frame;
+    if !by_frame || frame.units != WindowFrameUnits::Rows {
+        return None;
+    }
+    let offset = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::CurrentRow => Some(0),
+        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => match offset {
+            ScalarValue::UInt64(Some(rows)) => usize::try_from(*rows).ok(),
+            _ => None,
+        },
+    };
+    Some(offset(&frame.start_bound)?.max(offset(&frame.end_bound)?))
+}
+
 /// The numbers that a filter leaves.
 struct NumberRange {
     first: i64,
@@ -215,7 +239,9 @@ fn windowed(input: Node, names: &DFSchema, calls: &[&Call], outputs: &[FieldRef]
     });
     let functions = functions.collect::<Result<Vec<_>>>()?;
     let unique_key = input.unique_key.clone();
-    let window = Window { input, partition, order, functions };
+    let reach = calls.iter().map(|call| call.reach).collect::<Option<Vec<usize>>>();
+    let reach = reach.and_then(|reaches| reaches.into_iter().max());
+    let window = Window { input, partition, order, functions, reach };
     Ok(Node { plan: Plan::Window(Box::new(window)), schema, append_only: false, partitioned_by, unique_key })
 }
 
@@ -250,6 +276,8 @@ struct Call {
     partition: Vec<usize>,
     order: Vec<SortColumn>,
     ranking: Option<Ranking>,
+    /// How many rows before and behind a row its result depends on, if not on all of the partition.
+    reach: Option<usize>,
 }
 
 /// The columns that the projection below computes: those of the input, and behind them what functions are called with.
@@ -315,6 +343,7 @@ impl<'a> Columns<'a> {
             return Err(SqlError::internal(format!("not a window function: {expr}")));
         };
         let WindowFunction { fun, mut params } = *call;
+        let reach = reach(&fun, &params);
         params.args = params.args.iter().map(|argument| self.argument(argument)).collect::<Result<_>>()?;
         let partition = params.partition_by.iter().map(|expr| self.column(expr)).collect::<Result<Vec<_>>>()?;
         let order = params.order_by.iter().map(|sort| self.sort(sort)).collect::<Result<Vec<_>>>()?;
@@ -325,6 +354,6 @@ impl<'a> Columns<'a> {
         }
         params.filter = filter.map(|place| Box::new(self.reference(place)));
         let function = LogicalExpr::WindowFunction(Box::new(WindowFunction { fun, params }));
-        Ok(Call { ranking: ranking(&function), function, partition, order })
+        Ok(Call { ranking: ranking(&function), function, partition, order, reach })
     }
 }

@@ -171,7 +171,7 @@ fn function(call: WindowFunctionDefinition, args: &[Arc<dyn PhysicalExpr>], fram
 }
 
 /// `lag(n)`, and the sum of `n` over the row and its two neighbours.
-fn window() -> Harness {
+fn window(reach: Option<usize>) -> Harness {
     let around = WindowFrame::new_bounds(
         WindowFrameUnits::Rows,
         WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))),
@@ -182,13 +182,8 @@ fn window() -> Harness {
         function(WindowFunctionDefinition::AggregateUDF(sum_udaf()), &[column("n", 1)], around),
     ];
     let schema_out = windowed_schema();
-    let operator = Window::new(WindowOptions {
-        input: schema(),
-        partition: vec![0],
-        order: order(),
-        functions,
-        schema: schema_out,
-    });
+    let (input, partition, order) = (schema(), vec![0], order());
+    let operator = Window::new(WindowOptions { input, partition, order, functions, reach, schema: schema_out });
     Harness::new(operator.unwrap())
 }
 
@@ -214,5 +209,7 @@ fn windowed(rows: &[Row]) -> Bag {
 
 #[test]
 fn window_functions_see_the_rows_of_their_partition() {
-    check(Workers::new(|_, _| window(), vec![vec![0]]), 4, |inputs| windowed(&inputs[0].rows));
+    for (reach, keys) in [(None, 4), (Some(1), 4), (Some(1), 1), (Some(2), 2)] {
+        check(Workers::new(move |_, _| window(reach), vec![vec![0]]), keys, |inputs| windowed(&inputs[0].rows));
+    }
 }
