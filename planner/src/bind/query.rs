@@ -137,7 +137,9 @@ pub fn plan(
         .map_err(sql_error)?;
     let plan = set_operations::set_operations(plan, provider.functions)?;
     let plan = literals::type_literals(plan).map_err(sql_error)?;
-    analyze(plan, provider.functions)
+    let plan = analyze(plan, provider.functions)?;
+    windows::check_ranges(&plan)?;
+    Ok(plan)
 }
 
 /// The names of the columns that a query gives.

@@ -245,6 +245,13 @@ fn common(name: &str, left: ColumnType, right: ColumnType) -> Result<ColumnType>
     };
     let (left_type, right_type) = (sql_type_of(&left), sql_type_of(&right));
     match common_type(&left_type, &right_type) {
+        // What is left of the left side's rows shows the digits that it has.
+        Some(SqlType::Numeric(_)) if name != "UNION" && digits(&left_type) >= digits(&right_type) => match left_type {
+            SqlType::Numeric(Some((_, scale))) => {
+                Ok(Known(Arc::new(field_of("", &SqlType::Numeric(Some((38, scale))), true))))
+            }
+            _ => Ok(Known(left)),
+        },
         Some(common) if common == left_type => Ok(Known(left)),
         Some(common) if common == right_type => Ok(Known(right)),
         Some(common) => Ok(Known(Arc::new(field_of("", &common, true)))),
@@ -252,6 +259,14 @@ fn common(name: &str, left: ColumnType, right: ColumnType) -> Result<ColumnType>
             let message = format!("{name} types {left_type} and {right_type} cannot be matched");
             Err(SqlError::new(SqlState::DATATYPE_MISMATCH, message))
         }
+    }
+}
+
+/// The digits behind the point of a number.
+fn digits(sql_type: &SqlType) -> i8 {
+    match sql_type {
+        SqlType::Numeric(modifier) => modifier.map_or(SqlType::NUMERIC_SCALE, |(_, scale)| scale),
+        _ => 0,
     }
 }
 

@@ -2,9 +2,15 @@
 //! written out, frames are checked, and what is no window function is refused with Postgres's words.
 
 use super::window_calls::{check_call, has_window_call};
+use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use crate::parse::fold;
-use millrace_types::{Result, SqlError, SqlState};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::{
+    Expr as LogicalExpr, ExprSchemable, LogicalPlan, WindowFrame as PlannedFrame, WindowFrameBound as PlannedBound,
+    WindowFrameUnits as PlannedUnits,
+};
+use millrace_types::{Result, SqlError, SqlState, SqlType, sql_type_of};
 use sqlparser::ast::{
     CastKind, DataType, Expr, Function, GroupByExpr, Ident, Interval, JoinConstraint, JoinOperator, NamedWindowExpr,
     Query, Select, SetExpr, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrame, WindowFrameBound,
@@ -240,6 +246,51 @@ fn check_offset(offset: &mut Expr, bound: &str) -> Result<()> {
         Expr::Interval(_) | Expr::Value(_) => Ok(()),
         _ => Err(SqlError::unsupported("a frame offset that is not a constant")),
     }
+}
+
+/// Refuses frames by distance over columns that have none.
+///
+/// # Errors
+/// `0A000` naming the type.
+pub fn check_ranges(plan: &LogicalPlan) -> Result<()> {
+    let mut refusal = None;
+    let checked = plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Window(window) = node else { return Ok(TreeNodeRecursion::Continue) };
+        for call in &window.window_expr {
+            if let LogicalExpr::WindowFunction(call) = call.clone().unalias()
+                && let [order] = call.params.order_by.as_slice()
+                && has_distance(&call.params.window_frame)
+            {
+                let (_, field) = order.expr.to_field(window.input.schema())?;
+                let sql_type = sql_type_of(&field);
+                if !takes_distances(&sql_type) {
+                    refusal = Some(sql_type);
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    checked.map_err(sql_error)?;
+    refusal.map_or(Ok(()), |sql_type| {
+        let message = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {sql_type}");
+        Err(SqlError::new(SqlState::FEATURE_NOT_SUPPORTED, message))
+    })
+}
+
+fn has_distance(frame: &PlannedFrame) -> bool {
+    let is_distance = |bound: &PlannedBound| match bound {
+        PlannedBound::Preceding(offset) | PlannedBound::Following(offset) => !offset.is_null(),
+        PlannedBound::CurrentRow => false,
+    };
+    frame.units == PlannedUnits::Range && (is_distance(&frame.start_bound) || is_distance(&frame.end_bound))
+}
+
+fn takes_distances(sql_type: &SqlType) -> bool {
+    use SqlType::*;
+    matches!(
+        sql_type,
+        Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_) | Date | Time | Timestamp | Timestamptz | Interval
+    )
 }
 
 fn text_of(expr: &Expr) -> Option<String> {
