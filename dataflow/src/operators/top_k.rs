@@ -1,9 +1,10 @@
 //! TopK: the rows of each partition whose number in an order is in a range.
 //!
 //! Stateful: the rows of each partition in order; over append-only input only those that can ever be asked for. At the
-//! end of a tick the first rows of each changed partition are walked once, as they were and as they are side by side,
-//! and the rows that entered, left or changed their number are emitted: a row behind the range costs its insertion
-//! and the walk over the range, whatever the size of the partition. The rows of a partition go with their retractions.
+//! end of a tick the rows of each changed partition are walked once, as they were and as they are side by side, from the
+//! first change to the end of the range, or until both sides count alike again; the rows that entered, left or changed
+//! their number are emitted. So a row behind the range costs its insertion alone, whatever the size of the partition.
+//! The rows of a partition go with their retractions.
 //!
 //! ```text
 //!   before   a b c | d e f         last = 3; x came, a went
@@ -152,11 +153,21 @@ struct Numbers {
 impl Numbers {
     /// Emits how the numbers of the first rows of a partition differ after the changes.
     fn compare(&self, rows: &Rows, changes: &[Change], out: &mut Emission) {
-        let (mut before, mut after) = (Counter::default(), Counter::default());
-        for (row, was, is) in rows.beside(changes) {
-            if before.is_past(self) && after.is_past(self) {
+        let Some((first, _)) = changes.first() else { return };
+        // Rows before the first change, and before its peers, keep their numbers.
+        let (copies, mut walk) = match self.ranking {
+            Ranking::RowNumber => rows.beside_from(first.view().identity, changes),
+            Ranking::Rank => rows.beside_from(first.view().peers, changes),
+            // How many ranks there are before is not known.
+            Ranking::DenseRank => (0, rows.beside(changes)),
+        };
+        let (mut before, mut after) = (Counter::after(copies), Counter::after(copies));
+        while !(before.is_past(self) && after.is_past(self)) {
+            // Once both sides count alike, and nothing changes any more, so do all rows behind.
+            if walk.is_unchanged() && before.counts_as(&after, self) {
                 break;
             }
+            let Some((row, was, is)) = walk.next() else { break };
             let (was, is) = (before.next(self, row, was), after.next(self, row, is));
             match (self.numbered, self.ranking) {
                 (false, _) => out.push(row, 0, is.copies() - was.copies()),
@@ -208,6 +219,17 @@ struct Numbered {
 }
 
 impl<'a> Counter<'a> {
+    /// Counts on from so many rows.
+    fn after(rows: i64) -> Counter<'a> {
+        Counter { rows, ..Counter::default() }
+    }
+
+    /// Whether rows have the same numbers here and there from now on.
+    fn counts_as(&self, other: &Counter<'_>, range: &Numbers) -> bool {
+        let alike = range.ranking == Ranking::RowNumber || (self.number, self.peers) == (other.number, other.peers);
+        self.rows == other.rows && alike
+    }
+
     /// Whether no further row passes.
     fn is_past(&self, range: &Numbers) -> bool {
         match range.ranking {

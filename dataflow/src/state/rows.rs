@@ -1,9 +1,11 @@
-//! The rows of one partition in their order: a sorted vector while they are few, a tree when they are many.
+//! The rows of one partition in their order, in sorted chunks.
+//!
+//! A row is found by its chunk's first row and then in the chunk; it moves the rows of one chunk. Each chunk knows how
+//! many copies it holds, so that the number of a row is the sum over the chunks before it: for a million rows that is two
+//! thousand additions and no walk. Most partitions are small, and one chunk.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, btree_map};
 use std::iter::Peekable;
-use std::ops::Bound;
 use std::slice;
 
 /// A row as ordered bytes: see [`ordered`](super::ordered).
@@ -62,173 +64,171 @@ impl Ord for OrderedRow {
 }
 
 /// Different rows in order, with a weight each that is not zero.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rows {
-    kept: Kept,
+    /// The first chunk stands by itself: it is all that a small partition has. It is empty only when all are.
+    first: Chunk,
+    others: Vec<Chunk>,
+    len: usize,
     /// Bytes of the rows themselves.
     bytes: usize,
 }
 
-#[derive(Debug)]
-enum Kept {
-    Few(Vec<(OrderedRow, i64)>),
-    Many(BTreeMap<OrderedRow, i64>),
+#[derive(Debug, Default)]
+struct Chunk {
+    rows: Vec<(OrderedRow, i64)>,
+    /// The sum of the weights.
+    copies: i64,
 }
 
-/// From so many rows on they are a tree: moving half of a vector costs more than a step in it.
-const MANY: usize = 64;
+/// Between two rows: a chunk, and a place in it.
+type Cursor = (usize, usize);
 
-impl Default for Rows {
-    fn default() -> Rows {
-        Rows { kept: Kept::Few(Vec::new()), bytes: 0 }
-    }
-}
+/// How many rows a chunk has at most.
+const CHUNK: usize = 512;
 
 impl Rows {
     /// How many different rows.
     pub fn len(&self) -> usize {
-        match &self.kept {
-            Kept::Few(rows) => rows.len(),
-            Kept::Many(rows) => rows.len(),
-        }
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
     /// Bytes of memory, nearly.
     pub fn bytes(&self) -> usize {
-        let entry = size_of::<(OrderedRow, i64)>();
-        match &self.kept {
-            Kept::Few(rows) => self.bytes + rows.capacity() * entry,
-            // A node of a tree is about two thirds full.
-            Kept::Many(rows) => self.bytes + rows.len() * entry * 3 / 2,
-        }
+        let chunks = std::iter::once(&self.first).chain(&self.others);
+        let places: usize = chunks.map(|chunk| chunk.rows.capacity()).sum();
+        self.bytes + places * size_of::<(OrderedRow, i64)>() + self.others.capacity() * size_of::<Chunk>()
     }
 
     /// The first row.
     pub fn first(&self) -> Option<&OrderedRow> {
-        match &self.kept {
-            Kept::Few(rows) => rows.first().map(|(row, _)| row),
-            Kept::Many(rows) => rows.first_key_value().map(|(row, _)| row),
-        }
+        self.first.rows.first().map(|(row, _)| row)
     }
 
     /// The last row.
     pub fn last(&self) -> Option<&OrderedRow> {
-        match &self.kept {
-            Kept::Few(rows) => rows.last().map(|(row, _)| row),
-            Kept::Many(rows) => rows.last_key_value().map(|(row, _)| row),
+        self.chunk(self.others.len()).rows.last().map(|(row, _)| row)
+    }
+
+    fn chunk(&self, at: usize) -> &Chunk {
+        match at.checked_sub(1) {
+            None => &self.first,
+            Some(at) => &self.others[at],
         }
+    }
+
+    fn chunk_mut(&mut self, at: usize) -> &mut Chunk {
+        match at.checked_sub(1) {
+            None => &mut self.first,
+            Some(at) => &mut self.others[at],
+        }
+    }
+
+    /// The place of the first row that is not below these bytes.
+    fn seek(&self, bytes: &[u8]) -> Cursor {
+        let is_below = |(row, _): &(OrderedRow, i64)| row.view().identity < bytes;
+        let chunk = self.others.partition_point(|chunk| chunk.rows.first().is_some_and(is_below));
+        (chunk, self.chunk(chunk).rows.partition_point(is_below))
+    }
+
+    fn get(&self, (chunk, at): Cursor) -> Option<&(OrderedRow, i64)> {
+        self.chunk(chunk).rows.get(at)
+    }
+
+    /// The cursor itself, or the same place at the start of the next chunk.
+    fn normal(&self, (chunk, at): Cursor) -> Cursor {
+        match at >= self.chunk(chunk).rows.len() && chunk < self.others.len() {
+            true => (chunk + 1, 0),
+            false => (chunk, at),
+        }
+    }
+
+    /// How many copies stand before a place.
+    fn copies_before(&self, (chunk, at): Cursor) -> i64 {
+        let chunks: i64 = (0..chunk).map(|chunk| self.chunk(chunk).copies).sum();
+        chunks + self.chunk(chunk).rows[..at].iter().map(|(_, weight)| weight).sum::<i64>()
     }
 
     /// All rows with their weights, in order.
     pub fn iter(&self) -> Iter<'_> {
-        match &self.kept {
-            Kept::Few(rows) => Iter::Few(rows.iter()),
-            Kept::Many(rows) => Iter::Many(rows.range::<OrderedRow, _>(..)),
-        }
+        self.from((0, 0), None)
     }
 
-    /// The rows from one to another, or from the start and to the end.
-    fn between(&self, first: Option<&OrderedRow>, last: Option<&OrderedRow>) -> Iter<'_> {
-        match &self.kept {
-            Kept::Few(rows) => {
-                let start = first.map_or(0, |first| rows.partition_point(|(row, _)| row < first));
-                let end = last.map_or(rows.len(), |last| rows.partition_point(|(row, _)| row <= last));
-                Iter::Few(rows[start..end].iter())
-            }
-            Kept::Many(rows) => {
-                let bounds =
-                    (first.map_or(Bound::Unbounded, Bound::Included), last.map_or(Bound::Unbounded, Bound::Included));
-                Iter::Many(rows.range::<OrderedRow, _>(bounds))
-            }
-        }
-    }
-
-    /// The rows that stand `distance` rows before and behind a place; `None` where there are not so many.
-    fn around(&self, row: &OrderedRow, distance: usize) -> (Option<&OrderedRow>, Option<&OrderedRow>) {
-        match &self.kept {
-            Kept::Few(rows) => {
-                let before = rows.partition_point(|(known, _)| known < row).checked_sub(distance);
-                let behind = rows.partition_point(|(known, _)| known <= row) + distance - 1;
-                (before.map(|at| &rows[at].0), rows.get(behind).map(|(row, _)| row))
-            }
-            Kept::Many(rows) => {
-                let before = rows.range(..row).rev().nth(distance - 1);
-                let behind = rows.range((Bound::Excluded(row), Bound::Unbounded)).nth(distance - 1);
-                (before.map(|(row, _)| row), behind.map(|(row, _)| row))
-            }
-        }
+    fn from(&self, start: Cursor, end: Option<Cursor>) -> Iter<'_> {
+        Iter { rows: self, next: start, end: end.unwrap_or((usize::MAX, 0)) }
     }
 
     /// Adds to the weight of a row.
     pub fn change(&mut self, row: OrderedRow, weight: i64) {
+        let (at, place) = self.seek(row.view().identity);
+        let (at, place) = match self.get((at, place)) {
+            // The next chunk may start with the very row.
+            None if at < self.others.len() && self.others[at].rows[0].0 == row => (at + 1, 0),
+            _ => (at, place),
+        };
         let size = row.bytes.len();
-        match &mut self.kept {
-            Kept::Few(rows) => match rows.binary_search_by(|(known, _)| known.cmp(&row)) {
-                Ok(at) => {
-                    rows[at].1 += weight;
-                    if rows[at].1 == 0 {
-                        self.bytes -= rows.remove(at).0.bytes.len();
-                    }
+        let chunk = self.chunk_mut(at);
+        chunk.copies += weight;
+        match chunk.rows.get_mut(place).filter(|(known, _)| *known == row) {
+            Some((_, known)) if *known + weight != 0 => *known += weight,
+            Some(_) => {
+                let gone = chunk.rows.remove(place).0.bytes.len();
+                (self.bytes, self.len) = (self.bytes - gone, self.len - 1);
+                self.shrink(at);
+            }
+            None => {
+                if chunk.rows.is_empty() {
+                    // Most partitions of one row stay so.
+                    chunk.rows.reserve_exact(1);
                 }
-                Err(at) => {
-                    if rows.is_empty() {
-                        // Most partitions of one row stay so.
-                        rows.reserve_exact(1);
-                    }
-                    rows.insert(at, (row, weight));
-                    self.bytes += size;
-                }
-            },
-            Kept::Many(rows) => match rows.entry(row) {
-                btree_map::Entry::Vacant(entry) => {
-                    entry.insert(weight);
-                    self.bytes += size;
-                }
-                btree_map::Entry::Occupied(mut entry) => {
-                    *entry.get_mut() += weight;
-                    if *entry.get() == 0 {
-                        self.bytes -= entry.remove_entry().0.bytes.len();
-                    }
-                }
-            },
+                chunk.rows.insert(place, (row, weight));
+                (self.bytes, self.len) = (self.bytes + size, self.len + 1);
+                self.split(at);
+            }
         }
-        self.reshape();
+    }
+
+    /// Halves a chunk that became too long.
+    fn split(&mut self, at: usize) {
+        let chunk = self.chunk_mut(at);
+        if chunk.rows.len() > CHUNK {
+            let behind = chunk.rows.split_off(CHUNK / 2);
+            let copies = behind.iter().map(|(_, weight)| weight).sum();
+            chunk.copies -= copies;
+            self.others.insert(at, Chunk { rows: behind, copies });
+        }
+    }
+
+    /// Puts a chunk that became short together with the next one, or with the one before.
+    fn shrink(&mut self, at: usize) {
+        let at = if at == self.others.len() { at.saturating_sub(1) } else { at };
+        let Some(next) = self.others.get(at) else { return };
+        let short = self.chunk(at).rows.len().min(next.rows.len());
+        if short < CHUNK / 8 && self.chunk(at).rows.len() + next.rows.len() <= CHUNK / 2 || short == 0 {
+            let next = self.others.remove(at);
+            let chunk = self.chunk_mut(at);
+            chunk.rows.extend(next.rows);
+            chunk.copies += next.copies;
+        }
     }
 
     /// Keeps the first `count` rows.
     pub fn truncate(&mut self, count: usize) {
-        match &mut self.kept {
-            Kept::Few(rows) => {
-                let gone: usize = rows.iter().skip(count).map(|(row, _)| row.bytes.len()).sum();
-                self.bytes -= gone;
-                rows.truncate(count);
-            }
-            Kept::Many(rows) => {
-                while rows.len() > count
-                    && let Some((row, _)) = rows.pop_last()
-                {
-                    self.bytes -= row.bytes.len();
-                }
-            }
+        let mut left = count;
+        for at in 0..=self.others.len() {
+            let chunk = self.chunk_mut(at);
+            let gone = chunk.rows.split_off(left.min(chunk.rows.len()));
+            left -= chunk.rows.len();
+            chunk.copies -= gone.iter().map(|(_, weight)| weight).sum::<i64>();
+            self.len -= gone.len();
+            self.bytes -= gone.iter().map(|(row, _)| row.bytes.len()).sum::<usize>();
         }
-        self.reshape();
-    }
-
-    fn reshape(&mut self) {
-        match &mut self.kept {
-            Kept::Few(rows) if rows.len() > MANY => {
-                self.kept = Kept::Many(std::mem::take(rows).into_iter().collect());
-            }
-            Kept::Many(rows) if rows.len() < MANY / 4 => {
-                self.kept = Kept::Few(std::mem::take(rows).into_iter().collect());
-            }
-            _ => {}
-        }
+        self.others.retain(|chunk| !chunk.rows.is_empty());
     }
 
     /// The rows beside net changes to them, in order: each with its weight before and after.
@@ -236,43 +236,81 @@ impl Rows {
         Beside { rows: self.iter().peekable(), changes: changes.iter().peekable() }
     }
 
+    /// As [`beside`](Rows::beside), from the first row that is not below these bytes on; and how many copies stand
+    /// before it.
+    pub fn beside_from<'a>(&'a self, start: &[u8], changes: &'a [(OrderedRow, i64)]) -> (i64, Beside<'a>) {
+        let start = self.seek(start);
+        let rows = self.from(start, None).peekable();
+        (self.copies_before(start), Beside { rows, changes: changes.iter().peekable() })
+    }
+
     /// The parts of [`beside`](Rows::beside) that hold every change with `distance` rows before and behind it.
     pub fn near<'a>(&'a self, changes: &'a [(OrderedRow, i64)], distance: usize) -> Vec<Beside<'a>> {
-        let (mut parts, mut rest, distance) = (Vec::new(), changes, distance.max(1));
+        let (mut parts, mut rest) = (Vec::new(), changes);
         while let Some((row, _)) = rest.first() {
-            let (first, mut last) = self.around(row, distance);
+            let (start, mut end) = self.around(row, distance);
             let mut count = 1;
-            while let (Some(end), Some((row, _))) = (last, rest.get(count)) {
-                let (start, behind) = self.around(row, distance);
-                if start.is_some_and(|start| start > end) {
+            while let Some((row, _)) = rest.get(count) {
+                let (next, behind) = self.around(row, distance);
+                if next >= end {
                     break;
                 }
-                (last, count) = (behind, count + 1);
+                (end, count) = (behind, count + 1);
             }
-            // Without an end it goes to the last row, and holds every other change.
-            let count = if last.is_none() { rest.len() } else { count };
             let (now, later) = rest.split_at(count);
-            parts.push(Beside { rows: self.between(first, last).peekable(), changes: now.iter().peekable() });
+            let rows = self.from(start, Some(end)).peekable();
+            parts.push(Beside { rows, changes: now.iter().peekable() });
             rest = later;
         }
         parts
     }
+
+    /// The places `distance` rows before a row and behind it, or the ends.
+    fn around(&self, row: &OrderedRow, distance: usize) -> (Cursor, Cursor) {
+        let place = self.normal(self.seek(row.view().identity));
+        let is_there = self.get(place).is_some_and(|(known, _)| known == row);
+        (self.back(place, distance), self.forth(place, distance + usize::from(is_there)))
+    }
+
+    fn back(&self, (mut chunk, mut at): Cursor, mut distance: usize) -> Cursor {
+        while distance > at {
+            let Some(before) = chunk.checked_sub(1) else { return (0, 0) };
+            distance -= at;
+            (chunk, at) = (before, self.chunk(before).rows.len());
+        }
+        (chunk, at - distance)
+    }
+
+    fn forth(&self, (mut chunk, mut at): Cursor, mut distance: usize) -> Cursor {
+        while distance >= self.chunk(chunk).rows.len() - at {
+            distance -= self.chunk(chunk).rows.len() - at;
+            if chunk == self.others.len() {
+                return (chunk + 1, 0);
+            }
+            (chunk, at) = (chunk + 1, 0);
+        }
+        (chunk, at + distance)
+    }
 }
 
 /// Rows in order with their weights.
-pub enum Iter<'a> {
-    Few(slice::Iter<'a, (OrderedRow, i64)>),
-    Many(btree_map::Range<'a, OrderedRow, i64>),
+pub struct Iter<'a> {
+    rows: &'a Rows,
+    next: Cursor,
+    end: Cursor,
 }
 
 impl<'a> Iterator for Iter<'a> {
     type Item = (&'a OrderedRow, i64);
 
     fn next(&mut self) -> Option<(&'a OrderedRow, i64)> {
-        match self {
-            Iter::Few(rows) => rows.next().map(|(row, weight)| (row, *weight)),
-            Iter::Many(rows) => rows.next().map(|(row, weight)| (row, *weight)),
+        let place = self.rows.normal(self.next);
+        if place >= self.end {
+            return None;
         }
+        let (row, weight) = self.rows.get(place)?;
+        self.next = (place.0, place.1 + 1);
+        Some((row, *weight))
     }
 }
 
@@ -280,6 +318,13 @@ impl<'a> Iterator for Iter<'a> {
 pub struct Beside<'a> {
     rows: Peekable<Iter<'a>>,
     changes: Peekable<slice::Iter<'a, (OrderedRow, i64)>>,
+}
+
+impl Beside<'_> {
+    /// Whether all further rows are as they were.
+    pub fn is_unchanged(&mut self) -> bool {
+        self.changes.peek().is_none()
+    }
 }
 
 impl<'a> Iterator for Beside<'a> {
@@ -300,5 +345,63 @@ impl<'a> Iterator for Beside<'a> {
                 Some((row, weight, weight + change))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_types::hash::mix;
+    use std::collections::BTreeMap;
+
+    fn row(number: u32) -> OrderedRow {
+        let bytes = number.to_be_bytes();
+        OrderedRow::of(RowView { bytes: &bytes, peers: &bytes[..3], identity: &bytes })
+    }
+
+    fn number(row: &OrderedRow) -> u32 {
+        u32::from_be_bytes(row.view().identity.try_into().unwrap())
+    }
+
+    #[test]
+    fn chunks_answer_as_a_map_does() {
+        let (mut rows, mut model) = (Rows::default(), BTreeMap::<u32, i64>::new());
+        for step in 0..30_000u64 {
+            // Grows at first, then shrinks to nothing.
+            let grows = step < 15_000;
+            let key = (mix(step) % 4_000) as u32;
+            let known = model.get(&key).copied().unwrap_or(0);
+            let weight = if grows || known == 0 { 1 } else { -known };
+            rows.change(row(key), weight);
+            *model.entry(key).or_default() += weight;
+            model.retain(|_, weight| *weight != 0);
+            if step % 1_000 == 0 {
+                assert!(rows.iter().map(|(row, weight)| (number(row), weight)).eq(model.iter().map(|(k, w)| (*k, *w))));
+                let (before, mut from) = rows.beside_from(row(2_000).view().peers, &[]);
+                let start = 2_000 / 256 * 256;
+                assert_eq!(before, model.range(..start).map(|(_, weight)| weight).sum::<i64>());
+                assert_eq!(from.next().map(|(row, ..)| number(row)), model.range(start..).next().map(|(key, _)| *key));
+            }
+        }
+        assert!(rows.len() == model.len() && rows.bytes >= 4 * rows.len());
+        let count = rows.len() / 2;
+        rows.truncate(count);
+        assert!(rows.iter().map(|(row, _)| number(row)).eq(model.keys().copied().take(count)));
+        assert_eq!(rows.last().map(number), model.keys().copied().take(count).last());
+    }
+
+    #[test]
+    fn what_is_near_a_change_is_found_across_chunks() {
+        let mut rows = Rows::default();
+        (0..3_000).for_each(|number| rows.change(row(2 * number), 1));
+        for start in (0..5_990).step_by(7) {
+            let changes = [(row(start), -1), (row(start + 5), 1), (row(start + 6), 1)];
+            let numbers = rows.near(&changes, 2).into_iter().flatten().map(|(row, ..)| number(row)).collect::<Vec<_>>();
+            let first = if start % 2 == 0 { start.saturating_sub(4) } else { start.saturating_sub(3) };
+            assert_eq!(numbers.first().copied(), Some(first), "near {start}");
+            assert!(numbers.is_sorted() && numbers.contains(&(start + 5)) && numbers.len() <= 12, "near {start}");
+        }
+        let far = [(row(10), 1), (row(4_001), 1)];
+        assert_eq!(rows.near(&far, 3).len(), 2);
     }
 }
