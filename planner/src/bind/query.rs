@@ -131,10 +131,8 @@ pub fn plan(
         Err(error) if repeats_a_column(&error) => attempt(Wildcards::Repeated),
         planned => planned,
     };
-    let plan = planned
-        .and_then(into_rows)
-        .and_then(|plan| limits::with_ties(plan, provider.functions))
-        .map_err(sql_error)?;
+    let plan =
+        planned.and_then(into_rows).and_then(|plan| limits::with_ties(plan, provider.functions)).map_err(sql_error)?;
     let plan = set_operations::set_operations(plan, provider.functions)?;
     let plan = literals::type_literals(plan).map_err(sql_error)?;
     let plan = analyze(plan, provider.functions)?;
