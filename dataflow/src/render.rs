@@ -15,8 +15,8 @@ use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
 use crate::operators::{
-    Aggregate, AggregateOptions, Distinct, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union, Unnest,
-    Window, WindowOptions,
+    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union,
+    Unnest, Window, WindowOptions,
 };
 use crate::state::Borrowed;
 use crate::timely::Feeder;
@@ -322,6 +322,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
     let schema = node.schema.clone();
     Ok(match &node.plan {
         Plan::Filter { predicate, .. } => Box::new(Filter::new(predicate.clone())),
+        Plan::Expand { sets, .. } => Box::new(Expand::new(sets, &schema)),
         Plan::Project { exprs, .. } => Box::new(Project::new(exprs.clone(), schema)),
         Plan::Union { .. } => Box::new(Union::new(schema)),
         Plan::Unnest { lists, outer, .. } => Box::new(Unnest::new(lists.clone(), *outer, schema)),

@@ -262,21 +262,22 @@ impl Function {
         let fits = self.overloads.iter().filter_map(|overload| Some((overload, overload.fit(types)?)));
         // The first of equals wins: overloads stand in order of preference.
         let best = fits.reduce(|best, next| if next.1.0 > best.1.0 { next } else { best });
-        best.map(|(overload, (_, types))| (overload, types)).ok_or_else(|| {
-            let names: Vec<_> = types.iter().map(|t| type_name(&SqlType::from_arrow(t))).collect();
-            SqlError::new(
-                SqlState::UNDEFINED_FUNCTION,
-                format!("function {}({}) does not exist", self.name, names.join(", ")),
-            )
-            .with_hint(
-                "No function matches the given name and argument types. You might need to add explicit type casts.",
-            )
-        })
+        best.map(|(overload, (_, types))| (overload, types)).ok_or_else(|| no_such_function(self.name, types))
     }
 }
 
-fn type_name(sql_type: &SqlType) -> String {
-    match sql_type {
+/// `42883` for a function of arguments that it does not take.
+pub fn no_such_function(name: &str, types: &[DataType]) -> SqlError {
+    let names: Vec<_> = types.iter().map(type_name).collect();
+    let message = format!("function {name}({}) does not exist", names.join(", "));
+    SqlError::new(SqlState::UNDEFINED_FUNCTION, message)
+        .with_hint("No function matches the given name and argument types. You might need to add explicit type casts.")
+}
+
+fn type_name(data_type: &DataType) -> String {
+    match SqlType::from_arrow(data_type) {
+        // A literal, whose type is open.
+        _ if data_type == &DataType::Utf8 => "unknown".to_owned(),
         SqlType::Numeric(_) => "numeric".to_owned(),
         other => other.to_string(),
     }

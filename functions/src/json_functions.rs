@@ -3,6 +3,7 @@
 use crate::format::write_value;
 use crate::function::{Call, Overload, immutable, is_null};
 use crate::json::{self, Json};
+use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
 use arrow::datatypes::{DataType, Field, Int32Type};
 use datafusion::logical_expr::ScalarUDF;
@@ -199,12 +200,12 @@ fn without_nulls(value: Json) -> Json {
 }
 
 /// The JSON of a value of any type.
-fn json_of(call: &Call, array: &ArrayRef, row: usize, field: &Field) -> Result<Json> {
+pub(crate) fn json_of(zone: &Tz, array: &ArrayRef, row: usize, field: &Field) -> Result<Json> {
     if is_null(array, row) {
         return Ok(Json::Null);
     }
     let mut text = String::new();
-    write_value(&mut text, array, row, field, &call.zone)?;
+    write_value(&mut text, array, row, field, zone)?;
     Ok(match sql_type_of(field) {
         SqlType::Bool => Json::Bool(text == "true"),
         SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Numeric(_) => Json::Number(text),
@@ -221,7 +222,7 @@ fn json_of(call: &Call, array: &ArrayRef, row: usize, field: &Field) -> Result<J
         SqlType::Array(_) => match (array.as_list_opt::<i32>(), array.data_type()) {
             (Some(list), DataType::List(element)) => {
                 let values = list.value(row);
-                let items = (0..values.len()).map(|at| json_of(call, &values, at, element));
+                let items = (0..values.len()).map(|at| json_of(zone, &values, at, element));
                 Json::Array(items.collect::<Result<_>>()?)
             }
             _ => Json::Text(text),
@@ -231,12 +232,12 @@ fn json_of(call: &Call, array: &ArrayRef, row: usize, field: &Field) -> Result<J
 }
 
 fn to_jsonb(call: &Call) -> Result<ArrayRef> {
-    call.texts(|row| Ok(Some(json_of(call, &call.arrays[0], row, &call.fields[0])?.to_string())))
+    call.texts(|row| Ok(Some(json_of(&call.zone, &call.arrays[0], row, &call.fields[0])?.to_string())))
 }
 
 fn build_array(call: &Call) -> Result<ArrayRef> {
     built(call, |row| {
-        let items = (0..call.count()).map(|at| json_of(call, &call.arrays[at], row, &call.fields[at]));
+        let items = (0..call.count()).map(|at| json_of(&call.zone, &call.arrays[at], row, &call.fields[at]));
         Ok(Json::Array(items.collect::<Result<_>>()?).to_string())
     })
 }
@@ -250,11 +251,11 @@ fn build_object(call: &Call, binary: bool) -> Result<ArrayRef> {
     built(call, |row| {
         let mut members = Vec::with_capacity(call.count() / 2);
         for at in (0..call.count()).step_by(2) {
-            let Some(key) = json_of(call, &call.arrays[at], row, &call.fields[at])?.into_text() else {
+            let Some(key) = json_of(&call.zone, &call.arrays[at], row, &call.fields[at])?.into_text() else {
                 let message = format!("argument {}: key must not be null", at + 1);
                 return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
             };
-            members.push((key, json_of(call, &call.arrays[at + 1], row, &call.fields[at + 1])?));
+            members.push((key, json_of(&call.zone, &call.arrays[at + 1], row, &call.fields[at + 1])?));
         }
         if binary {
             return Ok(json::object(members).to_string());

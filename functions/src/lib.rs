@@ -22,6 +22,7 @@ mod error;
 pub mod format;
 mod function;
 mod functions;
+mod grouping;
 mod generic;
 pub mod json;
 mod json_functions;

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 /// - `1e300` becomes double precision: no numeric has the room for it;
 /// - `(f(x)).a` and `a[1]` become calls of functions, `x = ANY(array)` an operator of its own;
 /// - `'{{1,2}}'::int[]` becomes `'{{1,2}}'::int[][]`: the number of dimensions is a part of types here;
-/// - `GROUP BY (a, b), a` becomes `GROUP BY a, b`.
+/// - `GROUP BY (a, b), a` becomes `GROUP BY a, b`, and `ROLLUP ((a, b), c)` the grouping sets that it stands for.
 pub fn postgres_syntax(node: &mut impl Walk) {
     each_expression(node, |expr| {
         let rewritten = match expr {
@@ -38,6 +38,7 @@ pub fn postgres_syntax(node: &mut impl Walk) {
     });
     each_select(node, |select| {
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            keys.iter_mut().for_each(|key| crate::grouping::spell_out(key, &select.projection));
             *keys = different_keys(std::mem::take(keys));
         }
     });

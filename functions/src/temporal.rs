@@ -129,15 +129,29 @@ pub fn span(interval: IntervalMonthDayNano) -> i128 {
 pub fn scaled(interval: IntervalMonthDayNano, factor: f64) -> Result<IntervalMonthDayNano> {
     let months = f64::from(interval.months) * factor;
     let days = f64::from(interval.days) * factor;
+    parted(months, days, (interval.nanoseconds / 1000) as f64 * factor)
+}
+
+/// The interval of so many months, days and microseconds, whose fractions go to the next smaller unit.
+fn parted(months: f64, days: f64, micros: f64) -> Result<IntervalMonthDayNano> {
     let month_days = round_micro(months.fract() * 30.0);
     let rest = round_micro((days.fract() + month_days.fract()) * 86_400.0);
-    let micros = (interval.nanoseconds / 1000) as f64 * factor + rest * 1_000_000.0;
-    let whole_days = days.trunc() + month_days.trunc();
+    // What the fractions come to together may be a day.
+    let carried = (rest / 86_400.0).trunc();
+    let micros = micros + (rest - carried * 86_400.0) * 1_000_000.0;
+    let whole_days = days.trunc() + month_days.trunc() + carried;
     let fits = months.abs() < 2_147_483_648.0 && whole_days.abs() < 2_147_483_648.0 && micros.abs() < 9.2e15;
     if !fits {
         return Err(out_of_range("interval"));
     }
     Ok(IntervalMonthDayNano::new(months.trunc() as i32, whole_days as i32, micros.round_ties_even() as i64 * 1000))
+}
+
+/// An interval divided by a number, as [`scaled`].
+pub fn divided(interval: IntervalMonthDayNano, by: f64) -> Result<IntervalMonthDayNano> {
+    let months = f64::from(interval.months) / by;
+    let days = f64::from(interval.days) / by;
+    parted(months, days, (interval.nanoseconds / 1000) as f64 / by)
 }
 
 fn round_micro(value: f64) -> f64 {

@@ -50,6 +50,8 @@ pub enum Plan {
     Filter { input: Box<Node>, predicate: Expr },
     /// One expression for each column of the schema.
     Project { input: Box<Node>, exprs: Vec<Expr> },
+    /// A row for each of `sets`, each of which has one expression for each column of the schema.
+    Expand { input: Box<Node>, sets: Vec<Vec<Expr>> },
     /// Rows move to the worker that owns the hash of `keys`; none: all to the owner of the empty key's hash.
     Exchange { input: Box<Node>, keys: Vec<usize> },
     /// Groups by the columns `keys` of the input, which must be partitioned by (a subset of) them. The schema is the
@@ -130,6 +132,7 @@ impl Node {
             Plan::Input { .. } | Plan::Values { .. } => vec![],
             Plan::Filter { input, .. }
             | Plan::Project { input, .. }
+            | Plan::Expand { input, .. }
             | Plan::Exchange { input, .. }
             | Plan::Aggregate { input, .. }
             | Plan::Unnest { input, .. }
@@ -159,6 +162,7 @@ impl Node {
             Plan::Values { rows } => write!(f, "Values ({} rows)", rows.num_rows()),
             Plan::Filter { predicate, .. } => write!(f, "Filter {predicate}"),
             Plan::Project { exprs, .. } => write!(f, "Project {}", list(exprs)),
+            Plan::Expand { sets, .. } => write!(f, "Expand to {} rows", sets.len()),
             Plan::Exchange { keys, .. } if keys.is_empty() => write!(f, "Exchange to one worker"),
             Plan::Exchange { keys, .. } => write!(f, "Exchange by {}", columns(keys)),
             Plan::Aggregate { keys, aggregates, .. } => {

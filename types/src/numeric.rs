@@ -82,9 +82,8 @@ fn shown(value: i128, scale: i8) -> i32 {
 /// From this scale on a column is taken to hold values of various scales.
 const SHOWN_BY_SCALE: i8 = SqlType::NUMERIC_SCALE;
 
-/// A quotient of numbers over `10^scale`, rounded half away from zero to the digits that Postgres gives it, over
-/// `10^scale`; `None` beyond 38 digits. The divisor is not zero.
-pub fn quotient(dividend: (i256, i8), divisor: (i128, i8), scale: i8) -> Option<i128> {
+/// Digits after the point that Postgres gives a quotient of numbers over `10^scale`, at most `most`.
+pub fn places_of_quotient(dividend: (i256, i8), divisor: (i128, i8), most: i8) -> i32 {
     let (mut head, mut head_scale) = (dividend.0, i32::from(dividend.1));
     let narrow = loop {
         match head.to_i128() {
@@ -94,7 +93,13 @@ pub fn quotient(dividend: (i256, i8), divisor: (i128, i8), scale: i8) -> Option<
     };
     let shown = shown(narrow, dividend.1).max(shown(divisor.0, divisor.1));
     let above = (narrow.unsigned_abs(), head_scale);
-    let places = quotient_places(above, (divisor.0.unsigned_abs(), divisor.1.into()), shown).min(scale.into());
+    quotient_places(above, (divisor.0.unsigned_abs(), divisor.1.into()), shown).min(most.into())
+}
+
+/// A quotient of numbers over `10^scale`, rounded half away from zero to the digits that Postgres gives it, over
+/// `10^scale`; `None` beyond 38 digits. The divisor is not zero.
+pub fn quotient(dividend: (i256, i8), divisor: (i128, i8), scale: i8) -> Option<i128> {
+    let places = places_of_quotient(dividend, divisor, scale);
     let shift = places + i32::from(divisor.1) - i32::from(dividend.1);
     let fast = || {
         let dividend = dividend.0.to_i128()?;

@@ -57,6 +57,11 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
             let projected = |row: &Row| exprs.iter().map(|expr| value(expr, row, input)).collect();
             sum(rows.map(|(row, count)| (projected(&row), count)).collect())
         }
+        Plan::Expand { input, sets } => {
+            let rows = evaluate(input, contents).into_iter();
+            let projected = |row: &Row, exprs: &[Expr]| exprs.iter().map(|expr| value(expr, row, input)).collect();
+            sum(rows.flat_map(|(row, count)| sets.iter().map(move |set| (projected(&row, set), count))).collect())
+        }
         Plan::Exchange { input, .. } => evaluate(input, contents),
         Plan::Aggregate { input, keys, aggregates } => {
             let mut groups = BTreeMap::<Row, Vec<(Row, i64)>>::new();

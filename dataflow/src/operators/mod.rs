@@ -3,6 +3,7 @@
 
 mod aggregate;
 mod distinct;
+mod expand;
 mod expression;
 mod filter;
 mod join;
@@ -14,6 +15,7 @@ mod window;
 
 pub use aggregate::{Aggregate, AggregateOptions};
 pub use distinct::Distinct;
+pub use expand::Expand;
 pub use filter::Filter;
 pub use join::{Join, JoinOptions};
 pub use project::Project;

@@ -1,5 +1,10 @@
-//! `min` and `max`: DataFusion's, but for floats per group, where NaN must stand above every number.
+//! `min` and `max`: DataFusion's, but for floats per group, where NaN must stand above every number, and for intervals
+//! and arrays, which are compared as Postgres does.
 
+use super::collections::{MAX, MIN};
+use super::gathered::{self, Definition};
+use crate::error::carried;
+use crate::function::no_such_function;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef, Float32Type, Float64Type};
@@ -8,6 +13,7 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, SetMonotonicity, Signature, StatisticsArgs,
 };
+use millrace_types::{SqlError, SqlState, SqlType, sql_type_of};
 use std::sync::Arc;
 
 /// One of the two.
@@ -22,6 +28,17 @@ impl Extreme {
     pub fn new(inner: Arc<AggregateUDF>, greatest: bool) -> Extreme {
         Extreme { inner, greatest }
     }
+
+    /// What computes it over values that are sorted; `None` where DataFusion's order is Postgres's.
+    fn gathered(&self, argument: &DataType) -> Option<&'static Definition> {
+        let sorts = matches!(argument, DataType::Interval(_) | DataType::List(_));
+        sorts.then_some(if self.greatest { &MAX } else { &MIN })
+    }
+}
+
+/// Whether Postgres knows no least and greatest of these.
+fn is_unordered(sql_type: &SqlType) -> bool {
+    matches!(sql_type, SqlType::Bool | SqlType::Json | SqlType::Jsonb)
 }
 
 impl AggregateUDFImpl for Extreme {
@@ -34,35 +51,63 @@ impl AggregateUDFImpl for Extreme {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(types)
+        match types {
+            [DataType::Utf8 | DataType::Null] => Ok(vec![DataType::Utf8View]),
+            [one] if self.gathered(one).is_some() => Ok(types.to_vec()),
+            [_] => self.inner.coerce_types(types),
+            other => Ok(other.to_vec()),
+        }
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(types)
+        match types {
+            [one] if self.gathered(one).is_some() => Ok(one.clone()),
+            [_] => self.inner.return_type(types),
+            other => Err(carried(no_such_function(self.name(), other))),
+        }
     }
 
     fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
-        let result = self.inner.return_type(&[fields[0].data_type().clone()])?;
+        if fields.len() == 1 && is_unordered(&sql_type_of(&fields[0])) {
+            let message = format!("function {}({}) does not exist", self.name(), sql_type_of(&fields[0]));
+            return Err(carried(SqlError::new(SqlState::UNDEFINED_FUNCTION, message)));
+        }
+        if fields.len() == 1 && self.gathered(fields[0].data_type()).is_some() {
+            return Ok(Arc::new(fields[0].as_ref().clone().with_name(self.name()).with_nullable(true)));
+        }
+        let result = self.return_type(&super::summed::types_of(fields))?;
         Ok(Arc::new(fields[0].as_ref().clone().with_name(self.name()).with_data_type(result).with_nullable(true)))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        self.inner.state_fields(args)
+        match self.gathered(args.input_fields[0].data_type()) {
+            Some(_) => Ok(gathered::state_fields(&args)),
+            None => self.inner.state_fields(args),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.accumulator(args)
+        match self.gathered(args.expr_fields[0].data_type()) {
+            Some(definition) => gathered::accumulator(definition, &args),
+            None => self.inner.accumulator(args),
+        }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        self.inner.create_sliding_accumulator(args)
+        match self.gathered(args.expr_fields[0].data_type()) {
+            Some(definition) => gathered::sliding(definition, &args),
+            None => self.inner.create_sliding_accumulator(args),
+        }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        self.gathered(args.expr_fields[0].data_type()).is_some() || self.inner.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
+        if let Some(definition) = self.gathered(args.expr_fields[0].data_type()) {
+            return Ok(gathered::groups(definition, &args)?);
+        }
         match args.return_type() {
             DataType::Float32 => Ok(Box::new(Floats::<Float32Type>::new(self.greatest, f32::total_cmp))),
             DataType::Float64 => Ok(Box::new(Floats::<Float64Type>::new(self.greatest, f64::total_cmp))),

@@ -1,16 +1,39 @@
-//! Aggregates with Postgres's result types; the same definitions as those of maintained views.
+//! Aggregates with Postgres's result types: those of queries and of maintained views.
+//!
+//! | module | aggregates | how |
+//! |---|---|---|
+//! | `total` | `sum`, `avg` | totals and counts |
+//! | `extreme` | `min`, `max` | the extreme value |
+//! | `moments`, `regression`, `bits` | `stddev`, `variance`, `corr`, `regr_*`, `bit_*` ... | [sums over the rows](summed), which rows leave again |
+//! | `collections`, `json`, `percentiles` | `string_agg`, `array_agg`, `json_agg`, `percentile_cont`, `mode` ... | [all rows in order](gathered) |
 
+mod bits;
+mod collections;
 mod distinct;
 mod extreme;
+mod gathered;
+mod json;
+mod measures;
+mod moments;
+mod percentiles;
+mod regression;
+mod single;
+mod sorted;
+mod summed;
 mod total;
+mod twofold;
 
 use datafusion::functions_aggregate::{bool_and_or, min_max};
 use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl};
 use std::sync::Arc;
 
+/// DataFusion's aggregates that Postgres has not and that would be taken for it.
+const LEFT_OUT: [&str; 1] = ["nth_value"];
+
 /// Our aggregates, and DataFusion's where they agree with Postgres. Ours come last: they replace those of their name.
 pub fn functions() -> Vec<Arc<AggregateUDF>> {
     let mut all = datafusion::functions_aggregate::all_default_aggregate_functions();
+    all.retain(|function| !LEFT_OUT.contains(&function.name()));
     let every = bool_and_or::bool_and_udaf().as_ref().clone().with_aliases(["every"]);
     all.extend([
         of(total::Total::sum()),
@@ -19,6 +42,9 @@ pub fn functions() -> Vec<Arc<AggregateUDF>> {
         of(extreme::Extreme::new(min_max::max_udaf(), true)),
         Arc::new(every),
     ]);
+    all.extend([moments::functions(), regression::functions(), bits::functions()].into_iter().flatten().map(of));
+    let definitions = [collections::DEFINITIONS, json::DEFINITIONS, percentiles::DEFINITIONS];
+    all.extend(definitions.into_iter().flatten().map(gathered::Gathered::new).map(of));
     all
 }
 

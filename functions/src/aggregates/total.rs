@@ -5,13 +5,18 @@
 //! | int2, int4 | i128 | Int64 | Decimal128(38, 20) |
 //! | int8 | i128 | Decimal128(38, 0) | Decimal128(38, 19) |
 //! | numeric(_, s) | i128 | Decimal128(38, s) | Decimal128(38, max(s, 20)) |
-//! | float4 | f32 for sum, f64 for avg | Float32 | Float64 |
-//! | float8 | f64 | Float64 | Float64 |
+//! | float4 | [`FloatTotal`] | Float32 | Float64 |
+//! | float8 | [`FloatTotal`] | Float64 | Float64 |
+//! | interval | [`IntervalTotal`] | Interval | Interval |
 
-use super::distinct::Distinct;
+use super::distinct::{self, Distinct};
+use super::measures::{FloatTotal, IntervalTotal};
+use super::single::{Retract, Single};
+use super::summed::{Groups, types_of};
 use crate::error::carried;
+use crate::function::no_such_function;
 use crate::operators::arithmetic::numeric_like;
-use crate::operators::decimal::{overflow, within};
+use crate::operators::decimal::{overflow, scale_of, within};
 use crate::operators::number::out_of_range;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, PrimitiveArray};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
@@ -21,7 +26,6 @@ use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
 use millrace_types::numeric::{BIGINT_AVERAGE_SCALE, QUOTIENT_SCALE, quotient};
-use millrace_types::{SqlError, SqlState, SqlType};
 use std::sync::Arc;
 
 /// `sum` or `avg`.
@@ -41,19 +45,11 @@ impl Total {
     pub fn avg() -> Total {
         Total { mean: true, signature: Signature::user_defined(Volatility::Immutable) }
     }
-
-    /// The type that totals are kept in.
-    fn state_type(&self, argument: &DataType) -> DataType {
-        match argument {
-            DataType::Float32 if !self.mean => DataType::Float32,
-            DataType::Float32 | DataType::Float64 => DataType::Float64,
-            other => DataType::Decimal128(38, scale_of(other)),
-        }
-    }
 }
 
-fn scale_of(data_type: &DataType) -> i8 {
-    crate::operators::decimal::scale_of(data_type)
+/// Whether totals of this type are integers.
+fn is_exact(argument: &DataType) -> bool {
+    !(argument.is_floating() || matches!(argument, DataType::Interval(_)))
 }
 
 impl AggregateUDFImpl for Total {
@@ -75,6 +71,7 @@ impl AggregateUDFImpl for Total {
         Ok(match (&argument, self.mean) {
             (DataType::Float32, false) => DataType::Float32,
             (DataType::Float32 | DataType::Float64, _) => DataType::Float64,
+            (interval @ DataType::Interval(_), _) => interval.clone(),
             (DataType::Int16 | DataType::Int32, false) => DataType::Int64,
             (other, false) => DataType::Decimal128(38, scale_of(other)),
             (DataType::Int64, true) => DataType::Decimal128(38, BIGINT_AVERAGE_SCALE),
@@ -91,18 +88,22 @@ impl AggregateUDFImpl for Total {
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         let argument = self.argument(&[args.input_fields[0].data_type().clone()])?;
         if args.is_distinct {
-            return Ok(vec![super::distinct::state_field(args.name, &argument)]);
+            return Ok(distinct::state_fields(args.name, &[argument]));
         }
-        let total = Field::new(format_state_name(args.name, "total"), self.state_type(&argument), true);
+        if !is_exact(&argument) {
+            return Ok(vec![Field::new(format_state_name(args.name, "sums"), DataType::Binary, true).into()]);
+        }
+        let total_type = DataType::Decimal128(38, scale_of(&argument));
+        let total = Field::new(format_state_name(args.name, "total"), total_type, true);
         let count = Field::new(format_state_name(args.name, "count"), DataType::Int64, false);
         Ok(vec![total.into(), count.into()])
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        let argument = args.expr_fields[0].data_type().clone();
-        let total = Single::new(self.groups(&argument, args.return_type())?, argument.clone())?;
+        let arguments = types_of(args.expr_fields);
+        let total = Single::new(self.groups(&arguments[0], args.return_type())?, &arguments)?;
         Ok(match args.is_distinct {
-            true => Box::new(Distinct::new(Box::new(total), argument)),
+            true => Box::new(Distinct::new(Box::new(total), arguments)),
             false => Box::new(total),
         })
     }
@@ -133,12 +134,9 @@ impl Total {
             [Decimal256(_, s)] => Decimal128(38, *s),
             [Float16 | Float32] => Float32,
             [Float64] => Float64,
+            [Interval(_)] => Interval(IntervalUnit::MonthDayNano),
             [Null] => Int64,
-            other => {
-                let names: Vec<_> = other.iter().map(|t| SqlType::from_arrow(t).to_string()).collect();
-                let message = format!("function {}({}) does not exist", self.name(), names.join(", "));
-                return Err(carried(SqlError::new(SqlState::UNDEFINED_FUNCTION, message)));
-            }
+            other => return Err(carried(no_such_function(self.name(), other))),
         })
     }
 
@@ -149,9 +147,12 @@ impl Total {
             DataType::Int16 => Box::new(Totals::<Int16Type, Decimal128Type>::new(mean, result, scale)),
             DataType::Int32 => Box::new(Totals::<Int32Type, Decimal128Type>::new(mean, result, scale)),
             DataType::Int64 => Box::new(Totals::<Int64Type, Decimal128Type>::new(mean, result, scale)),
-            DataType::Float32 if mean => Box::new(Totals::<Float32Type, Float64Type>::new(mean, result, scale)),
-            DataType::Float32 => Box::new(Totals::<Float32Type, Float32Type>::new(mean, result, scale)),
-            DataType::Float64 => Box::new(Totals::<Float64Type, Float64Type>::new(mean, result, scale)),
+            DataType::Float32 | DataType::Float64 if mean => {
+                Groups::boxed(FloatTotal::default(), FloatTotal::mean, &result, 0)
+            }
+            DataType::Float32 | DataType::Float64 => Groups::boxed(FloatTotal::default(), FloatTotal::sum, &result, 0),
+            DataType::Interval(_) if mean => Groups::boxed(IntervalTotal::default(), IntervalTotal::mean, &result, 0),
+            DataType::Interval(_) => Groups::boxed(IntervalTotal::default(), IntervalTotal::sum, &result, 0),
             _ => Box::new(Totals::<Decimal128Type, Decimal128Type>::new(mean, result, scale)),
         })
     }
@@ -184,24 +185,6 @@ macro_rules! sums {
 
 sums!(Decimal128Type: i16, i32, i64, i128);
 
-macro_rules! float_sums {
-    ($($total:ty: $value:ty),*) => {$(
-        impl Sum<$value> for $total {
-            #[inline(always)]
-            fn join(total: &mut Self::Native, value: $value) -> bool {
-                *total += Self::Native::from(value);
-                false
-            }
-
-            fn leave(total: &mut Self::Native, value: $value) {
-                *total -= Self::Native::from(value);
-            }
-        }
-    )*};
-}
-
-float_sums!(Float32Type: f32, Float64Type: f32, Float64Type: f64);
-
 /// Makes the result column of totals.
 trait Finish: ArrowPrimitiveType {
     fn finish(totals: Vec<Self::Native>, counts: &[i64], mean: bool, scale: i8, result: &DataType) -> Result<ArrayRef>;
@@ -233,24 +216,6 @@ impl Finish for Decimal128Type {
         Ok(Arc::new(array.with_data_type(result.clone())))
     }
 }
-
-macro_rules! float_finish {
-    ($type:ty) => {
-        impl Finish for $type {
-            fn finish(totals: Vec<Self::Native>, counts: &[i64], mean: bool, _: i8, _: &DataType) -> Result<ArrayRef> {
-                let nulls = nulls_of(counts);
-                let values: Vec<_> = match mean {
-                    true => totals.iter().zip(counts).map(|(total, count)| total / *count as Self::Native).collect(),
-                    false => totals,
-                };
-                Ok(Arc::new(PrimitiveArray::<$type>::new(ScalarBuffer::from(values), nulls)))
-            }
-        }
-    };
-}
-
-float_finish!(Float32Type);
-float_finish!(Float64Type);
 
 /// The totals of all groups: one vector of totals, one of counts.
 struct Totals<V: ArrowPrimitiveType, T: ArrowPrimitiveType> {
@@ -318,18 +283,19 @@ where
     }
 }
 
-/// What [`Single`] needs beyond a groups accumulator, so that windows can slide.
-trait Retract: GroupsAccumulator + Sync {
-    fn leave(&mut self, values: &ArrayRef);
-}
-
 impl<V, T> Retract for Totals<V, T>
 where
     V: ArrowPrimitiveType,
     T: Sum<V::Native> + Sum<<T as ArrowPrimitiveType>::Native> + Finish,
 {
-    fn leave(&mut self, values: &ArrayRef) {
-        self.retract(values.as_primitive::<V>());
+    fn leave(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.retract(values[0].as_primitive::<V>());
+        Ok(())
+    }
+
+    fn value(&self) -> Result<ScalarValue> {
+        let result = T::finish(vec![self.totals[0]], &self.counts[..1], self.mean, self.scale, &self.result)?;
+        ScalarValue::try_from_array(&result, 0)
     }
 }
 
@@ -392,64 +358,5 @@ where
 
     fn size(&self) -> usize {
         self.totals.capacity() * size_of::<T::Native>() + self.counts.capacity() * size_of::<i64>()
-    }
-}
-
-/// The accumulator of one group: that of many with group 0 alone.
-struct Single {
-    groups: Box<dyn Retract>,
-    argument: DataType,
-}
-
-impl std::fmt::Debug for Single {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Single({})", self.argument)
-    }
-}
-
-impl Single {
-    /// Group 0 exists from the start, so that no row at all gives NULL.
-    fn new(mut groups: Box<dyn Retract>, argument: DataType) -> Result<Single> {
-        groups.update_batch(&[arrow::array::new_empty_array(&argument)], &[], None, 1)?;
-        Ok(Single { groups, argument })
-    }
-}
-
-impl Accumulator for Single {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.groups.update_batch(values, &vec![0; values[0].len()], None, 1)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        // Windows evaluate again and again: what is emitted is put back.
-        let state = self.groups.state(EmitTo::All)?;
-        self.groups.merge_batch(&state, &[0], 1)?;
-        let result = self.groups.evaluate(EmitTo::All)?;
-        self.groups.merge_batch(&state, &[0], 1)?;
-        ScalarValue::try_from_array(&result, 0)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.groups.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        let state = self.groups.state(EmitTo::All)?;
-        self.groups.merge_batch(&state, &[0], 1)?;
-        state.iter().map(|array| ScalarValue::try_from_array(array, 0)).collect()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.groups.merge_batch(states, &vec![0; states[0].len()], 1)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.groups.leave(&values[0]);
-        Ok(())
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        // Floats do not come back to what they were: windows over them are computed anew.
-        !self.argument.is_floating()
     }
 }

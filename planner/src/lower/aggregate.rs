@@ -6,8 +6,11 @@
 //! Exchange     by the group's keys, unless rows of a group are together already
 //! Project      the keys, arguments and filters, nothing else: what is not needed is not moved
 //! ```
+//!
+//! Grouping sets stand between the lower two: see [`grouping`](super::grouping).
 
 use super::expression::Lowering;
+use super::grouping::Grouping;
 use super::node;
 use super::project::projected;
 use crate::error::sql_error;
@@ -28,13 +31,18 @@ impl Lowering {
     pub fn aggregate(&self, aggregate: &LogicalAggregate) -> Result<Node> {
         let input = self.plan(&aggregate.input)?;
         let mut columns = Columns { lowering: self, schema: aggregate.input.schema(), exprs: vec![], fields: vec![] };
-        let keys = aggregate.group_expr.iter().map(|expr| columns.column(expr)).collect::<Result<Vec<_>>>()?;
+        let grouping = Grouping::of(aggregate)?;
+        let keys = grouping.keys.iter().map(|expr| columns.column(expr)).collect::<Result<Vec<_>>>()?;
         let promised = aggregate.schema.as_arrow();
-        let outputs = promised.fields().iter().skip(keys.len());
+        let outputs = promised.fields().iter().skip(keys.len() + usize::from(grouping.has_sets()));
         let calls = aggregate.aggr_expr.iter().zip(outputs);
-        let aggregates = calls.map(|(expr, output)| columns.call(expr, output)).collect::<Result<Vec<_>>>()?;
+        let mut aggregates = calls.map(|(expr, output)| columns.call(expr, output)).collect::<Result<Vec<_>>>()?;
         let schema = Arc::new(Schema::new(columns.fields));
         let input = projected(input, columns.exprs, schema);
+        if grouping.has_sets() {
+            let (input, keys) = grouping.expanded(input, &keys, &mut aggregates)?;
+            return as_promised(grouped(input, keys, aggregates), promised);
+        }
         if aggregates.is_empty() && !keys.is_empty() {
             let distinct = node::distinct(in_order(input, &keys));
             return Ok(node::with_schema(distinct, Arc::new(promised.clone())));

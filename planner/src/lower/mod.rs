@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod expression;
+mod grouping;
 mod job;
 mod join;
 mod node;
