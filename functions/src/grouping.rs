@@ -40,7 +40,10 @@ fn numbered(expr: &Expr, columns: &[SelectItem]) -> Option<Expr> {
     let Value::Number(number, _) = &value.value else { return None };
     let place = number.to_string().parse::<usize>().ok()?.checked_sub(1)?;
     // What a wildcard stands for is not known here.
-    let known = columns.iter().take(place + 1).all(|item| !matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let known = columns
+        .iter()
+        .take(place + 1)
+        .all(|item| !matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
     match columns.get(place)? {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } if known => Some(expr.clone()),
         _ => None,

@@ -1,5 +1,6 @@
 //! Syntax that DataFusion's planner reads otherwise than Postgres: rewritten in the statement before it is planned.
 
+use crate::aggregates::HYPOTHETICAL;
 use crate::arrays::{SLICE, SUBSCRIPT};
 use crate::walk::{Walk, each_expression, each_select};
 use datafusion::sql::sqlparser::ast::{
@@ -22,6 +23,10 @@ pub fn postgres_syntax(node: &mut impl Walk) {
             Expr::Interval(interval) => interval_cast(interval),
             Expr::Value(value) => wide_number(value),
             Expr::CompoundFieldAccess { root, access_chain } => taken(root, access_chain),
+            Expr::Function(function) if !function.within_group.is_empty() => {
+                name_hypothetical(function);
+                None
+            }
             Expr::AnyOp { .. } | Expr::AllOp { .. } | Expr::Like { .. } | Expr::ILike { .. } => quantified(expr),
             _ => None,
         };
@@ -42,6 +47,14 @@ pub fn postgres_syntax(node: &mut impl Walk) {
             *keys = different_keys(std::mem::take(keys));
         }
     });
+}
+
+/// `rank(5) WITHIN GROUP (ORDER BY x)` is no window function, whose name it has.
+fn name_hypothetical(function: &mut Function) {
+    let name = function.name.to_string().to_lowercase();
+    if let Some((_, internal)) = HYPOTHETICAL.iter().find(|(known, _)| *known == name) {
+        function.name = ObjectName::from(vec![Ident::new(*internal)]);
+    }
 }
 
 /// The keys of a GROUP BY without parentheses around several, and each once.

@@ -5,13 +5,14 @@
 //! | `total` | `sum`, `avg` | totals and counts |
 //! | `extreme` | `min`, `max` | the extreme value |
 //! | `moments`, `regression`, `bits` | `stddev`, `variance`, `corr`, `regr_*`, `bit_*` ... | [sums over the rows](summed), which rows leave again |
-//! | `collections`, `json`, `percentiles` | `string_agg`, `array_agg`, `json_agg`, `percentile_cont`, `mode` ... | [all rows in order](gathered) |
+//! | `collections`, `json`, `percentiles`, `hypothetical` | `string_agg`, `array_agg`, `json_agg`, `percentile_cont`, `mode` ... | [all rows in order](gathered) |
 
 mod bits;
 mod collections;
 mod distinct;
 mod extreme;
 mod gathered;
+mod hypothetical;
 mod json;
 mod measures;
 mod moments;
@@ -22,6 +23,8 @@ mod sorted;
 mod summed;
 mod total;
 mod twofold;
+
+pub use hypothetical::INTERNAL as HYPOTHETICAL;
 
 use datafusion::functions_aggregate::{bool_and_or, min_max};
 use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl};
@@ -43,7 +46,8 @@ pub fn functions() -> Vec<Arc<AggregateUDF>> {
         Arc::new(every),
     ]);
     all.extend([moments::functions(), regression::functions(), bits::functions()].into_iter().flatten().map(of));
-    let definitions = [collections::DEFINITIONS, json::DEFINITIONS, percentiles::DEFINITIONS];
+    let definitions =
+        [collections::DEFINITIONS, json::DEFINITIONS, percentiles::DEFINITIONS, hypothetical::DEFINITIONS];
     all.extend(definitions.into_iter().flatten().map(gathered::Gathered::new).map(of));
     all
 }

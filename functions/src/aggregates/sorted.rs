@@ -17,6 +17,8 @@ pub struct Sorted<'a> {
     pub fields: &'a [FieldRef],
     /// The field of the result.
     pub result: &'a Field,
+    /// How each of the columns behind the arguments orders them.
+    pub options: &'a [SortOptions],
     /// Where the rows of each group start; one more than there are groups.
     pub starts: Vec<usize>,
     keys: Rows,
@@ -55,7 +57,7 @@ pub fn sorted<'a>(
     total: usize,
     fields: &'a [FieldRef],
     result: &'a Field,
-    options: &[SortOptions],
+    options: &'a [SortOptions],
     distinct: bool,
 ) -> Result<Sorted<'a>> {
     let (arguments, ordering) = columns.split_at(fields.len().min(columns.len()));
@@ -86,7 +88,7 @@ pub fn sorted<'a>(
     let places = if distinct { kept } else { places };
     let order = UInt32Array::from(places.clone());
     let all = columns.iter().map(|column| take(column, &order, None)).collect::<Result<_, _>>()?;
-    Ok(Sorted { all, fields, result, starts, keys, places })
+    Ok(Sorted { all, fields, result, options, starts, keys, places })
 }
 
 /// The rows in the order of their groups; those of a group stay in theirs.

@@ -1,9 +1,13 @@
 //! What queries may not hold, told from their syntax.
 
+use crate::error::undefined_function;
 use crate::parse::name_parts;
 use millrace_functions::Walk;
 use millrace_types::{Result, SqlError, SqlState};
-use sqlparser::ast::{Expr, Query, TableFactor, Value, ValueWithSpan, Visitor};
+use sqlparser::ast::{
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Query,
+    TableFactor, Value, ValueWithSpan, Visitor,
+};
 use std::ops::ControlFlow;
 
 /// Refuses constructs that DataFusion's planner would misread or word unlike Postgres.
@@ -37,11 +41,41 @@ pub fn query(query: &Query) -> Result<()> {
                 Expr::SimilarTo { .. } => ControlFlow::Break(
                     SqlError::unsupported("SIMILAR TO").with_hint("Use LIKE, or ~ for a regular expression."),
                 ),
+                Expr::Function(function) => call(function).map_or(ControlFlow::Continue(()), ControlFlow::Break),
                 _ => ControlFlow::Continue(()),
             }
         }
     }
     query.walk(&mut Refuser)
+}
+
+/// What is wrong with a call, told from its form.
+fn call(function: &Function) -> Option<SqlError> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let name = name_parts(&function.name).pop()?;
+    let star = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Wildcard));
+    if name == "count" && list.args.is_empty() && function.within_group.is_empty() {
+        let words = "count(*) must be used to call a parameterless aggregate function";
+        return Some(SqlError::new(SqlState::WRONG_OBJECT_TYPE, words));
+    }
+    if name == "count" && list.args.len() > 1 {
+        return Some(undefined_function(&name, "..."));
+    }
+    if name != "count" && list.args.iter().any(star) {
+        return Some(undefined_function(&name, ""));
+    }
+    let is_argument = |expr: &Expr| {
+        list.args.iter().any(|arg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) if arg == expr))
+    };
+    let order = list.clauses.iter().find_map(|clause| match clause {
+        FunctionArgumentClause::OrderBy(order) => Some(order),
+        _ => None,
+    })?;
+    let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    (distinct && !order.iter().all(|sort| is_argument(&sort.expr))).then(|| {
+        let words = "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
+        SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words)
+    })
 }
 
 fn table_factor(factor: &TableFactor) -> Option<String> {

@@ -35,6 +35,10 @@ fn rules(message: &str) -> Option<SqlError> {
     if message.contains("indow function calls cannot be nested") {
         return Some(SqlError::new(SqlState::WINDOWING_ERROR, "window function calls cannot be nested"));
     }
+    if message.contains("to grouping function is not in grouping columns") {
+        let words = "arguments to GROUPING must be grouping expressions of the associated query level";
+        return Some(SqlError::new(SqlState::GROUPING_ERROR, words));
+    }
     if message.contains("cannot be nested") {
         return Some(SqlError::new(SqlState::GROUPING_ERROR, "aggregate function calls cannot be nested"));
     }
