@@ -16,7 +16,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature, Volatility};
-use millrace_types::{SqlError, SqlState};
+use millrace_types::SqlError;
 use std::sync::Arc;
 
 /// What an aggregate of this kind is.
@@ -51,13 +51,7 @@ impl Gathered {
     }
 
     fn undefined(&self, types: &[DataType]) -> SqlError {
-        match types.is_empty() && self.definition.within_group {
-            true => {
-                let message = format!("WITHIN GROUP is required for ordered-set aggregate {}", self.definition.name);
-                SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
-            }
-            false => no_such_function(self.definition.name, types),
-        }
+        no_such_function(self.definition.name, types)
     }
 }
 
