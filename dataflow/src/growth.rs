@@ -91,6 +91,12 @@ fn of_groups(input: &Node, keys: &[usize]) -> Bound {
 fn kept(node: &Node) -> Option<Kept> {
     let kept = |what: &str, bound| Some(Kept { what: what.to_owned(), bound });
     match &node.plan {
+        Plan::Aggregate { input, aggregates, .. } if aggregates.iter().any(|a| a.function.keeps_rows()) => {
+            kept("the rows of each group", of_rows(input, "the input"))
+        }
+        Plan::Aggregate { input, aggregates, .. } if aggregates.iter().any(|aggregate| aggregate.distinct) => {
+            kept("one row per group and each different argument", of_rows(input, "the input"))
+        }
         Plan::Aggregate { input, keys, .. } => {
             kept(if keys.is_empty() { "one row" } else { "one row per group" }, of_groups(input, keys))
         }
@@ -112,6 +118,7 @@ fn kept(node: &Node) -> Option<Kept> {
         | Plan::Values { .. }
         | Plan::Filter { .. }
         | Plan::Project { .. }
+        | Plan::Expand { .. }
         | Plan::Exchange { .. }
         | Plan::Unnest { .. }
         | Plan::Union { .. } => None,

@@ -9,14 +9,23 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, IntervalMonthDayNano,
 use datafusion::common::ScalarValue;
 use millrace_types::{Result, SqlError, SqlState};
 
-/// Of floats: what is not a number is counted apart, so that it leaves no trace when it goes.
+/// Floats beyond this are summed apart and scaled down, so that their sum does not leave the range of floats before
+/// it is asked for, and they leave no trace when they go.
+const FAR: f64 = 1e280;
+/// The scale of such sums, a power of two.
+const SCALE: f64 = 1.0 / (1u128 << 120) as f64;
+
+/// Of floats: what is not a number is counted apart.
 #[derive(Clone, Debug, Default)]
 pub struct FloatTotal {
     count: i64,
     nan: i64,
     positive: i64,
     negative: i64,
+    /// How many are far from zero.
+    far: i64,
     sum: Twofold,
+    far_sum: Twofold,
 }
 
 /// A column of floats of either width.
@@ -50,6 +59,10 @@ impl FloatTotal {
             _ if self.nan > 0 || (self.positive > 0 && self.negative > 0) => f64::NAN,
             _ if self.positive > 0 => f64::INFINITY,
             _ if self.negative > 0 => f64::NEG_INFINITY,
+            _ if self.far > 0 => {
+                let sum = Twofold(self.sum.0 * SCALE, self.sum.1 * SCALE);
+                in_range(self.far_sum.plus(sum).value() / SCALE)?
+            }
             _ => in_range(self.sum.value())?,
         }))
     }
@@ -75,9 +88,16 @@ impl Sums for FloatTotal {
             v if v.is_nan() => self.nan += sign,
             f64::INFINITY => self.positive += sign,
             f64::NEG_INFINITY => self.negative += sign,
+            far if far.abs() > FAR => {
+                self.far += sign;
+                self.far_sum = self.far_sum.plus((far * SCALE * sign as f64).into());
+            }
             _ => self.sum = self.sum.plus((value * sign as f64).into()),
         }
-        if self.count == self.nan + self.positive + self.negative {
+        if self.far == 0 {
+            self.far_sum = Twofold::default();
+        }
+        if self.count == self.nan + self.positive + self.negative + self.far {
             self.sum = Twofold::default();
         }
     }
@@ -87,17 +107,22 @@ impl Sums for FloatTotal {
         self.nan += other.nan;
         self.positive += other.positive;
         self.negative += other.negative;
+        self.far += other.far;
         self.sum = self.sum.plus(other.sum);
+        self.far_sum = self.far_sum.plus(other.far_sum);
     }
 
     fn words(&self) -> Vec<u64> {
-        let counts = [self.count, self.nan, self.positive, self.negative].map(|count| count as u64);
-        [&counts[..], &[self.sum.0.to_bits(), self.sum.1.to_bits()]].concat()
+        let counts = [self.count, self.nan, self.positive, self.negative, self.far].map(|count| count as u64);
+        let floats = [self.sum.0, self.sum.1, self.far_sum.0, self.far_sum.1].map(f64::to_bits);
+        [&counts[..], &floats].concat()
     }
 
     fn from_words(words: &[u64]) -> FloatTotal {
-        let [count, nan, positive, negative] = [0, 1, 2, 3].map(|at| words[at] as i64);
-        FloatTotal { count, nan, positive, negative, sum: Twofold(f64::from_bits(words[4]), f64::from_bits(words[5])) }
+        let [count, nan, positive, negative, far] = [0, 1, 2, 3, 4].map(|at| words[at] as i64);
+        let [high, low, far_high, far_low] = [5, 6, 7, 8].map(|at| f64::from_bits(words[at]));
+        let (sum, far_sum) = (Twofold(high, low), Twofold(far_high, far_low));
+        FloatTotal { count, nan, positive, negative, far, sum, far_sum }
     }
 }
 

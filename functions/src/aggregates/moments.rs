@@ -6,7 +6,7 @@
 use super::single::Retract;
 use super::summed::{Groups, Summed, Sums};
 use super::twofold::Twofold;
-use crate::operators::decimal::{overflow, power_of_ten, scale_of, within};
+use crate::operators::decimal::{self, power_of_ten, scale_of, within};
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int16Array, Int32Array, Int64Array, PrimitiveArray};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type, i256};
 use datafusion::common::ScalarValue;
@@ -150,31 +150,31 @@ fn exact<const SAMPLE: bool, const ROOT: bool>(
     scale: i8,
 ) -> Result<ScalarValue> {
     let full = scale_of(result);
-    let decimal = |value| ScalarValue::Decimal128(value, 38, full);
+    let numeric = |value| ScalarValue::Decimal128(value, 38, full);
     let count = i256::from_i128(moments.count.into());
     if moments.count < if SAMPLE { 2 } else { 1 } {
-        return Ok(decimal(None));
+        return Ok(numeric(None));
     }
     let spread = || {
         let squares = moments.squares.checked_mul(count)?;
         squares.checked_sub(moments.sum.checked_mul(moments.sum)?)
     };
-    let spread = spread().ok_or_else(overflow)?;
+    let spread = spread().ok_or_else(decimal::overflow)?;
     if spread <= i256::ZERO {
-        return Ok(decimal(Some(0)));
+        return Ok(numeric(Some(0)));
     }
     let divisor = i128::from(moments.count) * i128::from(if SAMPLE { moments.count - 1 } else { moments.count });
     let spread = (spread, scale.saturating_mul(2));
-    let variance = quotient(spread, (divisor, 0), full).ok_or_else(overflow)?;
+    let variance = quotient(spread, (divisor, 0), full).ok_or_else(decimal::overflow)?;
     if !ROOT {
-        return Ok(decimal(Some(variance)));
+        return Ok(numeric(Some(variance)));
     }
     // As Postgres does: the root of the rounded variance, with as many digits.
     let digits = places_of_quotient(spread, (divisor, 0), full);
     let padding = power_of_ten((i32::from(full) - digits).max(0) as u32);
     let scaled = i256::from_i128(variance / padding).wrapping_mul(i256::from_i128(power_of_ten(digits.max(0) as u32)));
     let value = root(scaled).to_i128().and_then(|root| root.checked_mul(padding)).and_then(within);
-    Ok(decimal(Some(value.ok_or_else(overflow)?)))
+    Ok(numeric(Some(value.ok_or_else(decimal::overflow)?)))
 }
 
 /// The square root, rounded half up.
@@ -204,12 +204,17 @@ fn root(value: i256) -> i256 {
     if up { root.wrapping_add(i256::ONE) } else { root }
 }
 
+/// Floats beyond this, whose squares are near the end of their range, are counted apart: so they leave no trace.
+pub const FAR: f64 = 1e150;
+
 /// Of floats.
 #[derive(Clone, Debug, Default)]
 struct FloatMoments {
     count: i64,
     /// How many of them are NaN or infinite.
     special: i64,
+    /// How many are [far](FAR) from zero: with them the sums cannot be given.
+    far: i64,
     sum: Twofold,
     squares: Twofold,
 }
@@ -224,13 +229,15 @@ impl Sums for FloatMoments {
     fn count(&mut self, column: &&Float64Array, row: usize, sign: i64) {
         let value = column.value(row);
         self.count += sign;
-        if value.is_finite() {
+        if !value.is_finite() {
+            self.special += sign;
+        } else if value.abs() > FAR {
+            self.far += sign;
+        } else {
             self.sum = self.sum.plus((value * sign as f64).into());
             self.squares = self.squares.plus(Twofold::product(value * sign as f64, value));
-        } else {
-            self.special += sign;
         }
-        if self.count == self.special {
+        if self.count == self.special + self.far {
             (self.sum, self.squares) = Default::default();
         }
     }
@@ -238,13 +245,14 @@ impl Sums for FloatMoments {
     fn merge(&mut self, other: &FloatMoments) {
         self.count += other.count;
         self.special += other.special;
+        self.far += other.far;
         self.sum = self.sum.plus(other.sum);
         self.squares = self.squares.plus(other.squares);
     }
 
     fn words(&self) -> Vec<u64> {
         let floats = [self.sum.0, self.sum.1, self.squares.0, self.squares.1].map(f64::to_bits);
-        [&[self.count as u64, self.special as u64][..], &floats].concat()
+        [&[self.count as u64, self.special as u64, self.far as u64][..], &floats].concat()
     }
 
     fn from_words(words: &[u64]) -> FloatMoments {
@@ -252,8 +260,9 @@ impl Sums for FloatMoments {
         FloatMoments {
             count: words[0] as i64,
             special: words[1] as i64,
-            sum: Twofold(float(2), float(3)),
-            squares: Twofold(float(4), float(5)),
+            far: words[2] as i64,
+            sum: Twofold(float(3), float(4)),
+            squares: Twofold(float(5), float(6)),
         }
     }
 }
@@ -268,10 +277,12 @@ pub fn centered(products: Twofold, left: Twofold, right: Twofold, count: i64) ->
 
 /// The value, unless finite values have led out of the range of floats.
 pub fn in_range(value: f64) -> Result<f64> {
-    match value.is_finite() {
-        true => Ok(value),
-        false => Err(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow")),
-    }
+    if value.is_finite() { Ok(value) } else { Err(overflow()) }
+}
+
+/// `22003` for floats.
+pub fn overflow() -> SqlError {
+    SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "value out of range: overflow")
 }
 
 fn float<const SAMPLE: bool, const ROOT: bool>(moments: &FloatMoments, _: &DataType, _: i8) -> Result<ScalarValue> {
@@ -280,6 +291,12 @@ fn float<const SAMPLE: bool, const ROOT: bool>(moments: &FloatMoments, _: &DataT
     }
     if moments.special > 0 {
         return Ok(ScalarValue::Float64(Some(f64::NAN)));
+    }
+    if moments.count == 1 {
+        return Ok(ScalarValue::Float64(Some(0.0)));
+    }
+    if moments.far > 0 {
+        return Err(overflow());
     }
     let spread = in_range(centered(moments.squares, moments.sum, moments.sum, moments.count))?.max(0.0);
     let variance = spread / (moments.count - i64::from(SAMPLE)) as f64;

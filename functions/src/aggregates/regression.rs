@@ -1,6 +1,6 @@
 //! Correlations, covariances and linear regression, from sums over pairs of floats `(y, x)`.
 
-use super::moments::{centered, in_range};
+use super::moments::{FAR, centered, in_range, overflow};
 use super::summed::{Finish, Groups, Summed, Sums};
 use super::twofold::Twofold;
 use arrow::array::{ArrayRef, AsArray, Float64Array};
@@ -61,6 +61,8 @@ struct Pairs {
     count: i64,
     /// How many of them have a NaN or an infinity.
     special: i64,
+    /// How many are [far](FAR) from zero: with them the sums cannot be given.
+    far: i64,
     /// Of x, y, x², y² and xy.
     sums: [Twofold; 5],
 }
@@ -82,6 +84,9 @@ impl Pairs {
         }
         if self.special > 0 {
             return Ok(ScalarValue::Float64(Some(f64::NAN)));
+        }
+        if self.far > 0 {
+            return Err(overflow());
         }
         let [x, y, xx, yy, xy] = self.sums;
         let spread = Spread {
@@ -107,7 +112,11 @@ impl Sums for Pairs {
         let (x, y) = (x.value(row), y.value(row));
         let (signed_x, signed_y) = (x * sign as f64, y * sign as f64);
         self.count += sign;
-        if x.is_finite() && y.is_finite() {
+        if !(x.is_finite() && y.is_finite()) {
+            self.special += sign;
+        } else if x.abs().max(y.abs()) > FAR {
+            self.far += sign;
+        } else {
             let values = [
                 signed_x.into(),
                 signed_y.into(),
@@ -116,10 +125,8 @@ impl Sums for Pairs {
                 Twofold::product(signed_x, y),
             ];
             self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum = sum.plus(value));
-        } else {
-            self.special += sign;
         }
-        if self.count == self.special {
+        if self.count == self.special + self.far {
             self.sums = Default::default();
         }
     }
@@ -127,16 +134,18 @@ impl Sums for Pairs {
     fn merge(&mut self, other: &Pairs) {
         self.count += other.count;
         self.special += other.special;
+        self.far += other.far;
         self.sums.iter_mut().zip(other.sums).for_each(|(sum, other)| *sum = sum.plus(other));
     }
 
     fn words(&self) -> Vec<u64> {
         let floats = self.sums.iter().flat_map(|sum| [sum.0.to_bits(), sum.1.to_bits()]);
-        [self.count as u64, self.special as u64].into_iter().chain(floats).collect()
+        [self.count as u64, self.special as u64, self.far as u64].into_iter().chain(floats).collect()
     }
 
     fn from_words(words: &[u64]) -> Pairs {
         let sum = |at: usize| Twofold(f64::from_bits(words[at]), f64::from_bits(words[at + 1]));
-        Pairs { count: words[0] as i64, special: words[1] as i64, sums: [2, 4, 6, 8, 10].map(sum) }
+        let [count, special, far] = [0, 1, 2].map(|at| words[at] as i64);
+        Pairs { count, special, far, sums: [3, 5, 7, 9, 11].map(sum) }
     }
 }

@@ -4,8 +4,8 @@
 //! * Decimals: a count and a 256-bit total: exact, also while values near the limit come and go.
 //! * Floats: NaN and the infinities are counted apart, so that a retraction leaves no trace of them. Finite values go
 //!   into a total of two floats (about 106 bits), which starts from zero again whenever none is left: sums of values of
-//!   like size come back exactly after retractions, others to within that precision. A total that leaves the range of
-//!   floats is an error until the group has no finite value left.
+//!   like size come back exactly after retractions, others to within that precision. Values near the end of the range
+//!   have a total of their own, scaled down, so that a total that leaves the range is an error only until they go.
 
 use arrow::datatypes::i256;
 use millrace_types::numeric::quotient;
@@ -18,8 +18,13 @@ const MAX_DECIMAL: i128 = 10i128.pow(38) - 1;
 pub const INTEGER_WORDS: usize = 3;
 /// Words of a decimal total: count, then four from the lowest.
 pub const DECIMAL_WORDS: usize = 5;
-/// Words of a float total: count of all, NaNs, infinities, negative infinities, high part, low part.
-pub const FLOAT_WORDS: usize = 6;
+/// Words of a float total: count of all, NaNs, infinities, negative infinities, high part, low part; and the count, high
+/// and low part of those far from zero.
+pub const FLOAT_WORDS: usize = 9;
+/// Floats beyond this are far from zero.
+const FAR: f64 = 1e280;
+/// The scale of their total, a power of two.
+const SCALE: f64 = 1.0 / (1u128 << 120) as f64;
 
 /// Counts `weight` times an integer in.
 #[inline(always)]
@@ -60,9 +65,14 @@ pub fn add_float(words: &mut [u64], value: f64, weight: i64) {
         v if v.is_nan() => 1,
         f64::INFINITY => 2,
         f64::NEG_INFINITY => 3,
+        far if far.abs() > FAR => {
+            let (product, rest) = product(value * SCALE, weight);
+            add_twofold(&mut words[7..9], product, rest);
+            6
+        }
         _ => {
             let (product, rest) = product(value, weight);
-            add_twofold(words, product, rest);
+            add_twofold(&mut words[4..6], product, rest);
             return;
         }
     };
@@ -77,20 +87,23 @@ fn product(value: f64, weight: i64) -> (f64, f64) {
 
 /// Adds to the twofold total, keeping the rounding error of the sum (Knuth's two-sum).
 fn add_twofold(words: &mut [u64], value: f64, rest: f64) {
-    let (high, low) = (f64::from_bits(words[4]), f64::from_bits(words[5]));
+    let (high, low) = (f64::from_bits(words[0]), f64::from_bits(words[1]));
     let sum = high + value;
     let part = sum - high;
     let error = (high - (sum - part)) + (value - part) + low + rest;
     let total = sum + error;
-    (words[4], words[5]) = (total.to_bits(), (error - (total - sum)).to_bits());
+    (words[0], words[1]) = (total.to_bits(), (error - (total - sum)).to_bits());
 }
 
 /// Without finite values the total is exactly zero. Only at the end of a tick: inside it, a value may be taken back
 /// before it has come.
 pub fn settle_float(words: &mut [u64]) {
-    let specials = words[1].wrapping_add(words[2]).wrapping_add(words[3]);
+    let specials = words[1].wrapping_add(words[2]).wrapping_add(words[3]).wrapping_add(words[6]);
     if words[0] == specials {
         (words[4], words[5]) = (0, 0);
+    }
+    if words[6] == 0 {
+        (words[7], words[8]) = (0, 0);
     }
 }
 
@@ -139,7 +152,14 @@ fn in_decimal_range(total: i128) -> Result<i128> {
 /// What `sum` comes to over floats.
 pub fn sum_float(words: &[u64]) -> Result<Option<f64>> {
     let [count, nan, positive, negative] = [0, 1, 2, 3].map(|at| words[at] as i64);
-    let total = f64::from_bits(words[4]) + f64::from_bits(words[5]);
+    let total = match words[6] {
+        0 => f64::from_bits(words[4]) + f64::from_bits(words[5]),
+        _ => {
+            let mut total = [words[7], words[8]];
+            add_twofold(&mut total, f64::from_bits(words[4]) * SCALE, f64::from_bits(words[5]) * SCALE);
+            (f64::from_bits(total[0]) + f64::from_bits(total[1])) / SCALE
+        }
+    };
     Ok(Some(match () {
         _ if count == 0 => return Ok(None),
         _ if nan > 0 || (positive > 0 && negative > 0) => f64::NAN,
@@ -177,7 +197,7 @@ mod tests {
     fn floats_leave_no_trace_when_they_are_taken_back() {
         let mut words = [0; FLOAT_WORDS];
         add_float(&mut words, 0.1, 1);
-        for value in [1e300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3.7] {
+        for value in [1e300, f64::MAX, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3.7] {
             add_float(&mut words, value, 2);
             add_float(&mut words, value, -2);
         }
