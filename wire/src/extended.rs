@@ -42,7 +42,7 @@ impl<S: Session> Connection<S> {
 
     fn prepared(&self, statement: S::Statement) -> Prepared<S::Statement> {
         let (parameters, columns) = (self.session.parameters(&statement), self.session.columns(&statement));
-        Prepared { statement, parameters, columns }
+        Prepared { statement, parameters: parameters.into(), columns }
     }
 
     /// The statement of this name, of the protocol's or the SQL level.

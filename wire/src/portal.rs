@@ -4,6 +4,7 @@ use crate::rows::RowSource;
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
+use std::sync::Arc;
 
 /// How a value is written on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Format {
 #[derive(Clone)]
 pub(crate) struct Prepared<T> {
     pub statement: T,
-    pub parameters: Vec<SqlType>,
+    pub parameters: Arc<[SqlType]>,
     pub columns: Option<SchemaRef>,
 }
 

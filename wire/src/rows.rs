@@ -1,14 +1,14 @@
 //! Rows on their way to the client: as messages, in the formats that it asked for, as fast as it reads.
 
 use crate::backend::{CopyChunk, Session, Tag};
-use crate::connection::{Connection, attended};
+use crate::connection::{Connection, attended, guarded};
 use crate::encode::RowEncoder;
 use crate::portal::Format;
 use crate::report::Failure;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use millrace_types::{Result, SqlError};
 use pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
 use std::time::Duration;
@@ -114,6 +114,10 @@ impl<S: Session> Connection<S> {
     /// the client when they come, not when there are many; but an ordinary answer goes out in one piece.
     async fn next_item<T>(&mut self, stream: &mut BoxStream<'static, Result<T>>) -> Result<Option<T>, Failure> {
         self.cancel.check()?;
+        // Most rows are there already.
+        if let Some(item) = guarded(stream.next()).now_or_never() {
+            return Ok(item?.transpose()?);
+        }
         let cancel = self.cancel.clone();
         let next = async {
             tokio::select! {

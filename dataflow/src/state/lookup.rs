@@ -17,6 +17,10 @@ pub fn lookup(runs: &[Arc<Run>], schema: &SchemaRef, key: &[usize], keys: &[Arra
     let mut probe = Probe::new(runs.iter(), key, keys.to_vec(), count, &vec![true; keys.len()])?;
     let mut found = Vec::new();
     while let Some(matches) = probe.next_matches(PIECE)? {
+        if count == 1 && matches.len() == 1 {
+            found.push(matches.row(0));
+            continue;
+        }
         let weights: Vec<i64> = (0..matches.len()).map(|pair| matches.weight(pair)).collect();
         found.push(Delta::new(matches.rows(schema)?, Weights::Each(weights.into())));
     }

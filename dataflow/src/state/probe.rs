@@ -6,8 +6,8 @@ use super::run::{Chunk, RowId, Run};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
-use millrace_types::Result;
 use millrace_types::hash::{KEY_SEED, hash_rows};
+use millrace_types::{Delta, Result, Weights};
 use std::sync::Arc;
 
 /// Where the rows of the probed keys stand; [`next`](Probe::next_matches) hands them out in bounded pieces.
@@ -145,6 +145,12 @@ impl Matches<'_> {
     pub fn id(&self, pair: usize) -> RowId {
         let (chunk, row) = self.at[pair];
         self.chunks[chunk].id(row)
+    }
+
+    /// The stored row of a pair, where it stands.
+    pub fn row(&self, pair: usize) -> Delta {
+        let (chunk, row) = self.at[pair];
+        Delta::new(self.chunks[chunk].rows.slice(row, 1), Weights::Each(vec![self.weight(pair)].into()))
     }
 
     /// A column of the stored rows.

@@ -3,6 +3,7 @@
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{TextFormat, TimeZone, client_encoding};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A parameter that the server knows.
@@ -110,30 +111,42 @@ const REPORTED: &[&str] = &[
 /// The parameters of one session.
 pub struct Settings {
     /// Values that differ from the default, by canonical name.
-    values: BTreeMap<String, String>,
+    values: Arc<BTreeMap<String, String>>,
     /// What the client asked for at startup: RESET goes back to it.
-    startup: BTreeMap<String, String>,
+    startup: Arc<BTreeMap<String, String>>,
     /// What the values were before the transaction, for ROLLBACK; `None` outside of one.
-    before_transaction: Option<BTreeMap<String, String>>,
+    before_transaction: Option<Arc<BTreeMap<String, String>>>,
     /// Values to go back to at the end of the transaction, after SET LOCAL.
     local: BTreeMap<String, Option<String>>,
     /// Reported parameters that changed since the client was last told.
     changed: Vec<String>,
-    format: TextFormat,
+    asked: Asked,
 }
+
+/// What every statement asks for, ready: it follows from the values.
+#[derive(Default)]
+struct Asked {
+    format: TextFormat,
+    search_path: Arc<[String]>,
+    synchronous_commit: bool,
+    timeouts: [Option<Duration>; TIMEOUTS.len()],
+}
+
+/// The timeouts that statements and sessions have.
+const TIMEOUTS: [&str; 3] = ["statement_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"];
 
 impl Settings {
     /// The settings of a new session. Parameters that a client sends at startup are set as by SET.
     pub fn new(user: &str, startup: &[(String, String)]) -> Result<Settings> {
         let mut settings = Settings {
-            values: BTreeMap::new(),
-            startup: BTreeMap::new(),
+            values: Arc::default(),
+            startup: Arc::default(),
             before_transaction: None,
             local: BTreeMap::new(),
             changed: REPORTED.iter().map(|name| (*name).to_owned()).collect(),
-            format: TextFormat::default(),
+            asked: Asked::default(),
         };
-        settings.values.insert("session_authorization".to_owned(), user.to_owned());
+        settings.put("session_authorization".to_owned(), Some(user.to_owned()))?;
         for (name, value) in startup {
             settings.set(name, value)?;
         }
@@ -192,14 +205,29 @@ impl Settings {
             self.changed.push(name.clone());
         }
         match value {
-            Some(value) => self.values.insert(name, value),
-            None => self.values.remove(&name),
+            Some(value) => Arc::make_mut(&mut self.values).insert(name, value),
+            None => Arc::make_mut(&mut self.values).remove(&name),
         };
-        self.format = TextFormat {
+        self.asked = self.ask()?;
+        Ok(())
+    }
+
+    fn ask(&self) -> Result<Asked> {
+        let format = TextFormat {
             time_zone: TimeZone::parse(self.get("TimeZone")?)?,
             extra_float_digits: self.get("extra_float_digits")?.parse().unwrap_or(1),
         };
-        Ok(())
+        let unquoted = self.get("search_path")?.split(',').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());
+        let timeout = |name| {
+            let milliseconds = self.get(name).ok().and_then(milliseconds)?;
+            (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+        };
+        Ok(Asked {
+            format,
+            search_path: unquoted.filter(|part| !part.is_empty() && part != "$user").collect(),
+            synchronous_commit: self.get("synchronous_commit")? != "off",
+            timeouts: TIMEOUTS.map(timeout),
+        })
     }
 
     /// A transaction begins: what is set in it is undone if it rolls back.
@@ -231,7 +259,7 @@ impl Settings {
     pub fn all(&self) -> Vec<(String, String)> {
         let known = KNOWN.iter().map(|known| (known.name.to_owned(), known.default.to_owned()));
         let mut all: BTreeMap<_, _> = known.collect();
-        all.extend(self.values.clone());
+        all.extend(BTreeMap::clone(&self.values));
         let mut all: Vec<_> = all.into_iter().collect();
         all.sort_by_key(|(name, _)| name.to_lowercase());
         all
@@ -239,7 +267,7 @@ impl Settings {
 
     /// How values are shown.
     pub fn format(&self) -> &TextFormat {
-        &self.format
+        &self.asked.format
     }
 
     /// Whether a switch is on.
@@ -249,20 +277,17 @@ impl Settings {
 
     /// Whether an acknowledged commit must be on disk.
     pub fn synchronous_commit(&self) -> bool {
-        self.get("synchronous_commit").is_ok_and(|value| value != "off")
+        self.asked.synchronous_commit
     }
 
     /// A timeout; `None` for 0, which switches it off.
     pub fn timeout(&self, name: &str) -> Option<Duration> {
-        let milliseconds = self.get(name).ok().and_then(milliseconds)?;
-        (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+        TIMEOUTS.iter().position(|timeout| *timeout == name).and_then(|place| self.asked.timeouts[place])
     }
 
     /// The schemas in which unqualified names are looked up. `"$user"` stands for nothing here.
-    pub fn search_path(&self) -> Vec<String> {
-        let path = self.get("search_path").unwrap_or_default();
-        let unquoted = path.split(',').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());
-        unquoted.filter(|part| !part.is_empty() && part != "$user").collect()
+    pub fn search_path(&self) -> &Arc<[String]> {
+        &self.asked.search_path
     }
 }
 

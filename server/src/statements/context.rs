@@ -25,7 +25,7 @@ const ZONES_MAX: usize = 32;
 /// Relations by name for one statement: the published definitions, the session's search path, the system relations.
 pub struct Context {
     pub published: Arc<Published>,
-    pub search_path: Vec<String>,
+    pub search_path: Arc<[String]>,
     pub functions: FunctionSource,
     /// The zone in which the statement reads and writes local times.
     pub time_zone: TimeZone,
@@ -48,7 +48,7 @@ impl Context {
     /// The context of a session's statement with this text.
     pub fn new(session: &Session, published: Arc<Published>, text: &str) -> Context {
         let facts = concerns_system(text).then(|| Arc::new(system::facts(session, &published)));
-        let (search_path, database) = (session.settings.search_path(), session.database.clone());
+        let (search_path, database) = (session.settings.search_path().clone(), session.database.clone());
         let time_zone = session.settings.format().time_zone;
         let own = session.functions(text, published.catalog.has_sequences());
         let functions = match (&facts, own) {
@@ -78,7 +78,7 @@ impl Context {
     pub fn of_recovery(published: Arc<Published>, functions: FunctionSource, relation: &catalog::Relation) -> Context {
         Context {
             published,
-            search_path: vec![relation.schema.clone(), catalog::DEFAULT_SCHEMA.to_owned()],
+            search_path: [relation.schema.clone(), catalog::DEFAULT_SCHEMA.to_owned()].into(),
             functions,
             time_zone: TimeZone::UTC,
             database: None,

@@ -98,7 +98,7 @@ impl Prepared {
             let context = &planned.context;
             let same = context.published.catalog.version() == version && !context.is_system();
             let same = same && context.time_zone == session.settings.format().time_zone;
-            if same && context.search_path == session.settings.search_path() {
+            if same && context.search_path == *session.settings.search_path() {
                 return Ok(planned.clone());
             }
         }

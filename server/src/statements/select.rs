@@ -32,7 +32,9 @@ pub async fn execute(session: &mut Session, prepared: &Prepared, parameters: Vec
     let snapshot = session.snapshot();
     let schema = prepared.columns.clone().unwrap_or_else(|| bound.schema.clone());
     if let Some(lookup) = lookup {
-        let rows = conform(lookup.run(&snapshot, &parameters)?, &schema)?;
+        let rows = lookup.run(&snapshot, &parameters)?;
+        let told = rows.columns().iter().zip(schema.fields()).all(|(c, field)| c.data_type() == field.data_type());
+        let rows = if told { rows } else { conform(rows, &schema)? };
         return Ok(Response::Rows { schema, rows: once(rows), tag: Tag::counted("SELECT") });
     }
     let plan = with_parameters(bound.plan.clone(), &parameters)?;

@@ -23,7 +23,7 @@ pub fn facts(session: &Session, published: &Published) -> Snapshot {
         .models
         .iter()
         .map(|(id, model)| (*id, RelationSize { rows: model.rows() as u64, bytes: model.bytes() as u64 }));
-    let path = session.settings.search_path();
+    let path = session.settings.search_path().to_vec();
     Snapshot {
         catalog: published.catalog.clone(),
         database: session.database_name.clone(),
