@@ -1,5 +1,7 @@
 //! The binary as a process: what it refuses, how it ends, and what a crash leaves.
 
+#[path = "server/checkpoints.rs"]
+mod checkpoints;
 #[path = "server/nexmark.rs"]
 mod nexmark;
 #[path = "server/process.rs"]
@@ -107,6 +109,13 @@ async fn sigterm_ends_it_in_order() {
     assert_eq!(n, 1, "what was committed, and nothing else");
 }
 
+/// Takes checkpoints until the server goes.
+async fn take_checkpoints(client: Client) {
+    while client.batch_execute("CHECKPOINT").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
 const WRITERS: i32 = 4;
 const ROUNDS: i32 = 10;
 
@@ -138,8 +147,10 @@ async fn a_crash_loses_nothing_acknowledged() {
         for writer in 0..WRITERS {
             writers.push(tokio::spawn(insert(server.client().await, writer, round)));
         }
+        let checkpoints = tokio::spawn(take_checkpoints(server.client().await));
         tokio::time::sleep(Duration::from_millis(100 + 40 * round as u64)).await;
         server.kill();
+        checkpoints.await.unwrap();
         for writer in writers {
             acknowledged.extend(writer.await.unwrap());
         }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// What a session's functions know of it.
 #[derive(Default)]
 pub struct Acting {
-    search_path: Mutex<Vec<String>>,
+    search_path: Mutex<Arc<[String]>>,
     /// The last number that the session took of each sequence, and of which one last.
     taken: Mutex<(HashMap<RelationId, i64>, Option<RelationId>)>,
 }
@@ -34,7 +34,7 @@ impl Session {
         if !has_sequences && !WORDS.iter().any(|word| lowercase.contains(word)) {
             return None;
         }
-        *self.acting.search_path.lock() = self.settings.search_path();
+        *self.acting.search_path.lock() = self.settings.search_path().clone();
         let with_own = || {
             let mut state = self.database.functions.state().clone();
             for function in own(&self.database, &self.acting) {

@@ -123,7 +123,7 @@ pub async fn drop(session: &mut Session, name: &[String], if_exists: bool) -> Re
 /// The index with a name, and what it is on.
 pub fn find(context: &Context, name: &[String]) -> Option<(Arc<Relation>, Key)> {
     let (schemas, name) = match name {
-        [name] => (context.search_path.as_slice(), name),
+        [name] => (&*context.search_path, name),
         [.., schema, name] => (std::slice::from_ref(schema), name),
         [] => return None,
     };
