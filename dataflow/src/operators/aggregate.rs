@@ -35,10 +35,11 @@ use accumulator::{Accumulator, Kind};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Schema, SchemaRef};
 use changes::Changes;
+use distinct::{Distinct, GroupHashes};
 use gathered::Gathered;
 use groups::{BLOCK, Groups, Prepared, exists};
 use millrace_types::{Delta, KeyGroupRange, Result, Tick, Weights};
-use outcomes::Outcomes;
+use outcomes::{Outcomes, Values};
 
 /// What an [`Aggregate`] must know beside what it computes.
 #[derive(Clone, Debug)]
@@ -64,6 +65,8 @@ pub struct Aggregate {
     started: bool,
     /// The groups of the block at hand.
     found: Vec<u32>,
+    /// The arguments of the aggregates with DISTINCT.
+    distincts: Vec<Distinct>,
     /// The rows of the groups, if an aggregate needs them.
     gathered: Option<Gathered>,
     /// The batches of the open tick with their groups, if an aggregate is computed at its end.
@@ -113,51 +116,92 @@ impl Aggregate {
         let first = next;
         let mut accumulators = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
-            let accumulator = Accumulator::new(aggregate, input, options.append_only, &partition, next)?;
+            let accumulator = Accumulator::new(aggregate, input, options.append_only, next)?;
             next = accumulator.words().end;
             accumulators.push(accumulator);
         }
         let groups = Groups::new(types, next - first)?;
         let started = !(keys.is_empty() && options.owns_empty_key);
+        let arguments = accumulators.iter().enumerate();
+        let arguments = arguments.filter_map(|(at, one)| Some((at, one.distinct_argument(input)?))).collect();
+        let distincts = Distinct::shared(arguments);
         let gathered = Gathered::new(input, &keys, aggregates)?;
         let defers = accumulators.iter().any(Accumulator::is_deferred);
         let (found, open) = (Vec::new(), Vec::new());
-        Ok(Aggregate { keys, partition, accumulators, groups, schema, started, found, gathered, open, defers })
+        Ok(Aggregate {
+            keys,
+            partition,
+            accumulators,
+            groups,
+            schema,
+            started,
+            found,
+            distincts,
+            gathered,
+            open,
+            defers,
+        })
     }
 
     /// Computes what is computed at the end of a tick.
     fn finish_tick(&mut self) -> Result<()> {
         let changes = Changes::of(&mut self.open)?;
-        let Aggregate { accumulators, groups, keys, .. } = self;
-        let keys_of = |changes: &Changes| -> Vec<ArrayRef> {
-            keys.iter().map(|&key| changes.delta.rows().column(key).clone()).collect()
-        };
-        let dirty = std::mem::take(&mut groups.dirty);
-        for accumulator in accumulators.iter_mut().filter(|accumulator| accumulator.is_deferred()) {
-            let output = accumulator.output().clone();
-            let before = match &mut accumulator.kind {
-                Kind::Folded { calls, .. } => Some(calls.values(&dirty, &output)?),
-                _ => None,
-            };
-            if let Some(changes) = &changes {
-                accumulator.update_deferred(groups, changes, &keys_of(changes))?;
-            }
-            if let (Kind::Folded { calls, outcomes }, Some(before)) = (&mut accumulator.kind, before) {
-                *outcomes = Some(Outcomes::new(before, calls.values(&dirty, &output)?)?);
+        let dirty = std::mem::take(&mut self.groups.dirty);
+        let before = self.folded(&dirty)?;
+        if let Some(changes) = &changes {
+            self.accumulators.iter_mut().try_for_each(|accumulator| accumulator.update_deferred(changes))?;
+            self.update_distinct(changes)?;
+        }
+        let now = self.folded(&dirty)?;
+        let mut folded = before.into_iter().zip(now).map(|(before, now)| Outcomes::new(before, now));
+        let mut gathered = self.gather(changes.as_ref(), &dirty)?.into_iter();
+        for accumulator in &mut self.accumulators {
+            match &mut accumulator.kind {
+                Kind::Folded { outcomes, .. } => *outcomes = folded.next().transpose()?,
+                Kind::Gathered { outcomes } => *outcomes = gathered.next(),
+                Kind::Packed(_) | Kind::Extreme(_) => {}
             }
         }
-        if let Some(gathered) = &mut self.gathered {
-            let rows: Vec<u64> = dirty.iter().flat_map(|&group| groups.row(group).iter().copied()).collect();
-            let keys = groups.key_columns(&rows, &dirty)?;
-            let mut computed = gathered.change(changes.as_ref(), &keys, dirty.len())?.into_iter();
-            for accumulator in accumulators.iter_mut() {
-                if let Kind::Gathered { outcomes } = &mut accumulator.kind {
-                    *outcomes = computed.next();
-                }
-            }
-        }
-        groups.dirty = dirty;
+        self.groups.dirty = dirty;
         Ok(())
+    }
+
+    /// What the calls that take values back come to, for each of them.
+    fn folded(&mut self, dirty: &[u32]) -> Result<Vec<Values>> {
+        let values = self.accumulators.iter_mut().filter_map(|accumulator| {
+            let output = accumulator.output().clone();
+            match &mut accumulator.kind {
+                Kind::Folded { calls, .. } => Some(calls.values(dirty, &output)),
+                _ => None,
+            }
+        });
+        values.collect()
+    }
+
+    /// Gives the aggregates with DISTINCT what came and went.
+    fn update_distinct(&mut self, changes: &Changes) -> Result<()> {
+        if self.distincts.is_empty() {
+            return Ok(());
+        }
+        let rows = changes.delta.rows();
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|&key| rows.column(key).clone()).collect();
+        let groups = GroupHashes::of(&keys, &self.partition, rows.num_rows())?;
+        for distinct in &mut self.distincts {
+            let counted = distinct.members.iter().map(|&member| self.accumulators[member].counted(rows));
+            let moved = distinct.changes(changes, &groups, &counted.collect::<Result<Vec<_>>>()?)?;
+            for (&member, moved) in distinct.members.iter().zip(&moved) {
+                self.accumulators[member].update_distinct(&mut self.groups, moved)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the calls that need all rows of a group come to, for each of them.
+    fn gather(&mut self, changes: Option<&Changes>, dirty: &[u32]) -> Result<Vec<Outcomes>> {
+        let Some(gathered) = &mut self.gathered else { return Ok(Vec::new()) };
+        let rows: Vec<u64> = dirty.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
+        let keys = self.groups.key_columns(&rows, dirty)?;
+        gathered.change(changes, &keys, dirty.len())
     }
 
     /// Emits what became of the groups that changed, and removes those without rows.
@@ -256,9 +300,7 @@ impl Operator for Aggregate {
             groups.touch(found, start, delta.weights());
             for (accumulator, counted) in accumulators.iter_mut().zip(&counted) {
                 accumulator.note_before(&groups.dirty);
-                if accumulator.distinct.is_none() {
-                    accumulator.update(groups, found, start, &delta, counted.as_ref());
-                }
+                accumulator.update(groups, found, start, &delta, counted.as_ref());
             }
             if self.defers {
                 all.extend_from_slice(found);
@@ -300,6 +342,7 @@ impl Operator for Aggregate {
 
     fn state_size(&self) -> StateSize {
         let beside: usize = self.accumulators.iter().map(Accumulator::bytes_beside).sum();
+        let beside = beside + self.distincts.iter().map(|distinct| distinct.size().bytes).sum::<usize>();
         let gathered = self.gathered.as_ref().map(Gathered::size).unwrap_or_default();
         StateSize { rows: self.groups.len() + gathered.rows, bytes: self.groups.bytes() + beside + gathered.bytes }
     }

@@ -1,7 +1,6 @@
 //! One aggregate over all groups: which words of a group's row are its, how rows go in, what comes out.
 
 use super::changes::Changes;
-use super::distinct::Distinct;
 use super::extreme::Extreme;
 use super::folded::Folded;
 use super::groups::Groups;
@@ -12,15 +11,17 @@ use super::{Side, Stored};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Schema};
-use millrace_ir::{Aggregate, AggregateFunction};
+use datafusion::physical_expr::expressions::Column;
+use millrace_ir::{Aggregate, AggregateFunction, Expr};
 use millrace_types::{Delta, Result, SqlError};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One aggregate.
 pub struct Accumulator {
     pub kind: Kind,
-    /// For `DISTINCT`: the kind sees an argument once.
-    pub distinct: Option<Distinct>,
+    /// Whether it is given each different argument once, which others see to.
+    is_distinct: bool,
     argument: Option<usize>,
     filter: Option<usize>,
     /// The type that it gives.
@@ -45,24 +46,18 @@ pub enum Kind {
 }
 
 impl Accumulator {
-    /// The accumulator of `aggregate`, whose words start at `first`. `partition`: as of the operator.
+    /// The accumulator of `aggregate`, whose words start at `first`.
     ///
     /// # Errors
     /// `0A000` for a minimum or maximum of a type without an order here.
-    pub fn new(
-        aggregate: &Aggregate,
-        input: &Schema,
-        append_only: bool,
-        partition: &[usize],
-        first: usize,
-    ) -> Result<Accumulator> {
+    pub fn new(aggregate: &Aggregate, input: &Schema, append_only: bool, first: usize) -> Result<Accumulator> {
         let argument = aggregate.argument.map(|column| input.field(column).data_type());
         let output = aggregate.output.data_type().clone();
         let kind = Kind::new(aggregate, argument, append_only)?;
         let sees_to_distinct = matches!(kind, Kind::Extreme(_) | Kind::Gathered { .. });
-        let distinct = (aggregate.distinct && !sees_to_distinct).then(|| Distinct::new(partition.to_vec()));
+        let is_distinct = aggregate.distinct && !sees_to_distinct;
         let words = first..first + kind.words();
-        Ok(Accumulator { kind, distinct, argument: aggregate.argument, filter: aggregate.filter, output, words })
+        Ok(Accumulator { kind, is_distinct, argument: aggregate.argument, filter: aggregate.filter, output, words })
     }
 
     /// Its words in a group's row.
@@ -72,7 +67,17 @@ impl Accumulator {
 
     /// Whether it is computed at the end of a tick.
     pub fn is_deferred(&self) -> bool {
-        self.distinct.is_some() || matches!(self.kind, Kind::Folded { .. } | Kind::Gathered { .. })
+        self.is_distinct || matches!(self.kind, Kind::Folded { .. } | Kind::Gathered { .. })
+    }
+
+    /// The argument that it is given once each, if it is.
+    pub fn distinct_argument(&self, input: &Schema) -> Option<Vec<Expr>> {
+        let column = |at: usize| Arc::new(Column::new(input.field(at).name(), at)) as Expr;
+        match (&self.kind, self.is_distinct) {
+            (_, false) => None,
+            (Kind::Folded { calls, .. }, _) => Some(calls.arguments()),
+            _ => Some(self.argument.map(column).into_iter().collect()),
+        }
     }
 
     /// Which rows of a batch count; `None` when all do.
@@ -105,6 +110,19 @@ impl Accumulator {
         delta: &Delta,
         counted: Option<&BooleanBuffer>,
     ) {
+        if !self.is_distinct {
+            self.count(groups, found, start, delta, counted);
+        }
+    }
+
+    fn count(
+        &mut self,
+        groups: &mut Groups,
+        found: &[u32],
+        start: usize,
+        delta: &Delta,
+        counted: Option<&BooleanBuffer>,
+    ) {
         let (stride, first) = (groups.stride, self.words.start);
         let words = &mut groups.words[..];
         let column = self.argument.map(|column| delta.rows().column(column));
@@ -117,24 +135,19 @@ impl Accumulator {
         }
     }
 
-    /// Takes in the changes of a tick, if it is computed at its end. `keys`: the key columns of the changes.
-    pub fn update_deferred(&mut self, groups: &mut Groups, changes: &Changes, keys: &[ArrayRef]) -> Result<()> {
-        if matches!(self.kind, Kind::Gathered { .. }) {
+    /// Takes in the changes of a tick, if it is computed at its end from them.
+    pub fn update_deferred(&mut self, changes: &Changes) -> Result<()> {
+        if self.is_distinct {
             return Ok(());
         }
         let counted = self.counted(changes.delta.rows())?;
-        let Some(mut distinct) = self.distinct.take() else {
-            return self.fold(changes, counted.as_ref());
-        };
-        let arguments = match (&self.kind, self.argument) {
-            (Kind::Folded { calls, .. }, _) => calls.arguments(&changes.delta)?,
-            (_, column) => column.map(|column| changes.delta.rows().column(column).clone()).into_iter().collect(),
-        };
-        let changed = distinct.changes(changes, keys, &arguments, counted.as_ref());
-        self.distinct = Some(distinct);
-        let changed = changed?;
-        self.update(groups, &changed.groups, 0, &changed.delta, None);
-        self.fold(&changed, None)
+        self.fold(changes, counted.as_ref())
+    }
+
+    /// Takes in which arguments came and went in a tick.
+    pub fn update_distinct(&mut self, groups: &mut Groups, changes: &Changes) -> Result<()> {
+        self.count(groups, &changes.groups, 0, &changes.delta, None);
+        self.fold(changes, None)
     }
 
     fn fold(&mut self, changes: &Changes, counted: Option<&BooleanBuffer>) -> Result<()> {
@@ -209,12 +222,11 @@ impl Accumulator {
 
     /// The bytes of memory beside the groups' rows, nearly.
     pub fn bytes_beside(&self) -> usize {
-        let kind = match &self.kind {
+        match &self.kind {
             Kind::Extreme(extreme) => extreme.bytes_beside(),
             Kind::Folded { calls, .. } => calls.bytes(),
             Kind::Packed(_) | Kind::Gathered { .. } => 0,
-        };
-        kind + self.distinct.as_ref().map_or(0, |distinct| distinct.size().bytes)
+        }
     }
 
     /// The type that it gives.

@@ -1,69 +1,143 @@
-//! `DISTINCT` of an aggregate that takes values back: how often each argument is there in each group. The aggregate sees
-//! an argument when its first copy comes and loses it when the last one goes, so a change costs the same however many
-//! arguments a group has.
+//! `DISTINCT` of aggregates that take values back: how often each argument is there in each group. An aggregate sees an
+//! argument when its first copy comes and loses it when the last one goes, so a change costs the same however many
+//! arguments a group has. Aggregates over the same argument, as with different filters, share one entry for it.
 
 use super::changes::Changes;
 use crate::operator::{StateReader, StateSize, StateWriter};
-use crate::state::{Counts, batch_of, ids_of};
+use crate::operators::expression::evaluate;
+use crate::state::{Counts, RowId};
 use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::{Field, Schema};
+use millrace_ir::Expr;
+use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows, mix};
 use millrace_types::{KeyGroupRange, Result};
-use std::sync::Arc;
+
+/// The most aggregates that share entries.
+const SHARED: usize = 4;
 
 /// The arguments of all groups, by the identity of group and argument.
 pub struct Distinct {
-    counts: Counts<1>,
-    /// Which of the keys decide the worker.
-    partition: Vec<usize>,
+    arguments: Vec<Expr>,
+    /// The aggregates over them, by number.
+    pub members: Vec<usize>,
+    counts: Entries,
+}
+
+/// A count for each of the members.
+enum Entries {
+    One(Counts<1>),
+    Several(Counts<SHARED>),
+}
+
+/// The groups of changes, as identities are made of.
+pub struct GroupHashes {
+    /// Decides the worker.
+    owning: Vec<u64>,
+    whole: Vec<u64>,
+}
+
+impl GroupHashes {
+    /// Of the key columns of changes. `partition`: which of the keys decide the worker.
+    pub fn of(keys: &[ArrayRef], partition: &[usize], rows: usize) -> Result<GroupHashes> {
+        let owning: Vec<ArrayRef> = partition.iter().map(|&key| keys[key].clone()).collect();
+        Ok(GroupHashes { owning: hash_rows(&owning, rows, KEY_SEED)?, whole: hash_rows(keys, rows, ROW_SEED)? })
+    }
 }
 
 impl Distinct {
-    /// No arguments. `partition`: as of the operator.
-    pub fn new(partition: Vec<usize>) -> Distinct {
-        Distinct { counts: Counts::default(), partition }
+    /// What the aggregates `members`, given with their arguments, share.
+    pub fn shared(aggregates: Vec<(usize, Vec<Expr>)>) -> Vec<Distinct> {
+        let mut all: Vec<(Vec<Expr>, Vec<usize>)> = Vec::new();
+        for (member, arguments) in aggregates {
+            let known = all.iter_mut().find(|(known, members)| *known == arguments && members.len() < SHARED);
+            match known {
+                Some((_, members)) => members.push(member),
+                None => all.push((arguments, vec![member])),
+            }
+        }
+        let made = all.into_iter().map(|(arguments, members)| {
+            let counts = match members.len() {
+                1 => Entries::One(Counts::default()),
+                _ => Entries::Several(Counts::default()),
+            };
+            Distinct { arguments, members, counts }
+        });
+        made.collect()
     }
 
-    /// Which arguments came and went. `keys`, `arguments`: columns of the changes; `counted`: which rows count.
+    /// Which arguments came and went for each of the members; `counted`: which rows count for it.
     pub fn changes(
         &mut self,
         changes: &Changes,
-        keys: &[ArrayRef],
-        arguments: &[ArrayRef],
-        counted: Option<&BooleanBuffer>,
-    ) -> Result<Changes> {
-        let columns: Vec<ArrayRef> = keys.iter().chain(arguments).cloned().collect();
-        let fields: Vec<_> = columns.iter().map(|column| Field::new("", column.data_type().clone(), true)).collect();
-        let rows = batch_of(&Arc::new(Schema::new(fields)), columns, changes.delta.len())?;
-        for (row, id) in ids_of(&rows, &self.partition)?.into_iter().enumerate() {
-            if counted.is_none_or(|counted| counted.value(row)) {
-                let [count] = self.counts.change(id, (0, row));
-                *count += changes.delta.weight(row);
-            }
-        }
-        let (mut places, mut weights) = (Vec::new(), Vec::new());
-        self.counts.settle(|[before], [now], (_, row)| {
-            let change = i64::from(now > 0) - i64::from(before > 0);
-            if change != 0 {
-                places.push(row as u32);
-                weights.push(change);
-            }
-        });
-        changes.select(places, weights)
+        groups: &GroupHashes,
+        counted: &[Option<BooleanBuffer>],
+    ) -> Result<Vec<Changes>> {
+        let arguments = self.arguments.iter().map(|argument| evaluate(argument, &changes.delta));
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        let arguments = hash_rows(&arguments, changes.delta.len(), ROW_SEED)?;
+        let id = |row: usize| {
+            let whole = mix(groups.whole[row].rotate_left(32) ^ arguments[row]);
+            RowId { key: groups.owning[row], row: whole }
+        };
+        let moved = match &mut self.counts {
+            Entries::One(counts) => moved(counts, changes, id, counted),
+            Entries::Several(counts) => moved(counts, changes, id, counted),
+        };
+        moved.into_iter().map(|(places, weights)| changes.select(places, weights)).collect()
     }
 
     /// Writes the counts as the section `name`.
     pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
-        self.counts.snapshot(name, ["count"], to)
+        match &self.counts {
+            Entries::One(counts) => counts.snapshot(name, ["count"], to),
+            Entries::Several(counts) => counts.snapshot(name, ["count 1", "count 2", "count 3", "count 4"], to),
+        }
     }
 
     /// Takes back the counts of the section `name` that belong to `groups`.
     pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
-        self.counts.restore(name, from, groups)
+        match &mut self.counts {
+            Entries::One(counts) => counts.restore(name, from, groups),
+            Entries::Several(counts) => counts.restore(name, from, groups),
+        }
     }
 
     /// How much it keeps.
     pub fn size(&self) -> StateSize {
-        self.counts.size()
+        match &self.counts {
+            Entries::One(counts) => counts.size(),
+            Entries::Several(counts) => counts.size(),
+        }
     }
+}
+
+/// Counts the rows; for each member the places of the arguments that came or went, with 1 or -1.
+fn moved<const N: usize>(
+    counts: &mut Counts<N>,
+    changes: &Changes,
+    id: impl Fn(usize) -> RowId,
+    counted: &[Option<BooleanBuffer>],
+) -> Vec<(Vec<u32>, Vec<i64>)> {
+    let counts_for = |member: usize, row: usize| counted[member].as_ref().is_none_or(|counted| counted.value(row));
+    for row in 0..changes.delta.len() {
+        let mut weights = [0; N];
+        for (member, weight) in weights.iter_mut().enumerate().take(counted.len()) {
+            *weight = if counts_for(member, row) { changes.delta.weight(row) } else { 0 };
+        }
+        if weights != [0; N] {
+            let counts = counts.change(id(row), (0, row));
+            counts.iter_mut().zip(weights).for_each(|(count, weight)| *count += weight);
+        }
+    }
+    let mut moved = vec![(Vec::new(), Vec::new()); counted.len()];
+    counts.settle(|before, now, (_, row)| {
+        for (member, (places, weights)) in moved.iter_mut().enumerate() {
+            let change = i64::from(now[member] > 0) - i64::from(before[member] > 0);
+            if change != 0 {
+                places.push(row as u32);
+                weights.push(change);
+            }
+        }
+    });
+    moved
 }

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::logical_expr::Accumulator;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::scalar::ScalarValue;
+use millrace_ir::Expr;
 use millrace_types::{Delta, Result};
 use std::sync::Arc;
 
@@ -28,9 +29,9 @@ impl Folded {
         Folded { call, accumulators: Vec::new() }
     }
 
-    /// The columns that the call is given of these rows.
-    pub fn arguments(&self, delta: &Delta) -> Result<Vec<ArrayRef>> {
-        self.call.expressions().iter().map(|argument| evaluate(argument, delta)).collect()
+    /// What the call is given of each row.
+    pub fn arguments(&self) -> Vec<Expr> {
+        self.call.expressions()
     }
 
     /// Takes in the rows that count.
@@ -45,7 +46,7 @@ impl Folded {
         // Stable: the values of a group stay in the order in which they came.
         order.sort_by_key(|(group, leaves, _)| (*group, *leaves));
         let places = UInt32Array::from_iter_values(order.iter().map(|(.., row)| *row));
-        let arguments = self.arguments(delta)?;
+        let arguments = self.arguments().iter().map(|one| evaluate(one, delta)).collect::<Result<Vec<_>>>()?;
         let arguments: Vec<_> = arguments.iter().map(|column| take(column, &places, None)).collect::<Result<_, _>>()?;
         let mut start = 0;
         for same in order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {

@@ -4,7 +4,7 @@
 //! groups      key_hash | the key columns | rows | the words of the accumulators, as bytes
 //! values/N    key_hash | the key columns | value | times      of aggregate N, where it keeps values beside its words
 //! states/N    key_hash | the key columns | the state          of aggregate N, where it keeps accumulators
-//! distinct/N  key_hash | row_hash | count                     of aggregate N, where it keeps arguments
+//! distinct/N  key_hash | row_hash | counts                    the Nth of the arguments of DISTINCT
 //! rows        the rows of all groups, where an aggregate needs them
 //! ```
 
@@ -40,10 +40,8 @@ impl Aggregate {
             self.write_values(groups, &keys, &hashes, to)?;
             self.write_states(groups, &keys, &hashes, to)?;
         }
-        for (number, accumulator) in self.accumulators.iter().enumerate() {
-            if let Some(distinct) = &accumulator.distinct {
-                distinct.snapshot(&format!("distinct/{number}"), to)?;
-            }
+        for (number, distinct) in self.distincts.iter().enumerate() {
+            distinct.snapshot(&format!("distinct/{number}"), to)?;
         }
         self.gathered.as_ref().map_or(Ok(()), |gathered| gathered.snapshot(to))
     }
@@ -108,9 +106,9 @@ impl Aggregate {
                     self.read_states(number, &batch)?;
                 }
             }
-            if let Some(distinct) = &mut self.accumulators[number].distinct {
-                distinct.restore(&format!("distinct/{number}"), from, owned)?;
-            }
+        }
+        for (number, distinct) in self.distincts.iter_mut().enumerate() {
+            distinct.restore(&format!("distinct/{number}"), from, owned)?;
         }
         self.gathered.as_mut().map_or(Ok(()), |gathered| gathered.restore(from, owned))
     }
