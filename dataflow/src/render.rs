@@ -11,6 +11,10 @@
 //! Everything between two exchanges becomes one fragment.
 //! With one worker an exchange does nothing and the whole plan is one fragment.
 
+mod loan;
+
+pub use loan::{Loan, ModelKey};
+
 use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
@@ -22,8 +26,7 @@ use crate::state::Borrowed;
 use crate::timely::Feeder;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
-use datafusion::physical_expr::expressions::Column;
-use millrace_ir::{Expr, Job, Node, Output, Plan};
+use millrace_ir::{Job, Node, Output, Plan};
 use millrace_types::{Delta, RelationId, Result, SqlError};
 use std::fmt::Write;
 
@@ -35,12 +38,6 @@ pub struct Graph {
     pub stages: Vec<Stage>,
     /// The relations that operators read where their read models keep them.
     pub loans: Vec<Loan>,
-}
-
-/// A relation whose rows are lent to an operator.
-pub struct Loan {
-    pub relation: RelationId,
-    pub borrowed: Borrowed,
 }
 
 /// A leaf of the plan.
@@ -91,9 +88,6 @@ pub fn render(job: &Job, worker: usize, workers: usize, model_key: ModelKey) -> 
     rendering.stage(&job.plan, None)?;
     Ok(rendering.graph)
 }
-
-/// The key of a relation's read model; `None` without a read model or a key.
-pub type ModelKey<'a> = &'a dyn Fn(RelationId) -> Option<Vec<usize>>;
 
 struct Rendering<'a> {
     worker: usize,
@@ -158,23 +152,6 @@ impl Rendering<'_> {
         }
     }
 
-    /// The inputs of a join that are relations kept by the join's key.
-    fn loans(&mut self, node: &Node) -> [Option<Borrowed>; 2] {
-        let Plan::Join(join) = &node.plan else { return [None, None] };
-        let keys: [Vec<usize>; 2] =
-            [join.keys.iter().map(|key| key.left).collect(), join.keys.iter().map(|key| key.right).collect()];
-        let [left, right] = keys;
-        [(&join.left, left), (&join.right, right)].map(|(input, key)| {
-            let (relation, columns) = relation_by(input, &key)?;
-            let borrowed = Borrowed::new(columns, input.schema.clone(), key);
-            let keeps = (self.model_key)(relation).is_some_and(|kept| kept == borrowed.relation_key());
-            keeps.then(|| {
-                self.graph.loans.push(Loan { relation, borrowed: borrowed.clone() });
-                borrowed
-            })
-        })
-    }
-
     fn port(&mut self, node: &Node, exchanged_by: Option<Vec<usize>>) -> Result<Feed> {
         let (leaf, columns) = match &node.plan {
             Plan::Input { relation, columns, .. } => (Leaf::Relation(*relation), columns.clone()),
@@ -187,27 +164,6 @@ impl Rendering<'_> {
         };
         self.graph.ports.push(Port { leaf, columns, schema: node.schema.clone(), exchanged_by });
         Ok(Feed::Port(self.graph.ports.len() - 1))
-    }
-}
-
-/// The relation that an input of a join is, and its columns in the order of the input; `None` when the input is
-/// something else, or is not moved to where its key is.
-fn relation_by<'a>(input: &'a Node, keys: &[usize]) -> Option<(RelationId, Vec<usize>)> {
-    match &input.plan {
-        Plan::Exchange { input, keys: by } if by == keys => relation(input),
-        _ => None,
-    }
-}
-
-fn relation(node: &Node) -> Option<(RelationId, Vec<usize>)> {
-    match &node.plan {
-        Plan::Input { relation, columns, .. } => Some((*relation, columns.clone())),
-        Plan::Project { input, exprs } => {
-            let (relation, columns) = relation(input)?;
-            let column = |expr: &Expr| Some(columns[expr.downcast_ref::<Column>()?.index()]);
-            Some((relation, exprs.iter().map(column).collect::<Option<_>>()?))
-        }
-        _ => None,
     }
 }
 

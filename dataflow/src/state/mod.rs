@@ -33,7 +33,7 @@
 //!
 //! Operators that need rows in an order of their own (top-k, window functions) keep them [`Ordered`].
 //!
-//! Operators that need no rows back (aggregate, distinct, the match counts of a left join) keep packed words per entry
+//! Operators that need no rows back (aggregate, distinct, the partners of a join's rows) keep packed words per entry
 //! behind a [`HashIndex`] instead, and write the same kind of hash-ordered sections.
 
 mod arrangement;
