@@ -2,8 +2,13 @@
 //!
 //! In place of DataFusion's `ExtractEquijoinPredicate`, which marks a whole join when one of its keys is compared by
 //! `IS NOT DISTINCT FROM`; keys that it finds there later, or in a join that is merged with this one, would then take
-//! NULL for equal to NULL as well. Such comparisons stay conditions here; lowering makes keys of them, each by itself.
+//! NULL for equal to NULL as well. Such comparisons stay conditions here. Lowering makes keys of them, each by itself;
+//! for a query that runs once [`NullSafeKeys`] does when nothing else is left to be done.
+//!
+//! Values that are equal without being the same, such as intervals of 1 day and of 24 hours, are no keys either:
+//! DataFusion compares keys by their bits.
 
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::utils::{can_hash, conjunction, find_valid_equijoin_key_pair, split_conjunction_owned};
@@ -11,9 +16,13 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, JoinType, 
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-/// The rule.
+/// Makes keys of equalities.
 #[derive(Debug)]
 pub struct Equalities;
+
+/// Makes keys of comparisons by `IS NOT DISTINCT FROM`, in joins without other keys.
+#[derive(Debug)]
+pub struct NullSafeKeys;
 
 impl OptimizerRule for Equalities {
     fn name(&self) -> &str {
@@ -30,19 +39,48 @@ impl OptimizerRule for Equalities {
 
     fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
         match plan {
-            LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNothing => keys(join),
+            LogicalPlan::Join(join) if join.null_equality == NullEquality::NullEqualsNothing => {
+                keys(join, Operator::Eq)
+            }
             LogicalPlan::Join(join) if join.join_type == JoinType::Inner => Ok(Transformed::yes(conditions(join))),
             other => Ok(Transformed::no(other)),
         }
     }
 }
 
-/// Moves equalities between both sides from the condition to the keys.
-fn keys(mut join: Join) -> Result<Transformed<LogicalPlan>> {
+impl OptimizerRule for NullSafeKeys {
+    fn name(&self) -> &str {
+        "null_safe_keys"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::BottomUp)
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, _: &dyn OptimizerConfig) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Join(join) if join.on.is_empty() && !join.null_aware => {
+                let mut found = keys(join, Operator::IsNotDistinctFrom)?;
+                if let (true, LogicalPlan::Join(join)) = (found.transformed, &mut found.data) {
+                    join.null_equality = NullEquality::NullEqualsNull;
+                }
+                Ok(found)
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+/// Moves comparisons between both sides from the condition to the keys.
+fn keys(mut join: Join, comparison: Operator) -> Result<Transformed<LogicalPlan>> {
     let Some(filter) = join.filter.take() else { return Ok(Transformed::no(LogicalPlan::Join(join))) };
     let (before, mut rest) = (join.on.len(), vec![]);
     for term in split_conjunction_owned(filter) {
-        match key(&term, &join)? {
+        match key(&term, &join, comparison)? {
             Some(key) => join.on.push(key),
             None => rest.push(term),
         }
@@ -52,13 +90,17 @@ fn keys(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::new_transformed(LogicalPlan::Join(join), changed))
 }
 
-fn key(term: &Expr, join: &Join) -> Result<Option<(Expr, Expr)>> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = term else { return Ok(None) };
+fn key(term: &Expr, join: &Join, comparison: Operator) -> Result<Option<(Expr, Expr)>> {
+    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = term else { return Ok(None) };
+    if *op != comparison {
+        return Ok(None);
+    }
     let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
     let pair = find_valid_equijoin_key_pair(left, right, left_schema, right_schema)?;
     let Some((left, right)) = pair else { return Ok(None) };
-    let hashable = can_hash(&left.get_type(left_schema)?) && can_hash(&right.get_type(right_schema)?);
-    Ok(hashable.then_some((left, right)))
+    let comparable = |data_type: DataType| can_hash(&data_type) && !matches!(data_type, DataType::Interval(_));
+    let are_comparable = comparable(left.get_type(left_schema)?) && comparable(right.get_type(right_schema)?);
+    Ok(are_comparable.then_some((left, right)))
 }
 
 /// Makes conditions of keys that take NULL for equal to NULL, so that the join can be merged with others.

@@ -13,7 +13,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
-use equalities::Equalities;
+use equalities::{Equalities, NullSafeKeys};
 use millrace_types::Result;
 use std::sync::Arc;
 
@@ -50,14 +50,11 @@ pub fn rules() -> Vec<Rule> {
     ]
 }
 
-/// The rules for queries that run once: DataFusion's `rules` without its mistake about `IS NOT DISTINCT FROM` beside
-/// equalities, which [`equalities`] tells. The rule that makes it comes last, where no equality is left to be mistaken:
-/// by then it finds only joins that would otherwise compare every pair.
+/// The rules for queries that run once: DataFusion's `rules` with [`equalities`] in place of its own.
 pub fn rules_once(rules: &[Rule]) -> Vec<Rule> {
-    use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
-    let last: Rule = Arc::new(ExtractEquijoinPredicate::new());
-    let ours = |rule: &Rule| if rule.name() == last.name() { Arc::new(Equalities) } else { rule.clone() };
-    rules.iter().map(ours).chain([last.clone()]).collect()
+    let replaced = "extract_equijoin_predicate";
+    let ours = |rule: &Rule| if rule.name() == replaced { Arc::new(Equalities) } else { rule.clone() };
+    rules.iter().map(ours).chain([Arc::new(NullSafeKeys) as Rule]).collect()
 }
 
 /// The plan with [`rules`] applied.
