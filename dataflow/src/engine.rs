@@ -145,7 +145,7 @@ impl Engine {
         let mut state = self.state.lock();
         state.jobs.check_new(&job)?;
         // Workers build the same from the same plan, so what cannot be built is found here, before any of them has.
-        catching(|| render(&job, 0, self.workers, &|_| None).map(drop))?;
+        catching(|| render(&job, 0, self.workers, &|_, _| None).map(drop))?;
         let job = Arc::new(job);
         state.ask(Command::Create(job.clone()))?;
         state.jobs.add(&job, self.workers);

@@ -13,7 +13,7 @@
 
 mod loan;
 
-pub use loan::{Loan, ModelKey};
+pub use loan::{Keeper, Loan};
 
 use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
@@ -78,13 +78,13 @@ pub enum Feed {
     Stage(usize),
 }
 
-/// Makes the fragments of a job for `worker` of `workers`. `model_key`: the key of a relation's read model, if it has one.
+/// Makes the fragments of a job for `worker` of `workers`. `keeper`: who keeps a relation by a key.
 ///
 /// # Errors
 /// `0A000` when an operator cannot do what the plan asks for.
-pub fn render(job: &Job, worker: usize, workers: usize, model_key: ModelKey) -> Result<Graph> {
+pub fn render(job: &Job, worker: usize, workers: usize, keeper: Keeper) -> Result<Graph> {
     let graph = Graph { ports: vec![], stages: vec![], loans: vec![] };
-    let mut rendering = Rendering { worker, workers, model_key, graph };
+    let mut rendering = Rendering { worker, workers, keeper, graph };
     rendering.stage(&job.plan, None)?;
     Ok(rendering.graph)
 }
@@ -92,7 +92,7 @@ pub fn render(job: &Job, worker: usize, workers: usize, model_key: ModelKey) -> 
 struct Rendering<'a> {
     worker: usize,
     workers: usize,
-    model_key: ModelKey<'a>,
+    keeper: Keeper<'a>,
     graph: Graph,
 }
 
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn fragments_are_cut_at_exchanges_and_leaves_are_fed_to_the_right_worker() {
-        let graph = render(&job(), 0, 2, &|_| None).unwrap();
+        let graph = render(&job(), 0, 2, &|_, _| None).unwrap();
         assert_eq!(graph.ports.iter().map(|port| port.exchanged_by.clone()).collect::<Vec<_>>(), [Some(vec![0]), None]);
         let stages: Vec<_> = graph.stages.iter().map(|stage| (&stage.feeds[..], stage.exchanged_by.clone())).collect();
         assert_eq!(stages[0], (&[Feed::Port(0), Feed::Port(1)][..], Some(vec![0])));
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn one_worker_needs_one_fragment() {
-        let graph = render(&job(), 0, 1, &|_| None).unwrap();
+        let graph = render(&job(), 0, 1, &|_, _| None).unwrap();
         assert_eq!(graph.stages.len(), 1);
         assert_eq!(graph.stages[0].feeds, [Feed::Port(0), Feed::Port(1)]);
         assert!(graph.ports.iter().all(|port| port.exchanged_by.is_none()));

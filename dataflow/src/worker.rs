@@ -10,7 +10,7 @@ use crate::job_end::{JobEnd, Outcome};
 use crate::read_model::{MaintainedPart, Part, ReadModel};
 use crate::render::{Leaf, Loan, Port, render};
 use crate::timely::{Dataflow, Feeder, Substrate};
-use millrace_ir::{Job, Output};
+use millrace_ir::{Job, Output, Plan};
 use millrace_types::{Delta, RelationId, Result, SqlError, Tick};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -98,6 +98,8 @@ struct Running {
     end: Rc<RefCell<JobEnd>>,
     /// The worker's part of the read model as of the last tick.
     part: Part,
+    /// Whether it has seen all of what it reads.
+    attached: bool,
 }
 
 /// Does what `commands` say until they end.
@@ -172,8 +174,8 @@ impl Worker<'_, '_> {
             }
         }
         for loan in self.jobs.values_mut().flat_map(|running| &mut running.loans) {
-            if let Some((old, _)) = names.iter().find(|(_, new)| *new == loan.relation) {
-                loan.relation = *old;
+            if let Some((old, _)) = names.iter().find(|(_, new)| *new == loan.keeper) {
+                loan.keeper = *old;
             }
         }
     }
@@ -182,8 +184,8 @@ impl Worker<'_, '_> {
     /// When the job cannot be rendered. The engine has tried, and a worker that left a job out while others build it
     /// would misname every exchange from then on.
     fn create(&mut self, job: Arc<Job>) {
-        let model_key = |relation: RelationId| model_key(&self.jobs.get(&relation)?.job);
-        let graph = render(&job, self.substrate.worker(), self.substrate.workers(), &model_key);
+        let keeper = |relation: RelationId, key: &[usize]| self.keeper(relation, key);
+        let graph = render(&job, self.substrate.worker(), self.substrate.workers(), &keeper);
         let mut graph = graph.expect("a job that can be rendered for one worker can be for every one");
         let (ports, loans) = (graph.ports.clone(), std::mem::take(&mut graph.loans));
         let model = match &job.output {
@@ -192,7 +194,14 @@ impl Worker<'_, '_> {
         };
         let end = Rc::new(RefCell::new(JobEnd::new(job.name.clone(), model)));
         let dataflow = self.substrate.build(&job.name, graph, &end);
-        self.jobs.insert(job.id, Running { job, ports, loans, dataflow, end, part: Part::default() });
+        self.jobs.insert(job.id, Running { job, ports, loans, dataflow, end, part: Part::default(), attached: false });
+    }
+
+    /// The job that keeps the rows of a relation by `key`: its own, or an index of it.
+    fn keeper(&self, relation: RelationId, key: &[usize]) -> Option<RelationId> {
+        let keeps = |running: &&Running| kept_relation(&running.job) == Some(relation) && keeps_by(&running.job, key);
+        let keepers = self.jobs.values().filter(keeps).map(|running| running.job.id);
+        keepers.min_by_key(|keeper| (*keeper != relation, *keeper))
     }
 
     fn run(&mut self, run: &Run) -> Result<Vec<(RelationId, Outcome)>> {
@@ -207,17 +216,21 @@ impl Worker<'_, '_> {
         Ok(outcomes)
     }
 
-    /// Lends a job that has seen all changes of the relations that it reads these relations as they are now. What has
-    /// come in place of a relation with another key cannot be lent: the job goes on with what it has.
+    /// Lends a job that has seen all changes of the relations that it reads these relations as they are now. When an
+    /// index is gone, or a relation with another key has come in place of one, there is nothing to be lent any more: the
+    /// job goes on with what it has.
     fn lend_to(&mut self, job: RelationId) {
         let Some(loans) = self.jobs.get_mut(&job).map(|running| std::mem::take(&mut running.loans)) else { return };
-        let lent = loans.into_iter().filter(|Loan { relation, borrowed }| {
-            let lender = self.jobs.get(relation);
-            let lender = lender.filter(|lender| model_key(&lender.job) == Some(borrowed.relation_key()));
-            lender.inspect(|lender| borrowed.lend(lender.part.runs())).is_some()
-        });
-        let lent = lent.collect();
-        self.jobs.entry(job).and_modify(|running| running.loans = lent);
+        let goes_on = |Loan { keeper, borrowed }: &Loan| {
+            let lender = self.jobs.get(keeper).filter(|lender| keeps_by(&lender.job, &borrowed.relation_key()));
+            // One that is being filled does not have all rows yet.
+            if let Some(lender) = lender.filter(|lender| lender.attached && !lender.end.borrow().has_failed()) {
+                borrowed.lend(lender.part.runs());
+            }
+            lender.is_some()
+        };
+        let loans = loans.into_iter().filter(goes_on).collect();
+        self.jobs.entry(job).and_modify(|running| running.loans = loans);
     }
 
     /// Feeds a job everything that it reads in this tick.
@@ -226,6 +239,7 @@ impl Worker<'_, '_> {
         let Some(mut running) = self.jobs.remove(&reached.job) else { return };
         let first = running.end.borrow().first_tick().is_none();
         running.end.borrow_mut().begin(run.tick, reached.tapped);
+        running.attached |= reached.attached;
         running.dataflow.inputs.iter_mut().for_each(|input| input.open(run.tick));
         if let Err(error) = self.feed(run, reached, &mut running, first) {
             running.end.borrow_mut().fail(error);
@@ -361,12 +375,19 @@ pub fn is_fed(job: &Job) -> bool {
     job.plan.relations().iter().any(|(relation, _)| *relation == job.id)
 }
 
-/// The key of a job's read model, if it has both.
-fn model_key(job: &Job) -> Option<Vec<usize>> {
-    match &job.output {
-        Output::ReadModel { key } if !key.is_empty() => Some(key.clone()),
-        _ => None,
+/// The relation whose rows the read model of a job has, as they are: that of the job, or one that it is an index of.
+fn kept_relation(job: &Job) -> Option<RelationId> {
+    match &job.plan.plan {
+        Plan::Exchange { input, .. } => match &input.plan {
+            Plan::Input { relation, columns, .. } if columns.iter().copied().eq(0..columns.len()) => Some(*relation),
+            _ => Some(job.id),
+        },
+        _ => Some(job.id),
     }
+}
+
+fn keeps_by(job: &Job, wanted: &[usize]) -> bool {
+    matches!(&job.output, Output::ReadModel { key } if !key.is_empty() && key == wanted)
 }
 
 /// The columns that order the read model of a job: those of its key, or those that its rows are placed by.

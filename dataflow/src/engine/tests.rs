@@ -624,6 +624,38 @@ fn a_join_by_the_key_of_a_relation_keeps_no_rows_of_it() {
 }
 
 #[test]
+fn joins_share_an_index_and_go_on_without_it() {
+    for workers in [1, 2, 3] {
+        let mut world = World::new(workers, 7);
+        let (index, above) = (RelationId(12), RelationId(13));
+        world.start(keyed_job(index, table(TABLES[0]), vec![1]));
+        world.churn(30);
+        let key = |right| JoinKey { left: 1, right, nulls_match: false };
+        let plans = [
+            join(JoinKind::Inner, table(TABLES[0]), table(TABLES[0]), vec![key(1)]),
+            join(JoinKind::Left, table(TABLES[0]), table(TABLES[1]), vec![key(0)]),
+        ];
+        world.start(model_job(UPPER, plans[0].clone()));
+        world.start(model_job(above, plans[1].clone()));
+        let kept = |world: &World| {
+            let operators = world.engine.operators().into_iter();
+            operators.filter(|operator| operator.name.contains("Join")).map(|join| join.rows).sum::<usize>()
+        };
+        for _ in 0..3 {
+            assert_eq!([world.read(UPPER), world.read(above)], [0, 1].map(|at: usize| world.wanted(&plans[at])));
+            assert_eq!(kept(&world), 0);
+            world.churn(20);
+        }
+        world.engine.drop_job(index).unwrap();
+        for _ in 0..3 {
+            world.churn(20);
+            assert_eq!([world.read(UPPER), world.read(above)], [0, 1].map(|at: usize| world.wanted(&plans[at])));
+        }
+        assert!(kept(&world) > 0);
+    }
+}
+
+#[test]
 fn a_join_goes_on_when_what_it_borrows_is_replaced() {
     for (workers, new_key) in [(1, vec![0]), (2, vec![0]), (2, vec![1]), (3, vec![1]), (3, vec![1, 0])] {
         let mut world = World::new(workers, 7);

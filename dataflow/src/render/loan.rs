@@ -1,4 +1,5 @@
-//! Inputs of joins that are relations whose read models are kept by the join's key: their rows are borrowed.
+//! Inputs of joins that are relations kept by the join's key, in their own read model or in that of an index: their
+//! rows are borrowed.
 
 use super::Rendering;
 use crate::state::Borrowed;
@@ -8,12 +9,13 @@ use millrace_types::RelationId;
 
 /// A relation whose rows are lent to an operator.
 pub struct Loan {
-    pub relation: RelationId,
+    /// The job that keeps them.
+    pub keeper: RelationId,
     pub borrowed: Borrowed,
 }
 
-/// The key of a relation's read model; `None` without a read model or a key.
-pub type ModelKey<'a> = &'a dyn Fn(RelationId) -> Option<Vec<usize>>;
+/// The job whose read model has the rows of a relation by a key, if there is one.
+pub type Keeper<'a> = &'a dyn Fn(RelationId, &[usize]) -> Option<RelationId>;
 
 impl Rendering<'_> {
     /// The inputs of a join that are relations kept by the join's key.
@@ -25,11 +27,9 @@ impl Rendering<'_> {
         [(&join.left, left), (&join.right, right)].map(|(input, key)| {
             let (relation, columns) = relation_by(input, &key)?;
             let borrowed = Borrowed::new(columns, input.schema.clone(), key);
-            let keeps = (self.model_key)(relation).is_some_and(|kept| kept == borrowed.relation_key());
-            keeps.then(|| {
-                self.graph.loans.push(Loan { relation, borrowed: borrowed.clone() });
-                borrowed
-            })
+            let keeper = (self.keeper)(relation, &borrowed.relation_key())?;
+            self.graph.loans.push(Loan { keeper, borrowed: borrowed.clone() });
+            Some(borrowed)
         })
     }
 }

@@ -4,11 +4,7 @@
 //! `IS NOT DISTINCT FROM`; keys that it finds there later, or in a join that is merged with this one, would then take
 //! NULL for equal to NULL as well. Such comparisons stay conditions here. Lowering makes keys of them, each by itself;
 //! for a query that runs once [`NullSafeKeys`] does when nothing else is left to be done.
-//!
-//! Values that are equal without being the same, such as intervals of 1 day and of 24 hours, are no keys either:
-//! DataFusion compares keys by their bits.
 
-use arrow::datatypes::DataType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{NullEquality, Result};
 use datafusion::logical_expr::utils::{can_hash, conjunction, find_valid_equijoin_key_pair, split_conjunction_owned};
@@ -98,9 +94,8 @@ fn key(term: &Expr, join: &Join, comparison: Operator) -> Result<Option<(Expr, E
     let (left_schema, right_schema) = (join.left.schema(), join.right.schema());
     let pair = find_valid_equijoin_key_pair(left, right, left_schema, right_schema)?;
     let Some((left, right)) = pair else { return Ok(None) };
-    let comparable = |data_type: DataType| can_hash(&data_type) && !matches!(data_type, DataType::Interval(_));
-    let are_comparable = comparable(left.get_type(left_schema)?) && comparable(right.get_type(right_schema)?);
-    Ok(are_comparable.then_some((left, right)))
+    let hashable = can_hash(&left.get_type(left_schema)?) && can_hash(&right.get_type(right_schema)?);
+    Ok(hashable.then_some((left, right)))
 }
 
 /// Makes conditions of keys that take NULL for equal to NULL, so that the join can be merged with others.
