@@ -13,7 +13,7 @@
 //! ```
 
 use super::{Unnest, ordinals};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType, Result, TableReference};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::utils::conjunction;
@@ -32,7 +32,7 @@ const NUMBERS: &str = "numbers";
 /// A join with a subquery that can be put over the other side; any other node as it is.
 pub fn flatten(plan: LogicalPlan) -> Result<LogicalPlan> {
     let LogicalPlan::Join(join) = plan else { return Ok(plan) };
-    if !is_lateral(&join.right) || join.join_constraint != JoinConstraint::On {
+    if !is_lateral(&join.right) || join.join_constraint != JoinConstraint::On || holds_subquery(&join.right)? {
         return Ok(LogicalPlan::Join(join));
     }
     let flat = match join.join_type {
@@ -51,6 +51,23 @@ fn is_lateral(plan: &LogicalPlan) -> bool {
         LogicalPlan::Projection(projection) => is_lateral(&projection.input),
         _ => false,
     }
+}
+
+/// Whether a plan's expressions hold subqueries, which may refer to the rows before, too.
+fn holds_subquery(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| {
+        let mut held = false;
+        node.apply_expressions(|expr| {
+            held |= expr.exists(|expr| {
+                Ok(matches!(
+                    expr,
+                    Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_)
+                ))
+            })?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(held)
+    })
 }
 
 fn is_true(expr: &Expr) -> bool {

@@ -28,6 +28,26 @@ fn rewritten(expr: &Expr) -> Option<Expr> {
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => within(row(left)?, query(right)?, false),
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => within(row(left)?, query(right)?, true),
         Expr::BinaryOp { left, op, right } => compared(row(left)?, op, query(right)?),
+        Expr::Like { any: true, negated, expr, pattern, escape_char } => {
+            let pattern_of = |pattern| Expr::Like {
+                any: false,
+                negated: *negated,
+                expr: expr.clone(),
+                pattern,
+                escape_char: escape_char.clone(),
+            };
+            matches_any(query(pattern)?, pattern_of(Box::new(column(0))))
+        }
+        Expr::ILike { any: true, negated, expr, pattern, escape_char } => {
+            let pattern_of = |pattern| Expr::ILike {
+                any: false,
+                negated: *negated,
+                expr: expr.clone(),
+                pattern,
+                escape_char: escape_char.clone(),
+            };
+            matches_any(query(pattern)?, pattern_of(Box::new(column(0))))
+        }
         Expr::Function(function) => array(function),
         _ => None,
     }
@@ -61,27 +81,38 @@ fn query(expr: &Expr) -> Option<&Query> {
 }
 
 fn within(row: Vec<Expr>, subquery: &Query, negated: bool) -> Option<Expr> {
-    let equal = all(row.iter().enumerate().map(|(at, value)| binary(value.clone(), BinaryOperator::Eq, column(at))))?;
-    let possible = |(at, value): (usize, &Expr)| {
-        Expr::IsNotFalse(Box::new(nested(binary(value.clone(), BinaryOperator::Eq, column(at)))))
-    };
-    let possible = all(row.iter().enumerate().map(possible))?;
+    let equal = |(at, value): (usize, &Expr)| binary(value.clone(), BinaryOperator::Eq, column(at));
+    let possible = |pair| Expr::IsNotFalse(Box::new(nested(equal(pair))));
+    let is_equal = all(row.iter().enumerate().map(equal))?;
+    let may_be_equal = all(row.iter().enumerate().map(possible))?;
+    let any = any(subquery, row.len(), is_equal, may_be_equal)?;
+    Some(match negated {
+        true => nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any) }),
+        false => any,
+    })
+}
+
+/// `x LIKE ANY (q)`, where `condition` compares x with the column of q.
+fn matches_any(subquery: &Query, condition: Expr) -> Option<Expr> {
+    let unknown = Expr::IsNull(Box::new(nested(condition.clone())));
+    any(subquery, 1, condition, unknown)
+}
+
+/// Whether a condition holds for any row of a subquery of `width` columns; NULL if for none, but another one for some.
+fn any(subquery: &Query, width: usize, holds: Expr, may_hold: Expr) -> Option<Expr> {
     let exists = |filter| {
-        Some(Expr::Exists { subquery: Box::new(over(subquery, row.len(), None, Some(filter))?), negated: false })
+        let subquery = Box::new(over(subquery, width, None, Some(filter))?);
+        Some(Expr::Exists { subquery, negated: false })
     };
     let value = |value: Value| Expr::Value(value.into());
     let conditions = vec![
-        CaseWhen { condition: exists(equal)?, result: value(Value::Boolean(true)) },
-        CaseWhen { condition: exists(possible)?, result: value(Value::Null) },
+        CaseWhen { condition: exists(holds)?, result: value(Value::Boolean(true)) },
+        CaseWhen { condition: exists(may_hold)?, result: value(Value::Null) },
     ];
     let otherwise = Some(Box::new(value(Value::Boolean(false))));
     let template = parse_query("SELECT CASE WHEN true THEN true END").ok()?;
     let Expr::Case { case_token, end_token, .. } = first_item(&template)? else { return None };
-    let case = Expr::Case { case_token, end_token, operand: None, conditions, else_result: otherwise };
-    Some(match negated {
-        true => nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(nested(case)) }),
-        false => nested(case),
-    })
+    Some(nested(Expr::Case { case_token, end_token, operand: None, conditions, else_result: otherwise }))
 }
 
 /// `row op query`

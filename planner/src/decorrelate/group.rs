@@ -51,25 +51,23 @@ impl Push<'_> {
         }
         let defaults: Vec<ScalarValue> =
             aggregate.aggr_expr.iter().map(|call| default(call, aggregate)).collect::<Step<_>>()?;
-        let Some(domain) = self.domain else {
-            let empty = defaults.into_iter().map(|value| Expr::Literal(value, None)).collect();
-            return Ok(Dependent { empty: Some(empty), ..rows });
-        };
+        let empty = defaults.into_iter().map(|value| Expr::Literal(value, None)).collect();
+        Ok(Dependent { empty: Some(empty), ..rows })
+    }
+
+    /// The rows with one for each row of the domain for which only [`Dependent::empty`] tells of one.
+    pub fn settled(&mut self, rows: Dependent) -> Step<Dependent> {
+        let Some(empty) = rows.empty.clone() else { return Ok(rows) };
+        let Some(domain) = self.domain else { return Err(Stop::NeedsDomain) };
         let (rows, there) = rows.named(self.names)?.marked(self.names)?;
         let instance = domain.instance(self.names)?;
-        // The domain's columns are named as outer columns by the conditions of both.
-        let same = rows.conditions.iter().zip(&instance.conditions).filter_map(|(inner, of_domain)| {
-            Some(Condition::Same { inner: inner.key()?.clone(), outer: of_domain.key()?.clone() })
-        });
-        let plan = joined(instance.plan, rows.plan, &same.collect::<Vec<_>>(), vec![], JoinType::Left)?;
-        let outputs = rows.outputs.into_iter().zip(defaults).map(|(output, default)| match default.is_null() {
-            true => output,
-            false => {
-                let arm = (Box::new(there.clone().is_null()), Box::new(Expr::Literal(default, None)));
-                Expr::Case(Case::new(None, vec![arm], Some(Box::new(output))))
-            }
-        });
-        let outputs = outputs.collect();
+        let (conditions, _) = self.of_domain(rows.conditions, &instance)?;
+        let mut outputs = vec![];
+        for (output, empty) in rows.outputs.into_iter().zip(empty) {
+            let arm = (Box::new(there.clone().is_null()), Box::new(self.bound(empty, &instance)?));
+            outputs.push(Expr::Case(Case::new(None, vec![arm], Some(Box::new(output)))));
+        }
+        let plan = joined(instance.plan, rows.plan, &conditions, vec![], JoinType::Left)?;
         Ok(Dependent { plan, outputs, conditions: instance.conditions, empty: None, single: true, unique: None })
     }
 

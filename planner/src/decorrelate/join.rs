@@ -46,7 +46,7 @@ impl Push<'_> {
     /// Joins that keep the rows of the left side: the right side's conditions cannot move up, so the left side must have
     /// the domain's columns when the right side needs them.
     fn one_sided(&mut self, join: &Join) -> Step<Dependent> {
-        let (mut left, right) = self.sides(join)?;
+        let (mut left, right) = self.sides_of_left_domain(join)?;
         let needs_domain = !right.conditions.is_empty() || self.refers_in_condition(join, &left, &right)?;
         if needs_domain {
             if self.domain.is_none() {
@@ -58,9 +58,10 @@ impl Push<'_> {
         let keeps_right = join.join_type == JoinType::Left;
         // What is computed of rows that are not there is NULL, so it is computed below.
         let right = if keeps_right { right.computed(self.names)? } else { right };
-        let same = both(&left, &right, self.domain.is_some());
-        let also = conditions(join, &left, &right)?.into_iter().map(|expr| self.bound(expr, &left));
-        let also = also.collect::<Step<Vec<_>>>()?;
+        let (same, mut also) = self.of_domain(right.conditions.clone(), &left)?;
+        for condition in conditions(join, &left, &right)? {
+            also.push(self.bound(condition, &left)?);
+        }
         let width = left.plan.schema().fields().len();
         let plan = joined(left.plan, right.plan, &same, also, join.join_type)?;
         let mut outputs = left.outputs;
@@ -121,10 +122,36 @@ impl Push<'_> {
     /// Both sides, with columns of different names.
     fn sides(&mut self, join: &Join) -> Step<(Dependent, Dependent)> {
         let left = self.plan(&join.left)?;
+        let left = self.settled(left)?;
         let right = self.plan(&join.right)?;
-        if left.empty.is_some() || right.empty.is_some() {
-            return Err(Stop::NeedsDomain);
+        let right = self.settled(right)?;
+        self.apart(left, right)
+    }
+
+    /// Both sides, the right one without the domain if that is possible: what it compares with outer columns can be
+    /// compared with the domain's columns of the left side.
+    fn sides_of_left_domain(&mut self, join: &Join) -> Step<(Dependent, Dependent)> {
+        let alone = match self.domain {
+            Some(_) => self.without_domain().plan(&join.right),
+            None => Err(Stop::NeedsDomain),
+        };
+        match alone {
+            Ok(right) if right.empty.is_none() && !self.any_refers(&right.outputs)? => {
+                let left = self.plan(&join.left)?;
+                let left = self.settled(left)?;
+                self.apart(left, right)
+            }
+            Err(Stop::Failed(error)) => Err(Stop::Failed(error)),
+            _ => self.sides(join),
         }
+    }
+
+    fn any_refers(&self, exprs: &[Expr]) -> Step<bool> {
+        let refer = exprs.iter().map(|expr| outer::refers(expr, self.outer)).collect::<Result<Vec<_>, _>>()?;
+        Ok(refer.contains(&true))
+    }
+
+    fn apart(&mut self, left: Dependent, right: Dependent) -> Step<(Dependent, Dependent)> {
         match share_names(left.plan.schema(), right.plan.schema()) {
             true => Ok((left.named(self.names)?, right.named(self.names)?)),
             false => Ok((left, right)),

@@ -11,6 +11,7 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, Filter, Join, JoinType, LogicalPlan, Projection};
+use millrace_functions::sets::Unnest;
 use std::sync::Arc;
 
 impl Decorrelation<'_> {
@@ -28,7 +29,7 @@ impl Decorrelation<'_> {
         if !nested.is_empty() {
             return self.join_on_subqueries(join, plain, nested);
         }
-        match is_lateral(&join.right)? && outer::depends(&join.right, join.left.schema())? {
+        match outer::depends(&join.right, join.left.schema())? {
             true => self.lateral(join),
             false => Ok(LogicalPlan::Join(join)),
         }
@@ -193,11 +194,6 @@ fn named(plan: LogicalPlan, values: Vec<Expr>, schema: &DFSchema) -> Result<Logi
     Ok(LogicalPlan::Projection(Projection::try_new(exprs.collect(), Arc::new(plan))?))
 }
 
-/// Whether a plan has a part that may name columns of what stands before it.
-fn is_lateral(plan: &LogicalPlan) -> Result<bool> {
-    plan.exists(|node| Ok(matches!(node, LogicalPlan::Subquery(_))))
-}
-
 /// Whether each row of a plan comes of one outer row, without regard to others: then the outer rows themselves can go
 /// through the plan, whatever it does with their columns.
 fn is_row_by_row(plan: &LogicalPlan, outer: &DFSchema) -> Result<bool> {
@@ -209,12 +205,14 @@ fn is_row_by_row(plan: &LogicalPlan, outer: &DFSchema) -> Result<bool> {
         LogicalPlan::Filter(filter) => is_row_by_row(&filter.input, outer),
         LogicalPlan::SubqueryAlias(alias) => is_row_by_row(&alias.input, outer),
         LogicalPlan::Subquery(subquery) => is_row_by_row(&subquery.subquery, outer),
-        LogicalPlan::Unnest(unnest) => is_row_by_row(&unnest.input, outer),
         LogicalPlan::Values(values) => Ok(values.values.len() == 1),
         LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
             let (left, right) = (outer::depends(&join.left, outer)?, outer::depends(&join.right, outer)?);
             Ok(!(left && right) && is_row_by_row(&join.left, outer)? && is_row_by_row(&join.right, outer)?)
         }
-        _ => Ok(false),
+        plan => match Unnest::of(plan) {
+            Some(unnest) => is_row_by_row(unnest.input(), outer),
+            None => Ok(false),
+        },
     }
 }

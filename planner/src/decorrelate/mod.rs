@@ -116,8 +116,18 @@ impl Decorrelation<'_> {
             Ok(done) => return Ok(done),
         }
         let domain = Domain::of(subquery, rows, &mut self.names)?;
-        let found = self.attempt(subquery, rows.schema(), Some(&domain));
-        match found.and_then(|found| then(self, found)) {
+        let found =
+            self.attempt(subquery, rows.schema(), Some(&domain)).and_then(|found| match then(self, found.clone()) {
+                Err(Stop::NeedsDomain) if found.empty.is_some() => {
+                    let outer = rows.schema();
+                    let names = &mut self.names;
+                    let mut push = Push { names, functions: self.functions, outer, domain: Some(&domain) };
+                    let found = push.settled(found)?;
+                    then(self, found)
+                }
+                done => done,
+            });
+        match found {
             Ok(done) => Ok(done),
             Err(Stop::Failed(error)) => Err(error),
             Err(Stop::NeedsDomain) => {

@@ -9,16 +9,17 @@
 //! the domain where it first needs a value. Then every condition is that the domain's columns are the outer row's.
 
 use super::Names;
-use super::dependent::{Condition, Dependent, over};
+use super::dependent::{Condition, Dependent, joined, over};
 use super::domain::Domain;
 use super::outer;
 use crate::functions::FunctionSource;
-use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::common::{Column, DFSchema, DataFusionError};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, SubqueryAlias,
-    Values,
+    BinaryExpr, Expr, ExprSchemable, Filter, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
+    SubqueryAlias, Values,
 };
+use millrace_functions::sets::Unnest;
 use millrace_types::SqlError;
 use std::sync::Arc;
 
@@ -61,6 +62,56 @@ impl Push<'_> {
         if !outer::depends(plan, self.outer)? {
             return Ok(Dependent::independent(plan.clone()));
         }
+        if let Some(domain) = self.domain {
+            // The later the domain comes, the fewer rows it multiplies.
+            match self.without_domain().plan(plan) {
+                Ok(rows) if rows.empty.is_none() => return self.introduced(domain, rows),
+                Err(Stop::Failed(error)) => return Err(Stop::Failed(error)),
+                _ => {}
+            }
+        }
+        self.operator(plan)
+    }
+
+    /// The same evaluation without the domain.
+    pub fn without_domain(&mut self) -> Push<'_> {
+        Push { names: self.names, functions: self.functions, outer: self.outer, domain: None }
+    }
+
+    /// Rows that were evaluated without the domain, joined with it.
+    fn introduced(&mut self, domain: &Domain, rows: Dependent) -> Step<Dependent> {
+        if rows.conditions.is_empty() {
+            let rows = domain.crossed(rows, self.names)?;
+            return self.bound_outputs(rows);
+        }
+        let instance = domain.instance(self.names)?;
+        let rows = rows.named(self.names)?;
+        let (conditions, also) = self.of_domain(rows.conditions, &instance)?;
+        let plan = joined(instance.plan.clone(), rows.plan, &conditions, also, JoinType::Inner)?;
+        let outputs = rows.outputs.into_iter().map(|output| self.bound(output, &instance));
+        let outputs = outputs.collect::<Step<_>>()?;
+        Ok(Dependent { plan, outputs, conditions: instance.conditions, empty: None, single: rows.single, unique: None })
+    }
+
+    /// Conditions of rows that were evaluated without the domain, with the domain's columns for the outer ones: those
+    /// that compare, and the others.
+    pub fn of_domain(&self, conditions: Vec<Condition>, domain: &Dependent) -> Step<(Vec<Condition>, Vec<Expr>)> {
+        let (mut compared, mut others) = (vec![], vec![]);
+        for condition in conditions {
+            match condition {
+                Condition::Equal { inner, outer } => {
+                    compared.push(Condition::Equal { inner, outer: self.bound(outer, domain)? });
+                }
+                Condition::Same { inner, outer } => {
+                    compared.push(Condition::Same { inner, outer: self.bound(outer, domain)? });
+                }
+                Condition::Other(expr) => others.push(self.bound(expr, domain)?),
+            }
+        }
+        Ok((compared, others))
+    }
+
+    fn operator(&mut self, plan: &LogicalPlan) -> Step<Dependent> {
         match plan {
             LogicalPlan::Projection(projection) => self.projection(projection),
             LogicalPlan::Filter(filter) => self.filter(filter),
@@ -74,15 +125,42 @@ impl Push<'_> {
             LogicalPlan::Distinct(distinct) => self.distinct(distinct),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Join(join) => self.join(join),
-            LogicalPlan::Unnest(unnest) => self.unnest(unnest),
             LogicalPlan::Values(values) => self.values(values),
             LogicalPlan::RecursiveQuery(_) => Err(Stop::unsupported("WITH RECURSIVE")),
-            _ => Err(Stop::unsupported("this construct")),
+            plan => match Unnest::of(plan) {
+                Some(unnest) => self.unnest(unnest),
+                None => Err(Stop::unsupported("this construct")),
+            },
         }
     }
 
-    /// The rows of a plan, for each row of the domain apart if there is one.
+    /// Set-returning functions: the rows that one row becomes are for the same outer rows.
+    fn unnest(&mut self, unnest: &Unnest) -> Step<Dependent> {
+        let rows = self.plan(unnest.input())?;
+        let rows = self.settled(rows)?;
+        let rows = self.within_domain(rows)?;
+        let mut rows = self.bound_outputs(rows)?.computed(self.names)?;
+        let relation = self.names.relation();
+        let (mut lists, mut elements) = (vec![], vec![]);
+        for (at, place) in unnest.places()?.into_iter().enumerate() {
+            let element = Column::new(Some(relation.clone()), format!("e{at}"));
+            let list = std::mem::replace(&mut rows.outputs[place], Expr::Column(element.clone()));
+            if let Expr::Column(list) = list {
+                lists.push(list);
+                elements.push(element);
+            }
+        }
+        let plan = Unnest::try_new(rows.plan, lists, elements, unnest.is_outer())?.into_plan();
+        Ok(Dependent { plan, single: false, ..rows })
+    }
+
+    /// Rows for each row of the domain apart, if there is one, and with those of what is empty.
     pub fn within_domain(&mut self, rows: Dependent) -> Step<Dependent> {
+        let rows = if self.domain.is_some() { self.settled(rows)? } else { rows };
+        self.crossed(rows)
+    }
+
+    fn crossed(&mut self, rows: Dependent) -> Step<Dependent> {
         match self.domain {
             Some(domain) if rows.conditions.is_empty() => Ok(domain.crossed(rows, self.names)?),
             _ => Ok(rows),
@@ -136,7 +214,7 @@ impl Push<'_> {
     fn projection(&mut self, projection: &Projection) -> Step<Dependent> {
         let mut rows = self.plan(&projection.input)?;
         if self.domain.is_some() {
-            rows = self.within_domain(rows)?;
+            rows = self.crossed(rows)?;
         }
         let schema = projection.input.schema();
         let value = |expr: &Expr, values: &[Expr]| over(expr.clone().unalias(), schema, values);
@@ -152,15 +230,13 @@ impl Push<'_> {
 
     fn filter(&mut self, filter: &Filter) -> Step<Dependent> {
         let rows = self.plan(&filter.input)?;
+        let rows = self.settled(rows)?;
         let predicate = rows.value(filter.predicate.clone(), filter.input.schema())?;
         self.filtered(rows, predicate)
     }
 
     /// The rows for which a condition over the plan's and outer columns holds.
     pub fn filtered(&mut self, mut rows: Dependent, predicate: Expr) -> Step<Dependent> {
-        if rows.empty.is_some() {
-            return Err(Stop::NeedsDomain);
-        }
         if self.domain.is_some() && outer::refers(&predicate, self.outer)? {
             rows = self.within_domain(rows)?;
         }

@@ -6,8 +6,8 @@ use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::{Sort as SortExpr, WindowFunction};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Expr, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Unnest, Window, WindowFrame,
-    WindowFunctionDefinition, binary_expr, lit,
+    Expr, Limit, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Window, WindowFrame, WindowFunctionDefinition,
+    binary_expr, lit,
 };
 use std::sync::Arc;
 
@@ -104,29 +104,6 @@ impl Push<'_> {
             .into_iter()
             .map(|sort| Ok(SortExpr { expr: self.bound(rows.value(sort.expr, schema)?, rows)?, ..sort }))
             .collect()
-    }
-
-    /// Set-returning functions: the rows that one row becomes are for the same outer rows.
-    pub fn unnest(&mut self, unnest: &Unnest) -> Step<Dependent> {
-        let rows = self.plan(&unnest.input)?;
-        if rows.empty.is_some() {
-            return Err(Stop::NeedsDomain);
-        }
-        let rows = self.within_domain(rows)?;
-        let rows = self.bound_outputs(rows)?;
-        let rows = rows.computed(self.names)?;
-        // The node names the columns that it takes apart, so these come under the names that it knows.
-        let schema = unnest.input.schema();
-        let known = schema.iter().zip(&rows.outputs);
-        let known =
-            known.map(|((qualifier, field), value)| value.clone().alias_qualified(qualifier.cloned(), field.name()));
-        let keys = rows.plan.schema().columns().into_iter().skip(rows.outputs.len()).map(Expr::Column);
-        let input = Projection::try_new(known.chain(keys).collect(), Arc::new(rows.plan))?;
-        let input = Arc::new(LogicalPlan::Projection(input));
-        let plan = Unnest::try_new(input, unnest.exec_columns.clone(), unnest.options.clone())?;
-        let columns = plan.schema.columns().into_iter().take(unnest.schema.fields().len());
-        let outputs = columns.map(Expr::Column).collect();
-        Ok(Dependent { outputs, single: false, unique: None, plan: LogicalPlan::Unnest(plan), ..rows })
     }
 }
 
