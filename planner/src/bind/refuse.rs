@@ -6,7 +6,7 @@ use millrace_functions::Walk;
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Query,
-    TableFactor, Value, ValueWithSpan, Visitor,
+    SetExpr, TableFactor, Value, ValueWithSpan, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -20,6 +20,9 @@ pub fn query(query: &Query) -> Result<()> {
         type Break = SqlError;
 
         fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
+            if matches!(query.body.as_ref(), SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_)) {
+                return ControlFlow::Break(SqlError::unsupported("a statement that changes rows in WITH"));
+            }
             match query.locks.first() {
                 Some(_) => ControlFlow::Break(SqlError::unsupported("FOR UPDATE").with_hint(
                     "Leave it out: a commit fails with 40001 when a row that it changes was changed meanwhile.",

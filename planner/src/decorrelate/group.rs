@@ -2,6 +2,7 @@
 
 use super::dependent::{Condition, Dependent, joined};
 use super::push::{Push, Step, Stop};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::{
@@ -146,6 +147,12 @@ impl Push<'_> {
             plan,
         })
     }
+}
+
+/// Whether an aggregate has outer columns and none of its own query: then it is one of the outer query.
+pub fn is_of_outer_query(call: &Expr) -> bool {
+    let exists = |test: fn(&Expr) -> bool| call.exists(|expr| Ok(test(expr))).unwrap_or(false);
+    exists(|expr| matches!(expr, Expr::OuterReferenceColumn(..))) && !exists(|expr| matches!(expr, Expr::Column(_)))
 }
 
 /// The different ones among expressions, and the place of each among them.
