@@ -41,19 +41,10 @@ impl AggregateFunction {
     pub fn keeps_rows(&self) -> bool {
         match self {
             // One that cannot be made says so when it is rendered.
-            AggregateFunction::Call(call) => takes_back(call).is_ok_and(|takes_back| !takes_back),
+            AggregateFunction::Call(call) => call.create_accumulator().is_ok_and(|one| !one.supports_retract_batch()),
             _ => false,
         }
     }
-}
-
-/// Whether the accumulators of a call take back any of their values. That of `array_agg` says that it takes values back,
-/// but means the oldest ones, as they leave a window frame.
-///
-/// # Errors
-/// When no accumulator can be made.
-pub fn takes_back(call: &AggregateFunctionExpr) -> datafusion::common::Result<bool> {
-    Ok(call.fun().name() != "array_agg" && call.create_accumulator()?.supports_retract_batch())
 }
 
 /// One aggregate of an [`Aggregate` node](crate::Plan::Aggregate).

@@ -9,7 +9,7 @@ mod job;
 mod ordered;
 mod plan;
 
-pub use aggregate::{Aggregate, AggregateFunction, takes_back};
+pub use aggregate::{Aggregate, AggregateFunction};
 pub use job::{Job, Output};
 pub use ordered::{Ranking, SortColumn, TopK, Window};
 pub use plan::{Expr, Join, JoinKey, JoinKind, Node, Plan};

@@ -22,7 +22,7 @@ use datafusion::logical_expr::{Aggregate as LogicalAggregate, Expr as LogicalExp
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::{Column, cast};
-use millrace_ir::{Aggregate, AggregateFunction, Expr, Node, Plan, takes_back};
+use millrace_ir::{Aggregate, AggregateFunction, Expr, Node, Plan};
 use millrace_types::numeric::{BIGINT_AVERAGE_SCALE, QUOTIENT_SCALE};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
@@ -166,7 +166,7 @@ impl Columns<'_> {
                 .with_distinct(distinct)
                 .build()?;
             // What cannot be computed is told now, not when the first row comes.
-            takes_back(&call).map(|takes_back| (Arc::new(call), takes_back))
+            call.create_accumulator().map(|accumulator| (Arc::new(call), accumulator.supports_retract_batch()))
         };
         let (function, takes_back) = build(false).map_err(sql_error)?;
         match params.distinct && !takes_back {
