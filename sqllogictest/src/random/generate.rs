@@ -133,7 +133,9 @@ impl Generator<'_> {
 
     fn from(&mut self, depth: u32) -> (From, Vec<Column>) {
         let (mut from, mut scope) = self.relation(depth, &[]);
-        while self.chance(if depth > 1 { 0.45 } else { 0.25 }) && scope.len() < 20 {
+        let mut items = 1;
+        while items < 3 && self.chance(if depth > 1 { 0.45 } else { 0.25 }) {
+            items += 1;
             let lateral = depth > 0 && self.chance(0.15);
             let outer = if lateral { scope.clone() } else { vec![] };
             let (right, columns) = self.relation(depth, &outer);
@@ -143,6 +145,9 @@ impl Generator<'_> {
                 &["INNER", "INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
             };
             let mut kind = self.pick(kinds);
+            if kind == "CROSS" && !lateral && self.chance(0.7) {
+                kind = "INNER";
+            }
             let on = self.on(&scope, &columns, kind);
             if on.is_none() {
                 kind = "CROSS";
