@@ -146,7 +146,7 @@ pub fn typed_value(value: ast::Expr, relation: &Relation, column: usize) -> Resu
     let field = relation.schema.field(column);
     match &value {
         value if is_default(value) => match relation.defaults.get(column) {
-            Some(Some(text)) => parse::parse_expression(text),
+            Some(Some(text)) => typed_value(parse::parse_expression(text)?, relation, column),
             _ => Ok(null()),
         },
         ast::Expr::Value(constant) => match &constant.value {
