@@ -68,6 +68,9 @@ pub struct Index {
     pub key: Key,
     /// Whether no two rows may agree on its columns.
     pub unique: bool,
+    /// Whether its rows stand in the order of its one column's values, for ranges, and not in that of a hash.
+    #[serde(default)]
+    pub ordered: bool,
     /// What follows the access method: `(a, b DESC) INCLUDE (c)`.
     pub sql: String,
     /// The text of COMMENT ON INDEX, if any.

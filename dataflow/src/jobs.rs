@@ -68,6 +68,7 @@ impl Jobs {
             Output::ReadModel { key } => {
                 Some(ReadModel::new(job.plan.schema.clone(), key.clone(), partition_of(job), parts.clone()))
             }
+            Output::Ordered { column } => Some(ReadModel::by_value(job.plan.schema.clone(), *column, parts.clone())),
             Output::Stream => None,
         };
         let stream = job.output == Output::Stream;

@@ -6,11 +6,12 @@
 
 use crate::operator::{RowError, StateReader, StateSize, StateWriter};
 use crate::row_errors::{Errors, MaintainedErrors, net};
-use crate::state::{Arrangement, Run, Scan, contains_keys, lookup, net_weights, take_rows};
+use crate::state::{Arrangement, Run, Scan, contains_keys, lookup, net_weights, rows_in_range, take_rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Weights};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 
 /// One worker's part of a relation, being maintained.
@@ -42,6 +43,11 @@ impl MaintainedPart {
         let order = order_of(&schema, key);
         let rows = Arrangement::new(schema, order);
         MaintainedPart { rows, errors: MaintainedErrors::default() }
+    }
+
+    /// No rows yet; the values of a column order the rows.
+    pub fn by_value(schema: SchemaRef, column: usize) -> MaintainedPart {
+        MaintainedPart { rows: Arrangement::by_value(schema, column), errors: MaintainedErrors::default() }
     }
 
     /// Applies the changes of a tick.
@@ -92,6 +98,8 @@ pub struct ReadModel {
     key: Vec<usize>,
     /// The columns whose hash orders the runs of all parts.
     order: Arc<[usize]>,
+    /// The column whose values order them instead.
+    by_value: Option<usize>,
     parts: Vec<Part>,
 }
 
@@ -105,7 +113,12 @@ impl ReadModel {
     /// The version that these parts make, one per worker. `partition`: the key that the parts were made with.
     pub fn new(schema: SchemaRef, key: Vec<usize>, partition: Vec<usize>, parts: Vec<Part>) -> ReadModel {
         let order = order_of(&schema, partition).into();
-        ReadModel { schema, key, order, parts }
+        ReadModel { schema, key, order, by_value: None, parts }
+    }
+
+    /// The version that these parts make, made in the order of a column's values.
+    pub fn by_value(schema: SchemaRef, column: usize, parts: Vec<Part>) -> ReadModel {
+        ReadModel { by_value: Some(column), ..ReadModel::new(schema, vec![], vec![column], parts) }
     }
 
     /// The version after this one, with other parts.
@@ -115,7 +128,11 @@ impl ReadModel {
 
     /// This version with changes on top: what a transaction sees of a table that it has changed itself.
     pub fn with_changes(&self, changes: &[Delta]) -> Result<ReadModel> {
-        let added = Run::of(&self.schema, &self.order, changes)?.map(Arc::new);
+        let added = match self.by_value {
+            Some(column) => Run::by_value(&self.schema, column, changes)?,
+            None => Run::of(&self.schema, &self.order, changes)?,
+        };
+        let added = added.map(Arc::new);
         let runs = self.runs().cloned().chain(added).collect();
         // A row and its retraction may be on different workers' parts, so that only all runs together are net.
         Ok(self.with_parts(vec![Part { runs, errors: self.error_runs().into() }]))
@@ -190,6 +207,26 @@ impl ReadModel {
             [rows] => Ok(rows.clone()),
             _ => Ok(concat_batches(&self.schema, &found)?),
         }
+    }
+
+    /// How many rows [`ReadModel::range`] looks at.
+    pub fn rows_in_range(&self, range: &RangeInclusive<u64>) -> usize {
+        self.runs().map(|run| run.count_in_range(range)).sum()
+    }
+
+    /// The rows of an index for ranges whose values have numbers in a range, and maybe a few more: see [`crate::state::order_keys`].
+    ///
+    /// # Errors
+    /// `XX000` when the values do not order the rows.
+    pub fn range(&self, range: &RangeInclusive<u64>) -> Result<RecordBatch> {
+        let column = self.by_value.ok_or_else(|| SqlError::internal("a look-up of a range in rows without order"))?;
+        let mut found = Vec::new();
+        for part in &self.parts {
+            for delta in rows_in_range(&part.runs, &self.schema, column, range)? {
+                found.push(repeated(delta)?);
+            }
+        }
+        Ok(concat_batches(&self.schema, &found)?)
     }
 
     /// How often each of `rows` is there.

@@ -212,6 +212,7 @@ pub fn describe(job: &Job) -> String {
     let to = match &job.output {
         Output::ReadModel { key } if key.is_empty() => "read model".to_owned(),
         Output::ReadModel { key } => format!("read model by {}", numbers(key)),
+        Output::Ordered { column } => format!("read model in the order of #{column}"),
         Output::Stream => "sink".to_owned(),
     };
     description.fragment(&job.plan, &to);

@@ -190,6 +190,7 @@ impl Worker<'_, '_> {
         let (ports, loans) = (graph.ports.clone(), std::mem::take(&mut graph.loans));
         let model = match &job.output {
             Output::ReadModel { .. } => Some(MaintainedPart::new(job.plan.schema.clone(), partition_of(&job))),
+            Output::Ordered { column } => Some(MaintainedPart::by_value(job.plan.schema.clone(), *column)),
             Output::Stream => None,
         };
         let end = Rc::new(RefCell::new(JobEnd::new(job.name.clone(), model)));

@@ -50,7 +50,7 @@ pub use functions::{FUNCTIONS, scalar_functions, window_functions};
 pub use subquery::{ARRAY_SUBQUERY, single_value};
 pub use syntax::postgres_syntax;
 pub use time_zone::session_zone;
-pub use type_names::{TypeNames, sql_type_named};
+pub use type_names::{TypeNames, sql_type};
 pub use walk::{Walk, each_expression, each_select};
 
 use datafusion::common::Result;

@@ -23,6 +23,8 @@ pub enum Output {
     /// empty for none. The plan's root is partitioned by the key, or by any columns when there is none, unless it is
     /// append-only without a key: a row and its retraction must meet on one worker.
     ReadModel { key: Vec<usize> },
+    /// Into a read model whose rows stand in the order of a column's values: an index for ranges.
+    Ordered { column: usize },
     /// To whoever drains the engine's tick results: a sink.
     Stream,
 }

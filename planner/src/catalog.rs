@@ -69,6 +69,8 @@ pub struct RelationKey {
     /// What holds the rows in the order of this key: the relation itself, or an index of it.
     pub model: RelationId,
     pub columns: Vec<usize>,
+    /// Whether the model has the rows in the order of the one column's values, and not of a hash.
+    pub ordered: bool,
     /// Whether two rows that agree on all columns, none of them NULL, are an error.
     pub unique: bool,
 }

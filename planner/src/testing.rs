@@ -85,7 +85,13 @@ impl TestCatalog {
 
 /// The primary key of a table.
 fn key(table: &str, columns: &[usize]) -> RelationKey {
-    RelationKey { name: format!("{table}_pkey"), model: RelationId(0), columns: columns.to_vec(), unique: true }
+    RelationKey {
+        name: format!("{table}_pkey"),
+        model: RelationId(0),
+        columns: columns.to_vec(),
+        ordered: false,
+        unique: true,
+    }
 }
 
 /// Postgres's functions.

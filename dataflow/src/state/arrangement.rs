@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct Arrangement {
     schema: SchemaRef,
     key: Vec<usize>,
+    /// Whether the values of the one key column order the rows, and not their hash.
+    by_value: bool,
     /// Oldest and largest first.
     slots: Vec<Slot>,
 }
@@ -35,7 +37,12 @@ const WORK_PER_ROW: usize = 8;
 impl Arrangement {
     /// No rows yet. `key`: the columns whose hash orders the rows.
     pub fn new(schema: SchemaRef, key: Vec<usize>) -> Arrangement {
-        Arrangement { schema, key, slots: Vec::new() }
+        Arrangement { schema, key, by_value: false, slots: Vec::new() }
+    }
+
+    /// No rows yet; the values of a column order the rows.
+    pub fn by_value(schema: SchemaRef, column: usize) -> Arrangement {
+        Arrangement { by_value: true, ..Arrangement::new(schema, vec![column]) }
     }
 
     /// The columns of the rows.
@@ -55,7 +62,11 @@ impl Arrangement {
 
     /// Adds the changes of all `deltas` as one run: what a tick with several batches does.
     pub fn append_all(&mut self, deltas: &[Delta]) -> Result<()> {
-        match Run::of(&self.schema, &self.key, deltas)? {
+        let run = match (self.by_value, &self.key[..]) {
+            (true, [column]) => Run::by_value(&self.schema, *column, deltas)?,
+            _ => Run::of(&self.schema, &self.key, deltas)?,
+        };
+        match run {
             Some(run) => self.push(run),
             None => Ok(()),
         }

@@ -31,6 +31,8 @@
 //!
 //! A relation's read model is an arrangement as well. Who needs its rows by its key takes them [`Borrowed`].
 //!
+//! An index for ranges is an arrangement in the order of a column's values ([`rows_in_range`]).
+//!
 //! Operators that need rows in an order of their own (top-k, window functions) keep them [`Ordered`].
 //!
 //! Operators that need no rows back (aggregate, distinct, the partners of a join's rows) keep packed words per entry
@@ -38,6 +40,7 @@
 
 mod arrangement;
 mod borrowed;
+mod by_value;
 mod counts;
 mod gather;
 mod index;
@@ -53,6 +56,7 @@ mod snapshot;
 
 pub use arrangement::Arrangement;
 pub use borrowed::{Borrowed, Source};
+pub use by_value::{has_order, order_keys, rows_in_range};
 pub use counts::{Counts, Place};
 pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;

@@ -1,10 +1,12 @@
 //! A run: immutable rows in hash order, in chunks.
 
+use super::by_value::ids_by_value;
 use super::gather::{compact_rows, interleave_rows, take_rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
-use millrace_types::{Delta, Result};
+use millrace_types::{Delta, Result, Weights};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The most rows of a chunk: what one step of a merge makes, and what a scan hands out at once.
@@ -137,9 +139,22 @@ impl Run {
 
     /// The net rows of `deltas`, or `None` when nothing is left of them.
     pub fn of(schema: &SchemaRef, key: &[usize], deltas: &[Delta]) -> Result<Option<Run>> {
+        Run::with_ids(schema, deltas, |rows| ids_of(rows, key))
+    }
+
+    /// The net rows of `deltas` in the order of the values of a column.
+    pub fn by_value(schema: &SchemaRef, column: usize, deltas: &[Delta]) -> Result<Option<Run>> {
+        Run::with_ids(schema, deltas, |rows| ids_by_value(rows, column))
+    }
+
+    fn with_ids(
+        schema: &SchemaRef,
+        deltas: &[Delta],
+        ids_of: impl Fn(&RecordBatch) -> Result<Vec<RowId>>,
+    ) -> Result<Option<Run>> {
         let mut entries = Vec::with_capacity(deltas.iter().map(Delta::len).sum());
         for (batch, delta) in deltas.iter().enumerate() {
-            let ids = ids_of(delta.rows(), key)?;
+            let ids = ids_of(delta.rows())?;
             entries.extend(ids.into_iter().enumerate().map(|(row, id)| Entry {
                 id,
                 batch: batch as u32,
@@ -157,6 +172,26 @@ impl Run {
     /// The chunks, in order.
     pub fn chunks(&self) -> &[Arc<Chunk>] {
         &self.chunks
+    }
+
+    /// How many rows have keys in a range.
+    pub fn count_in_range(&self, range: &RangeInclusive<u64>) -> usize {
+        let before = |chunk: &Chunk| chunk.keys.partition_point(|key| key < range.start());
+        let until = |chunk: &Chunk| chunk.keys.partition_point(|key| key <= range.end());
+        self.chunks.iter().map(|chunk| until(chunk).saturating_sub(before(chunk))).sum()
+    }
+
+    /// The rows whose keys are in a range.
+    pub fn in_range(&self, range: &RangeInclusive<u64>) -> impl Iterator<Item = Delta> {
+        let first = self.chunk_of_key(*range.start());
+        let chunks = self.chunks[first..].iter().take_while(|chunk| chunk.id(0).key <= *range.end());
+        let rows = chunks.map(|chunk| {
+            let start = chunk.keys.partition_point(|key| key < range.start());
+            let end = chunk.keys.partition_point(|key| key <= range.end()).max(start);
+            let weights = chunk.weights[start..end].to_vec();
+            Delta::new(chunk.rows.slice(start, end - start), Weights::Each(weights.into()))
+        });
+        rows.collect::<Vec<_>>().into_iter().filter(|delta| !delta.is_empty())
     }
 
     /// How many rows it has.

@@ -9,6 +9,7 @@ use super::writes::{Writes, key_identities, value_text};
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use millrace_catalog::{Change, Key, Relation, RelationKind};
 use millrace_dataflow::engine::{RelationInput, TickInput};
+use millrace_ir::Output;
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -124,10 +125,14 @@ impl Clock {
     }
 
     fn start_index(&mut self, relation: &Relation, key: &Key) -> Result<()> {
-        match key.columns.is_empty() {
-            true => Ok(()),
-            false => self.start_job(table_job(relation, key.index, key.name.clone(), key.columns.clone())),
+        if key.columns.is_empty() {
+            return Ok(());
         }
+        let mut job = table_job(relation, key.index, key.name.clone(), key.columns.clone());
+        if relation.index_of(key).is_some_and(|index| index.ordered) {
+            job.output = Output::Ordered { column: key.columns[0] };
+        }
+        self.start_job(job)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ad-hoc reading: relations as DataFusion tables over what is published.
 
+mod index_lookup;
 mod memory;
 mod model_table;
 mod snapshot;

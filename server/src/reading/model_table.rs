@@ -1,6 +1,7 @@
 //! Tables and materialized views: their read model as of the statement's snapshot.
 
 use super::Snapshot;
+use super::index_lookup::IndexLookup;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::SchemaRef;
@@ -10,14 +11,17 @@ use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
+use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::stream;
 use millrace_dataflow::read_model::ReadModel;
+use millrace_dataflow::state::order_keys;
 use millrace_planner::RelationKey;
 use millrace_types::{RelationId, SqlError};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// A stored relation as DataFusion sees it: scans, and look-ups where the filters give all columns of its key.
@@ -37,23 +41,81 @@ impl ModelTable {
     /// A key, and one value for each of its columns, when the filters say `column = literal` for all of them.
     fn key_values(&self, filters: &[Expr]) -> Option<(&RelationKey, Vec<ArrayRef>)> {
         let value = |column: &usize| filters.iter().find_map(|filter| self.equals(filter, *column));
-        self.keys.iter().find_map(|key| Some((key, key.columns.iter().map(value).collect::<Option<_>>()?)))
+        self.keys
+            .iter()
+            .filter(|key| !key.ordered)
+            .find_map(|key| Some((key, key.columns.iter().map(value).collect::<Option<_>>()?)))
     }
 
     fn equals(&self, filter: &Expr, column: usize) -> Option<ArrayRef> {
+        let (operator, value) = self.compares(filter, column)?;
+        (operator == Operator::Eq).then_some(value)
+    }
+
+    /// What a filter compares a column with, as `column operator value`.
+    fn compares(&self, filter: &Expr, column: usize) -> Option<(Operator, ArrayRef)> {
         let field = self.schema.field(column);
-        let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else { return None };
-        let value = match (left.as_ref(), right.as_ref()) {
-            (Expr::Column(name), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(name))
-                if name.name() == field.name() && value.data_type() == *field.data_type() && !value.is_null() =>
-            {
-                value
-            }
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return None };
+        let (name, value, operator) = match (left.as_ref(), right.as_ref()) {
+            (Expr::Column(name), Expr::Literal(value, _)) => (name, value, *op),
+            (Expr::Literal(value, _), Expr::Column(name)) => (name, value, op.swap()?),
             _ => return None,
         };
-        cast(&value.to_array().ok()?, field.data_type()).ok()
+        if name.name() != field.name() || value.data_type() != *field.data_type() || value.is_null() {
+            return None;
+        }
+        Some((operator, cast(&value.to_array().ok()?, field.data_type()).ok()?))
+    }
+
+    /// An index for ranges, and the range of numbers in it that the filters leave.
+    fn key_range(&self, filters: &[Expr]) -> Option<(&RelationKey, RangeInclusive<u64>)> {
+        self.keys.iter().filter(|key| key.ordered).find_map(|key| {
+            let (mut low, mut high) = (0, u64::MAX);
+            let bounds =
+                filters.iter().flat_map(split_conjunction).flat_map(|filter| self.bounds(filter, key.columns[0]));
+            for (operator, value) in bounds {
+                let number = *order_keys(&value).ok()?.first()?;
+                if matches!(operator, Operator::Eq | Operator::Gt | Operator::GtEq) {
+                    low = low.max(number);
+                }
+                if matches!(operator, Operator::Eq | Operator::Lt | Operator::LtEq) {
+                    high = high.min(number);
+                }
+            }
+            (low > 0 || high < u64::MAX).then_some((key, low..=high))
+        })
+    }
+
+    fn bounds(&self, filter: &Expr, column: usize) -> Vec<(Operator, ArrayRef)> {
+        match filter {
+            Expr::Between(between) if !between.negated => {
+                let side = |operator, value: &Expr| {
+                    let comparison = BinaryExpr::new(between.expr.clone(), operator, Box::new(value.clone()));
+                    self.compares(&Expr::BinaryExpr(comparison), column)
+                };
+                let sides = [side(Operator::GtEq, &between.low), side(Operator::LtEq, &between.high)];
+                sides.into_iter().flatten().collect()
+            }
+            other => self.compares(other, column).into_iter().collect(),
+        }
+    }
+
+    /// Rows that were found by an index, as a plan; filters still apply.
+    fn found(
+        &self,
+        index: &RelationKey,
+        rows: RecordBatch,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let columns = rows.columns()[..self.schema.fields().len()].to_vec();
+        let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
+        let rows = MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema.clone(), projection.cloned())?;
+        Ok(Arc::new(IndexLookup::new(index.name.clone(), rows)))
     }
 }
+
+/// The part of a relation's rows from which on reading all of them is no worse than an index.
+const RANGE_SHARE: usize = 4;
 
 #[async_trait]
 impl TableProvider for ModelTable {
@@ -79,9 +141,13 @@ impl TableProvider for ModelTable {
         let snapshot = Snapshot::of(session)?;
         if let Some((key, values)) = self.key_values(filters) {
             let rows = snapshot.index(self.id, key.model).and_then(|index| index.lookup(&values)).map_err(external)?;
-            let columns = rows.columns()[..self.schema.fields().len()].to_vec();
-            let rows = RecordBatch::try_new(self.schema.clone(), columns)?;
-            return Ok(MemorySourceConfig::try_new_exec(&[vec![rows]], self.schema.clone(), projection.cloned())?);
+            return self.found(key, rows, projection);
+        }
+        if let Some((key, range)) = self.key_range(filters) {
+            let index = snapshot.index(self.id, key.model).map_err(external)?;
+            if range.is_empty() || index.rows_in_range(&range) <= index.rows() / RANGE_SHARE {
+                return self.found(key, index.range(&range).map_err(external)?, projection);
+            }
         }
         let model = snapshot.model(self.id).map_err(external)?;
         let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());

@@ -213,13 +213,15 @@ impl Context {
             && let Some(model) = self.published.models.get(&relation.id).filter(|model| !model.key().is_empty())
         {
             let (name, columns) = (relation.name.clone(), model.key().to_vec());
-            keys.push(RelationKey { name, model: relation.id, columns, unique: true });
+            keys.push(RelationKey { name, model: relation.id, columns, ordered: false, unique: true });
         }
         let own = relation.keys().next().map(|key| key.index);
         for key in relation.index_keys().filter(|key| !key.columns.is_empty()) {
             let model = if own == Some(key.index) { relation.id } else { key.index };
-            let unique = relation.index_of(key).is_none_or(|index| index.unique);
-            keys.push(RelationKey { name: key.name.clone(), model, columns: key.columns.clone(), unique });
+            let index = relation.index_of(key);
+            let unique = index.is_none_or(|index| index.unique);
+            let ordered = index.is_some_and(|index| index.ordered);
+            keys.push(RelationKey { name: key.name.clone(), model, columns: key.columns.clone(), ordered, unique });
         }
         keys.retain(|key| key.columns.iter().all(|column| *column < width));
         keys

@@ -5,6 +5,7 @@ use super::context::Context;
 use crate::coordinator::{Definition, Reshape};
 use crate::session::Session;
 use millrace_catalog::{Index, Key, Relation, RelationKind};
+use millrace_dataflow::state::has_order;
 use millrace_planner::parse::{CreateIndex, fold, name_parts};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Notice, Response};
@@ -46,7 +47,11 @@ pub async fn execute(session: &mut Session, create: &CreateIndex) -> Result<Resp
     }
     let id = session.database.coordinator.allocate(1);
     let key = Key { name, index: id, columns: columns.unwrap_or_default() };
-    let index = Index { key, unique: create.unique, sql: create.text.clone(), comment: None };
+    let ordered = match &key.columns[..] {
+        [column] => !create.unique && has_order(&before.columns[*column].sql_type.arrow()),
+        _ => false,
+    };
+    let index = Index { key, unique: create.unique, ordered, sql: create.text.clone(), comment: None };
     let mut after = Relation::clone(&before);
     after.indexes.push(index);
     reshape(session, before, after).await?;

@@ -1,11 +1,10 @@
 //! DELETE.
 
 use super::prepared::{Body, Prepared};
-use super::returning::{Changed, answer, distinct_rows, evaluate, run};
-use crate::coordinator::{Writes, row_identities};
+use super::returning::{Changed, answer, each_once, evaluate, run};
+use crate::coordinator::Writes;
 use crate::session::Session;
 use arrow::array::ArrayRef;
-use arrow::compute::take_record_batch;
 use futures::FutureExt;
 use millrace_types::{Delta, Result, SqlError, Weights};
 use millrace_wire::Response;
@@ -27,16 +26,7 @@ async fn compute(
     let snapshot = session.snapshot();
     let schema = &delete.relation.schema;
     let rows = run(session, &planned.context, &delete.plan, &parameters, snapshot.clone(), schema).await?;
-    let first = distinct_rows(&row_identities(&rows)?);
-    // Equal rows, or a row that several rows of USING match: each goes as often as it is there.
-    let (rows, weights) = match first.len() == rows.num_rows() {
-        true => (rows.clone(), vec![1; rows.num_rows()]),
-        false => {
-            let rows = take_record_batch(&rows, &first)?;
-            let weights = snapshot.model(delete.relation.id)?.net_weights(&rows)?;
-            (rows, weights)
-        }
-    };
+    let (rows, weights) = each_once(&delete.relation, rows, &snapshot)?;
     let returned = delete.returning.as_ref().map(|returning| evaluate(returning, &rows, &parameters)).transpose()?;
     let count: i64 = weights.iter().sum();
     let gone: Vec<i64> = weights.iter().map(|weight| -weight).collect();

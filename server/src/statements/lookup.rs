@@ -1,12 +1,15 @@
 //! The fast path: `SELECT columns FROM relation WHERE key = value` reads the read model without planning anything.
 
+use crate::coordinator::key_identities;
 use crate::reading::Snapshot;
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::logical_expr::expr::Alias;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, utils::split_conjunction};
 use millrace_catalog::Catalog;
+use millrace_dataflow::read_model::ReadModel;
+use millrace_dataflow::state::order_keys;
 use millrace_planner::bind::{Bound, RelationSource};
 use millrace_planner::{Relation, RelationKey, RelationKind};
 use millrace_types::{RelationId, Result};
@@ -16,6 +19,8 @@ pub struct Lookup {
     relation: RelationId,
     /// What has the rows in the order of the key: the relation, or an index of it.
     model: RelationId,
+    /// For an index in the order of its one column's values, the column.
+    ordered: Option<usize>,
     /// For each column of the key what it must equal, and the column's type.
     key: Vec<(Wanted, DataType)>,
     /// The columns that are answered.
@@ -43,10 +48,13 @@ impl Lookup {
             let wanted = conditions.iter().find_map(|condition| equals(condition, field.name(), field.data_type()))?;
             Some((wanted, field.data_type().clone()))
         };
-        let of_key = |key: &RelationKey| Some((key.model, key.columns.iter().map(wanted).collect::<Option<Vec<_>>>()?));
-        let (model, key) = keys.filter(|key| key.columns.len() == conditions.len()).find_map(of_key)?;
+        let of_key = |key: &RelationKey| {
+            let ordered = key.columns.first().copied().filter(|_| key.ordered);
+            Some((key.model, ordered, key.columns.iter().map(wanted).collect::<Option<Vec<_>>>()?))
+        };
+        let (model, ordered, key) = keys.filter(|key| key.columns.len() == conditions.len()).find_map(of_key)?;
         let output = projection.expr.iter().map(|expr| column_of(expr, &relation.schema)).collect::<Option<_>>()?;
-        Some(Lookup { relation: relation.id, model, key, output })
+        Some(Lookup { relation: relation.id, model, ordered, key, output })
     }
 
     /// What is looked up in which index, for EXPLAIN.
@@ -70,8 +78,22 @@ impl Lookup {
         if key.iter().any(|value| value.is_null(0)) {
             return Ok(RecordBatch::new_empty(model.schema().clone()).project(&self.output)?);
         }
-        Ok(model.lookup(&key)?.project(&self.output)?)
+        let rows = match (self.ordered, &key[..]) {
+            (Some(column), [value]) => equal_rows(&model, column, value)?,
+            _ => model.lookup(&key)?,
+        };
+        Ok(rows.project(&self.output)?)
     }
+}
+
+/// The rows of an index for ranges whose column equals a value.
+fn equal_rows(model: &ReadModel, column: usize, value: &ArrayRef) -> Result<RecordBatch> {
+    let number = order_keys(value)?.first().copied().unwrap_or(u64::MAX);
+    let rows = model.range(&(number..=number))?;
+    let wanted = key_identities(std::slice::from_ref(value), 1)?;
+    let found = key_identities(std::slice::from_ref(rows.column(column)), rows.num_rows())?;
+    let equal: BooleanArray = found.iter().map(|identity| Some(wanted.contains(identity))).collect();
+    Ok(arrow::compute::filter_record_batch(&rows, &equal)?)
 }
 
 fn below_aliases(mut plan: &LogicalPlan) -> &LogicalPlan {

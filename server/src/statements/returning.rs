@@ -4,11 +4,11 @@ use super::context::Context;
 use super::prepared::scalars;
 use super::running::Runnable;
 use super::select::{conform, with_parameters};
-use crate::coordinator::{nullable, value_text};
+use crate::coordinator::{nullable, row_identities, value_text};
 use crate::reading::Snapshot;
 use crate::session::Session;
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
@@ -16,6 +16,7 @@ use millrace_planner::bind::{Checks, RowExpressions};
 use millrace_planner::{Relation, sql_error};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Response, Tag};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// All rows of a statement's plan, under `schema`.
@@ -103,9 +104,19 @@ pub fn answer(tag: &str, changed: Changed) -> Response {
     }
 }
 
-/// The rows without those at which `seen` answers that it knows them.
-pub fn distinct_rows(identities: &[(u64, u64)]) -> arrow::array::UInt32Array {
-    let mut seen = std::collections::HashSet::new();
-    let first = identities.iter().enumerate().filter(|(_, identity)| seen.insert(**identity));
-    first.map(|(row, _)| row as u32).collect()
+/// The rows of a table that a statement changes, which are the first columns of `rows`: each different one once, and how
+/// often it is there. Equal rows stand there several times, and so do rows that several rows of FROM or USING match.
+pub fn each_once(relation: &Relation, rows: RecordBatch, snapshot: &Snapshot) -> Result<(RecordBatch, Vec<i64>)> {
+    let own: Vec<usize> = (0..relation.schema.fields().len()).collect();
+    let mut seen = HashSet::new();
+    let identities = row_identities(&rows.project(&own)?)?;
+    let first = identities.into_iter().zip(0u32..).filter(|(identity, _)| seen.insert(*identity));
+    let first: UInt32Array = first.map(|(_, row)| row).collect();
+    if first.len() == rows.num_rows() {
+        let weights = vec![1; rows.num_rows()];
+        return Ok((rows, weights));
+    }
+    let rows = take_record_batch(&rows, &first)?;
+    let weights = snapshot.model(relation.id)?.net_weights(&rows.project(&own)?)?;
+    Ok((rows, weights))
 }

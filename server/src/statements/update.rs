@@ -1,15 +1,13 @@
 //! UPDATE: each row that matches goes, and comes again changed.
 
 use super::prepared::{Body, Prepared};
-use super::returning::{Changed, answer, check_rows, distinct_rows, evaluate, run};
-use crate::coordinator::{Writes, row_identities};
-use crate::reading::Snapshot;
+use super::returning::{Changed, answer, check_rows, each_once, evaluate, run};
+use crate::coordinator::Writes;
 use crate::session::Session;
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::FutureExt;
-use millrace_planner::bind::Update;
 use millrace_types::{Delta, Result, SqlError, Weights};
 use millrace_wire::Response;
 use std::sync::Arc;
@@ -30,8 +28,10 @@ async fn compute(
     let snapshot = session.snapshot();
     let pairs = old_and_new(&update.relation.schema);
     let rows = run(session, &planned.context, &update.plan, &parameters, snapshot.clone(), &pairs).await?;
-    let (old, new, weights) = apart(update, &rows, &snapshot)?;
-    let new = update.generated.fill(new)?;
+    let (rows, weights) = each_once(&update.relation, rows, &snapshot)?;
+    let width = update.relation.schema.fields().len();
+    let old = rows.project(&(0..width).collect::<Vec<_>>())?;
+    let new = update.generated.fill(rows.project(&(width..2 * width).collect::<Vec<_>>())?)?;
     check_rows(&update.relation, &update.checks, &new)?;
     let returned = update.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();
@@ -43,24 +43,6 @@ async fn compute(
 fn old_and_new(schema: &SchemaRef) -> SchemaRef {
     let twice = schema.fields().iter().chain(schema.fields().iter()).cloned();
     Arc::new(Schema::new(twice.collect::<Vec<_>>()))
-}
-
-/// The rows as they are, as they will be, and how often each is there.
-fn apart(update: &Update, rows: &RecordBatch, snapshot: &Snapshot) -> Result<(RecordBatch, RecordBatch, Vec<i64>)> {
-    let width = update.relation.schema.fields().len();
-    let (old, new) = (0..width, width..2 * width);
-    let split = |columns: std::ops::Range<usize>, rows: &RecordBatch| rows.project(&columns.collect::<Vec<_>>());
-    let old_rows = split(old.clone(), rows)?;
-    let identities = row_identities(&old_rows)?;
-    let first = distinct_rows(&identities);
-    if first.len() == rows.num_rows() {
-        return Ok((old_rows, split(new, rows)?, vec![1; rows.num_rows()]));
-    }
-    // Equal rows, or a row that several rows of FROM match: each different row changes once, as often as it is there.
-    let rows = take_record_batch(rows, &first)?;
-    let old = split(old, &rows)?;
-    let weights = snapshot.model(update.relation.id)?.net_weights(&old)?;
-    Ok((old, split(new, &rows)?, weights))
 }
 
 /// Rows that go and rows that come in their stead, as one delta.
