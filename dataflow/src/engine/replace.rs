@@ -24,7 +24,7 @@ impl Engine {
     /// `XX000` when ticks are not in order or the engine has broken down.
     pub fn replace(&self, replacements: &[Replacement], tick: Tick) -> Result<TickResult> {
         let mut state = self.state.lock();
-        state.advance(tick)?;
+        // What can fail comes first: a tick that has begun has to end.
         let mut differences = vec![];
         for replacement in replacements {
             let difference = match state.jobs.is_read(replacement.old) && replacement.passes_on {
@@ -34,6 +34,7 @@ impl Engine {
             differences.push((replacement.old, difference));
         }
         let names: Arc<[_]> = replacements.iter().map(|replacement| (replacement.old, replacement.new)).collect();
+        state.advance(tick)?;
         state.ask(Command::Replace(names.clone()))?;
         state.jobs.replace(&names);
         let inputs: Vec<_> =

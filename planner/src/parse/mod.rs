@@ -125,8 +125,14 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
     }
 }
 
-/// A query; `SELECT ... INTO table` makes a table.
+/// What begins like a query: `SELECT ... INTO table` makes a table, and `WITH ... INSERT` gives its rows to INSERT.
 fn into_table(mut query: Box<ast::Query>) -> Statement {
+    if let ast::SetExpr::Insert(ast::Statement::Insert(insert)) = query.body.as_mut()
+        && let Some(source) = insert.source.as_mut().filter(|source| source.with.is_none())
+    {
+        source.with = query.with.take();
+        return Statement::Insert(Box::new(insert.clone()));
+    }
     let into = match query.body.as_mut() {
         ast::SetExpr::Select(select) => select.into.take(),
         _ => None,

@@ -193,7 +193,8 @@ impl<'a> Planning<'a> {
         let key = self.published.models.get(&before.id).map(|model| model.key().to_vec());
         let same = before.depends_on == after.depends_on && before.kind.query() == after.kind.query();
         let same_key = matches!(&job.output, Output::ReadModel { key: new } if Some(new) == key.as_ref());
-        same_key && (same || !before.append_only) && !self.published.failed.contains_key(&before.id)
+        let same_columns = check_columns(&before.columns, &after.columns).is_ok();
+        same_columns && same_key && (same || !before.append_only) && !self.published.failed.contains_key(&before.id)
     }
 }
 
