@@ -21,7 +21,11 @@ pub fn functions() -> Vec<ScalarUDF> {
         ScalarUDF::from(Clock { name, aliases, result, signature: Signature::nullary(Volatility::Stable) })
     };
     vec![
-        of("now", &["current_timestamp", "transaction_timestamp", "statement_timestamp"], timestamptz()),
+        of(
+            "now",
+            &["current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"],
+            timestamptz(),
+        ),
         of("localtimestamp", &[], TIMESTAMP),
         of("current_date", &[], DataType::Date32),
         of("localtime", &["current_time"], TIME),

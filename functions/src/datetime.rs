@@ -25,6 +25,19 @@ const FLOAT: SqlType = SqlType::Float8;
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
+        immutable(
+            "interval_span",
+            &[],
+            vec![Overload::numeric(
+                &[INTERVAL],
+                |_, _| (38, 0),
+                |call| {
+                    call.values::<Decimal128Type>(|row| {
+                        Ok(Some(temporal::span(call.value::<IntervalMonthDayNanoType>(0, row))))
+                    })
+                },
+            )],
+        ),
         immutable("extract", &[], numeric_parts()),
         immutable("date_part", &[], float_parts()),
         immutable(
@@ -104,13 +117,16 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable(
             "to_timestamp",
             &[],
-            vec![Overload::new(&[FLOAT], TIMESTAMPTZ, |call| {
-                call.values::<TimestampMicrosecondType>(|row| {
-                    let micros = (call.value::<Float64Type>(0, row) * 1e6).round_ties_even();
-                    let fits = micros.is_finite() && micros.abs() < 9.2e18;
-                    if fits { Ok(Some(micros as i64)) } else { Err(temporal::out_of_range("timestamp")) }
-                })
-            })],
+            vec![
+                Overload::new(&[TEXT, TEXT], TIMESTAMPTZ, crate::date_format::to_timestamp),
+                Overload::new(&[FLOAT], TIMESTAMPTZ, |call| {
+                    call.values::<TimestampMicrosecondType>(|row| {
+                        let micros = (call.value::<Float64Type>(0, row) * 1e6).round_ties_even();
+                        let fits = micros.is_finite() && micros.abs() < 9.2e18;
+                        if fits { Ok(Some(micros as i64)) } else { Err(temporal::out_of_range("timestamp")) }
+                    })
+                }),
+            ],
         ),
         immutable(
             "make_date",
@@ -163,7 +179,8 @@ pub fn functions() -> Vec<ScalarUDF> {
     ]
 }
 
-fn made_date(year: i32, month: i32, day: i32) -> Result<NaiveDate> {
+/// The date of a year, month and day.
+pub fn made_date(year: i32, month: i32, day: i32) -> Result<NaiveDate> {
     let astronomical = if year < 0 { year + 1 } else { year };
     let parts = (u32::try_from(month).unwrap_or(0), u32::try_from(day).unwrap_or(0));
     NaiveDate::from_ymd_opt(astronomical, parts.0, parts.1).filter(|_| year != 0).ok_or_else(|| {
@@ -172,7 +189,8 @@ fn made_date(year: i32, month: i32, day: i32) -> Result<NaiveDate> {
     })
 }
 
-fn made_time(hours: i32, minutes: i32, seconds: f64) -> Result<i64> {
+/// Microseconds of a time of day.
+pub fn made_time(hours: i32, minutes: i32, seconds: f64) -> Result<i64> {
     let fits = (0..=24).contains(&hours) && (0..60).contains(&minutes) && (0.0..=60.0).contains(&seconds);
     let total = (i64::from(hours) * 3600 + i64::from(minutes) * 60) * 1_000_000 + (seconds * 1e6).round() as i64;
     if fits && total <= DAY {
@@ -191,9 +209,12 @@ struct Moment {
 }
 
 /// Digits after the point of a part: seconds have six, milliseconds three, the others none.
-fn part_scale(_: &[DataType], constants: &[Option<&ScalarValue>]) -> (u8, i8) {
+fn part_scale(types: &[DataType], constants: &[Option<&ScalarValue>]) -> (u8, i8) {
     let unit = constants.first().copied().flatten().and_then(|unit| unit.try_as_str().flatten());
-    let scale = match unit.map(str::to_ascii_lowercase).as_deref() {
+    let unit = unit.map(|unit| unit.trim_matches('\'').to_ascii_lowercase());
+    let whole = types.get(1) == Some(&DataType::Date32);
+    let scale = match unit.as_deref() {
+        Some("epoch" | "julian") if whole => 0,
         Some("millisecond" | "milliseconds" | "ms") => 3,
         Some("second" | "seconds" | "s" | "sec" | "secs" | "epoch" | "julian") | None => 6,
         Some(_) => 0,
@@ -236,7 +257,8 @@ fn float_parts() -> Vec<Overload> {
 }
 
 fn unit(call: &Call, row: usize) -> String {
-    call.text(0).value(row).to_ascii_lowercase()
+    // `extract('year' FROM ...)` brings its quotes.
+    call.text(0).value(row).trim_matches('\'').to_ascii_lowercase()
 }
 
 fn unknown_unit(unit: &str, type_name: &str, known: bool) -> SqlError {

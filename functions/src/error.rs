@@ -66,7 +66,19 @@ fn shared(error: &DataFusionError) -> SqlError {
 
 /// DataFusion tells an unknown function and a mistyped call by their words alone.
 fn plan_state(message: &str) -> SqlState {
-    let unknown = ["Invalid function", "does not exist", "No function matches", "Error during planning: Function"];
+    let mismatched =
+        ["'coalesce' user-defined", "'greatest' user-defined", "'least' user-defined", "'make_array' user-defined"];
+    if mismatched.iter().any(|words| message.contains(words)) {
+        return SqlState::DATATYPE_MISMATCH;
+    }
+    let unknown = [
+        "Invalid function",
+        "does not exist",
+        "No function matches",
+        "Error during planning: Function",
+        "Cannot infer common argument type for comparison",
+        "Can not find compatible types to compare",
+    ];
     match unknown.iter().any(|words| message.contains(words)) {
         true => SqlState::UNDEFINED_FUNCTION,
         false => SqlState::DATATYPE_MISMATCH,

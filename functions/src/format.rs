@@ -4,9 +4,9 @@ use crate::temporal::{self, DAY};
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, StringViewArray, StringViewBuilder};
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType, UInt32Type,
-    UInt64Type,
+    DataType, Date32Type, Decimal128Type, Field, Fields, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType,
+    UInt32Type, UInt64Type,
 };
 use chrono::{Datelike, NaiveDate};
 use millrace_types::numeric::least_places;
@@ -21,6 +21,7 @@ pub fn text_of(array: &ArrayRef, field: &Field, zone: &Tz) -> Result<StringViewA
     if array.data_type() == &DataType::Null {
         return Ok(StringViewArray::new_null(array.len()));
     }
+    let array = &in_microseconds(array)?;
     let mut builder = StringViewBuilder::with_capacity(array.len());
     let mut text = String::new();
     for row in 0..array.len() {
@@ -33,6 +34,19 @@ pub fn text_of(array: &ArrayRef, field: &Field, zone: &Tz) -> Result<StringViewA
         builder.append_value(&text);
     }
     Ok(builder.finish())
+}
+
+/// Times in other units, which DataFusion makes here and there, in ours.
+fn in_microseconds(array: &ArrayRef) -> Result<ArrayRef> {
+    use arrow::datatypes::TimeUnit::Microsecond;
+    let unit = match array.data_type() {
+        DataType::Timestamp(unit, zone) if *unit != Microsecond => DataType::Timestamp(Microsecond, zone.clone()),
+        DataType::Time32(_) => DataType::Time64(Microsecond),
+        DataType::Time64(unit) if *unit != Microsecond => DataType::Time64(Microsecond),
+        DataType::Date64 => DataType::Date32,
+        _ => return Ok(array.clone()),
+    };
+    Ok(arrow::compute::cast(array, &unit)?)
 }
 
 /// Appends the text of one value that is not NULL.
@@ -65,8 +79,36 @@ pub fn write_value(out: &mut String, array: &ArrayRef, row: usize, field: &Field
         Timestamp(_, Some(_)) => write_timestamptz(out, at::<TimestampMicrosecondType>(array, row), zone)?,
         Interval(_) => write_interval(out, at::<IntervalMonthDayNanoType>(array, row)),
         List(element) => write_list(out, &array.as_list::<i32>().value(row), element, zone)?,
+        Struct(fields) => write_record(out, array, row, fields, zone)?,
         other => return Err(SqlError::unsupported(format!("text of {other}"))),
     }
+    Ok(())
+}
+
+/// `(1,a,"b c",)`: NULL is nothing, and what could be misread stands in quotes.
+fn write_record(out: &mut String, array: &ArrayRef, row: usize, fields: &Fields, zone: &Tz) -> Result<()> {
+    out.push('(');
+    for (at, (field, column)) in fields.iter().zip(array.as_struct().columns()).enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        if column.is_null(row) {
+            continue;
+        }
+        let mut text = String::new();
+        write_value(&mut text, &in_microseconds(column)?, row, field, zone)?;
+        let text = if column.data_type() == &DataType::Boolean { &text[..1] } else { &text };
+        let plain = |c: char| !matches!(c, '"' | '\\' | '(' | ')' | ',') && !c.is_whitespace();
+        match !text.is_empty() && text.chars().all(plain) {
+            true => out.push_str(text),
+            false => {
+                out.push('"');
+                out.push_str(&text.replace('\\', "\\\\").replace('"', "\"\""));
+                out.push('"');
+            }
+        }
+    }
+    out.push(')');
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub type Scale = fn(&[DataType], &[Option<&ScalarValue>]) -> (u8, i8);
 pub struct Overload {
     /// Types of the arguments; `Unknown` takes any.
     pub takes: &'static [SqlType],
-    /// Whether the last argument may come any number of times, also never.
+    /// Whether the last argument may come any number of times, but at least once.
     pub variadic: bool,
     /// The type of the result. Numerics: their precision and scale are computed by `scale`.
     pub gives: SqlType,
@@ -72,8 +72,7 @@ impl Overload {
 
     /// What the arguments become, and how well they fit; `None` when they do not.
     fn fit(&self, types: &[DataType]) -> Option<(u32, Vec<DataType>)> {
-        let least = self.takes.len() - usize::from(self.variadic);
-        if types.len() < least || (types.len() > self.takes.len() && !self.variadic) {
+        if types.len() < self.takes.len() || (types.len() > self.takes.len() && !self.variadic) {
             return None;
         }
         let fits = types.iter().enumerate().map(|(at, given)| fit(given, self.parameter(at)?));
@@ -232,7 +231,7 @@ pub fn of_volatility(
     volatility: Volatility,
 ) -> ScalarUDF {
     let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
-    let nullary = overloads.iter().any(|o| o.takes.is_empty() || (o.variadic && o.takes.len() == 1));
+    let nullary = overloads.iter().any(|o| o.takes.is_empty());
     let signature = match nullary {
         true => Signature::one_of(
             vec![

@@ -11,9 +11,13 @@ type Family = fn() -> Vec<ScalarUDF>;
 pub const FUNCTIONS: &[Family] = &[
     crate::math::functions,
     crate::text::functions,
+    crate::text::plain_functions,
+    crate::text::byte_functions,
     crate::regex::functions,
     crate::similar::functions,
     crate::datetime::functions,
+    crate::calendar::functions,
+    crate::date_format::functions,
     crate::json_functions::functions,
     crate::number_format::functions,
     crate::system::functions,

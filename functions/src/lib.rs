@@ -14,9 +14,11 @@
 
 mod aggregates;
 mod arrays;
+mod calendar;
 pub mod casts;
 mod clock;
 mod common_type;
+mod date_format;
 mod datetime;
 mod error;
 pub mod format;
@@ -29,6 +31,7 @@ mod json_functions;
 mod math;
 mod number_format;
 mod operators;
+mod precise;
 mod regex;
 mod retyped;
 pub mod sets;
@@ -48,7 +51,7 @@ pub use error::{carried, sql_error_of};
 pub use function::{Call, Overload, is_null, of_volatility};
 pub use functions::{FUNCTIONS, scalar_functions, window_functions};
 pub use subquery::{ARRAY_SUBQUERY, single_value};
-pub use syntax::postgres_syntax;
+pub use syntax::{PostgresDialect, postgres_syntax};
 pub use time_zone::session_zone;
 pub use type_names::{TypeNames, sql_type};
 pub use walk::{Walk, each_expression, each_select};

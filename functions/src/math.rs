@@ -3,14 +3,15 @@
 use crate::function::{Call, Overload, immutable};
 use crate::operators::decimal::{self, overflow, power_of_ten, rescale, scale_of};
 use crate::operators::number::{division_by_zero, float_error, out_of_range};
+use crate::precise::{self, Number};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
     DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ScalarUDF;
-use millrace_types::numeric::QUOTIENT_SCALE;
-use millrace_types::{Result, SqlError, SqlState, SqlType};
+use millrace_types::numeric::{QUOTIENT_SCALE, least_places, places};
+use millrace_types::{Result, SqlError, SqlState, SqlType, sql_type_of};
 
 const FLOAT: SqlType = SqlType::Float8;
 const NUMERIC: SqlType = SqlType::Numeric(None);
@@ -42,14 +43,75 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable("sign", &["signum"], rounding(|value, _| Some(value.signum()), sign)),
         immutable("round", &[], to_places(round_to, f64::round_ties_even, |value, scale| rescale(value, scale, 0))),
         immutable("trunc", &[], to_places(trunc_to, f64::trunc, |value, scale| trunc_to(value, scale, 0))),
-        immutable("sqrt", &[], both(square_root)),
-        immutable("ln", &[], both(|x| logarithm(x).map(|_| x.ln()))),
+        immutable(
+            "sqrt",
+            &["dsqrt"],
+            both(square_root, |x, scale| square_root(as_float(x)).and_then(|_| precise::square_root(x, scale))),
+        ),
+        immutable(
+            "ln",
+            &[],
+            both(
+                |x| logarithm(x).map(|_| x.ln()),
+                |x, scale| logarithm(as_float(x)).and_then(|_| precise::natural_logarithm(x, scale)),
+            ),
+        ),
         immutable("log", &["log10"], logarithms()),
-        immutable("exp", &[], both(|x| finite(x, x.exp()))),
+        immutable("exp", &["dexp"], both(|x| finite(x, x.exp()), precise::exponential)),
         immutable("power", &["pow"], power()),
         immutable("mod", &[], modulo()),
         immutable("div", &[], vec![Overload::numeric(&[NUMERIC, NUMERIC], |_, _| (38, 0), whole_quotient)]),
         immutable("width_bucket", &[], vec![Overload::new(&[FLOAT, FLOAT, FLOAT, INT], INT, width_bucket)]),
+        immutable("bitnot", &[], complement()),
+        immutable("asin", &[], vec![checked(|x| x.abs() <= 1.0, f64::asin)]),
+        immutable("acos", &[], vec![checked(|x| x.abs() <= 1.0, f64::acos)]),
+        immutable("acosh", &[], vec![checked(|x| x >= 1.0, f64::acosh)]),
+        immutable("atanh", &[], vec![checked(|x| x.abs() <= 1.0, f64::atanh)]),
+        immutable("sind", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| in_degrees(x, f64::sin)))]),
+        immutable("cosd", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| in_degrees(x, f64::cos)))]),
+        immutable("tand", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| in_degrees(x, f64::tan)))]),
+        immutable(
+            "cotd",
+            &[],
+            vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| 1.0 / in_degrees(x, f64::tan)))],
+        ),
+        immutable("asind", &[], vec![checked(|x| x.abs() <= 1.0, |x| tidy(x.asin().to_degrees()))]),
+        immutable("acosd", &[], vec![checked(|x| x.abs() <= 1.0, |x| tidy(x.acos().to_degrees()))]),
+        immutable(
+            "atand",
+            &[],
+            vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| tidy(x.atan().to_degrees())))],
+        ),
+        immutable(
+            "atan2d",
+            &[],
+            vec![Overload::new(&[FLOAT, FLOAT], FLOAT, |call| {
+                call.values::<Float64Type>(|row| {
+                    let (y, x) = (call.value::<Float64Type>(0, row), call.value::<Float64Type>(1, row));
+                    Ok(Some(tidy(y.atan2(x).to_degrees())))
+                })
+            })],
+        ),
+        immutable(
+            "scale",
+            &[],
+            vec![Overload::new(&[NUMERIC], INT, |call| {
+                let scale = scale_of(call.arrays[0].data_type());
+                call.values::<Int32Type>(|row| {
+                    let value = call.value::<Decimal128Type>(0, row);
+                    let least = least_places(&sql_type_of(&call.fields[0]), value, scale);
+                    Ok(Some(least.max(places(value, scale)).into()))
+                })
+            })],
+        ),
+        immutable(
+            "min_scale",
+            &[],
+            vec![Overload::new(&[NUMERIC], INT, |call| {
+                let scale = scale_of(call.arrays[0].data_type());
+                call.values::<Int32Type>(|row| Ok(Some(places(call.value::<Decimal128Type>(0, row), scale).into())))
+            })],
+        ),
         immutable("cbrt", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cbrt))]),
         immutable("degrees", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_degrees))]),
         immutable("radians", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_radians))]),
@@ -91,7 +153,7 @@ fn whole(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
     ((i16::from(precision) - i16::from(scale) + 1).clamp(1, 38) as u8, 0)
 }
 
-fn sixteen(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
+fn quotient(types: &[DataType], _: &[Option<&ScalarValue>]) -> (u8, i8) {
     (38, types.iter().map(scale_of).max().unwrap_or(0).max(QUOTIENT_SCALE))
 }
 
@@ -102,18 +164,6 @@ fn float(call: &Call, f: impl Fn(f64) -> f64) -> Result<ArrayRef> {
 fn numeric(call: &Call, f: impl Fn(i128, i8) -> Option<i128>) -> Result<ArrayRef> {
     let scale = scale_of(call.arrays[0].data_type());
     call.values::<Decimal128Type>(|row| f(call.value::<Decimal128Type>(0, row), scale).map(Some).ok_or_else(overflow))
-}
-
-/// A numeric argument as a float.
-fn decimal_at(call: &Call, at: usize, row: usize) -> f64 {
-    let scale = scale_of(call.arrays[at].data_type());
-    crate::casts::decimal_to_float(call.value::<Decimal128Type>(at, row), scale)
-}
-
-/// Floats in a numeric column.
-fn numeric_of_float(call: &Call, f: impl Fn(usize) -> Result<f64>) -> Result<ArrayRef> {
-    let scale = scale_of(call.result.data_type());
-    call.values::<Decimal128Type>(|row| crate::casts::float_to_decimal(f(row)?, 17, 38, scale).map(Some))
 }
 
 fn finite(argument: f64, result: f64) -> Result<f64> {
@@ -151,10 +201,25 @@ fn sign(x: f64) -> f64 {
     }
 }
 
-/// A function of a float, which for numerics is computed in floats, too, and rounded.
-fn both(f: fn(f64) -> Result<f64>) -> Vec<Overload> {
+/// A function of a numeric, at a scale.
+type Precise = fn(Number, i8) -> Result<i128>;
+
+fn as_float(x: Number) -> f64 {
+    crate::casts::decimal_to_float(x.value, x.scale)
+}
+
+/// A numeric argument.
+fn number(call: &Call, at: usize, row: usize) -> Number {
+    Number { value: call.value::<Decimal128Type>(at, row), scale: scale_of(call.arrays[at].data_type()) }
+}
+
+/// A function of a float, and the same of a numeric.
+fn both(f: fn(f64) -> Result<f64>, precise: Precise) -> Vec<Overload> {
     vec![
-        Overload::numeric(&[NUMERIC], sixteen, move |call| numeric_of_float(call, |row| f(decimal_at(call, 0, row)))),
+        Overload::numeric(&[NUMERIC], quotient, move |call| {
+            let scale = scale_of(call.result.data_type());
+            call.values::<Decimal128Type>(|row| precise(number(call, 0, row), scale).map(Some))
+        }),
         Overload::new(&[FLOAT], FLOAT, move |call| {
             call.values::<Float64Type>(|row| f(call.value::<Float64Type>(0, row)).map(Some))
         }),
@@ -162,12 +227,17 @@ fn both(f: fn(f64) -> Result<f64>) -> Vec<Overload> {
 }
 
 fn logarithms() -> Vec<Overload> {
-    let mut overloads = both(|x| logarithm(x).map(|_| x.log10()));
-    overloads.push(Overload::numeric(&[NUMERIC, NUMERIC], sixteen, |call| {
-        numeric_of_float(call, |row| {
-            let (base, x) = (decimal_at(call, 0, row), decimal_at(call, 1, row));
-            logarithm(base).and_then(|_| logarithm(x))?;
-            if base == 1.0 { Err(division_by_zero()) } else { Ok(x.ln() / base.ln()) }
+    const TEN: Number = Number { value: 10, scale: 0 };
+    let mut overloads = both(
+        |x| logarithm(x).map(|_| x.log10()),
+        |x, scale| logarithm(as_float(x)).and_then(|_| precise::logarithm(TEN, x, scale)),
+    );
+    overloads.push(Overload::numeric(&[NUMERIC, NUMERIC], quotient, |call| {
+        let scale = scale_of(call.result.data_type());
+        call.values::<Decimal128Type>(|row| {
+            let (base, x) = (number(call, 0, row), number(call, 1, row));
+            logarithm(as_float(base)).and_then(|_| logarithm(as_float(x)))?;
+            if as_float(base) == 1.0 { Err(division_by_zero()) } else { precise::logarithm(base, x, scale).map(Some) }
         })
     }));
     overloads
@@ -244,14 +314,14 @@ fn whole_quotient(call: &Call) -> Result<ArrayRef> {
 
 fn power() -> Vec<Overload> {
     vec![
-        Overload::numeric(&[NUMERIC, NUMERIC], sixteen, |call| {
-            let (s, result) = (scale_of(call.arrays[0].data_type()), scale_of(call.result.data_type()));
+        Overload::numeric(&[NUMERIC, NUMERIC], quotient, |call| {
+            let scale = scale_of(call.result.data_type());
             call.values::<Decimal128Type>(|row| {
-                let (base, exponent) = (decimal_at(call, 0, row), decimal_at(call, 1, row));
-                let exact = whole_power(call.value::<Decimal128Type>(0, row), s, exponent, result);
-                match exact {
-                    Some(value) => Ok(Some(value)),
-                    None => crate::casts::float_to_decimal(float_power(base, exponent)?, 17, 38, result).map(Some),
+                let (base, exponent) = (number(call, 0, row), number(call, 1, row));
+                powers_meet(as_float(base), as_float(exponent))?;
+                match (base.value, exponent.value) {
+                    (0, 1..) => Ok(Some(0)),
+                    _ => precise::power(base, exponent, scale).map(Some),
                 }
             })
         }),
@@ -263,20 +333,8 @@ fn power() -> Vec<Overload> {
     ]
 }
 
-/// A numeric to a small whole power, exactly, where it fits.
-fn whole_power(base: i128, scale: i8, exponent: f64, result: i8) -> Option<i128> {
-    if exponent.fract() != 0.0 || !(0.0..=64.0).contains(&exponent) {
-        return None;
-    }
-    let (mut value, mut value_scale) = (1i128, 0i8);
-    for _ in 0..exponent as u32 {
-        value = value.checked_mul(base)?;
-        value_scale = value_scale.checked_add(scale)?;
-    }
-    rescale(value, value_scale, result)
-}
-
-fn float_power(base: f64, exponent: f64) -> Result<f64> {
+/// Refuses powers that are no real number.
+fn powers_meet(base: f64, exponent: f64) -> Result<()> {
     let refused = |message| Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_POWER_FUNCTION, message));
     if base == 0.0 && exponent < 0.0 {
         return refused("zero raised to a negative power is undefined");
@@ -284,6 +342,11 @@ fn float_power(base: f64, exponent: f64) -> Result<f64> {
     if base < 0.0 && exponent.fract() != 0.0 {
         return refused("a negative number raised to a non-integer power yields a complex result");
     }
+    Ok(())
+}
+
+fn float_power(base: f64, exponent: f64) -> Result<f64> {
+    powers_meet(base, exponent)?;
     let result = base.powf(exponent);
     match base.is_finite() && exponent.is_finite() {
         true if result.is_infinite() => Err(float_error("overflow")),
@@ -308,6 +371,40 @@ fn modulo() -> Vec<Overload> {
             |call| decimal::evaluate(Modulo, &call.arrays[0], &call.arrays[1], call.rows, call.result.data_type()),
         ),
     ]
+}
+
+/// `~ x`
+fn complement() -> Vec<Overload> {
+    vec![
+        Overload::new(&[SqlType::Int2], SqlType::Int2, |call| {
+            call.values::<Int16Type>(|row| Ok(Some(!call.value::<Int16Type>(0, row))))
+        }),
+        Overload::new(&[INT], INT, |call| call.values::<Int32Type>(|row| Ok(Some(!call.value::<Int32Type>(0, row))))),
+        Overload::new(&[BIGINT], BIGINT, |call| {
+            call.values::<Int64Type>(|row| Ok(Some(!call.value::<Int64Type>(0, row))))
+        }),
+    ]
+}
+
+/// A function of floats in a domain.
+fn checked(within: fn(f64) -> bool, f: fn(f64) -> f64) -> Overload {
+    Overload::new(&[FLOAT], FLOAT, move |call| {
+        call.values::<Float64Type>(|row| {
+            let x = call.value::<Float64Type>(0, row);
+            if x.is_nan() || within(x) { Ok(Some(f(x))) } else { Err(out_of_range("input is")) }
+        })
+    })
+}
+
+/// A function of an angle in degrees, exact where the exact result is a multiple of one half.
+fn in_degrees(x: f64, f: fn(f64) -> f64) -> f64 {
+    tidy(f((x % 360.0).to_radians()))
+}
+
+/// The number itself, or the half number that it misses by rounding alone.
+fn tidy(x: f64) -> f64 {
+    let near = (x * 2.0).round() / 2.0;
+    if (x - near).abs() < 1e-14 * near.abs().max(1.0) { near } else { x }
 }
 
 fn width_bucket(call: &Call) -> Result<ArrayRef> {

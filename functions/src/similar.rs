@@ -1,6 +1,7 @@
 //! `SIMILAR TO`: a pattern of SQL made into a regular expression, by the function that PostgreSQL has for it.
 
-use crate::function::{Overload, immutable};
+use crate::function::{Call, Overload, immutable};
+use arrow::array::ArrayRef;
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 
@@ -64,6 +65,32 @@ fn regular(pattern: &str, escape: Option<char>) -> String {
     }
     regular.push_str(")$");
     regular
+}
+
+/// `substring(text from pattern for escape)`: what the pattern between two `escape "` matches, or the whole match.
+pub fn substring(call: &Call) -> Result<ArrayRef> {
+    crate::regex::substring_by(call, |row| parts(call.text(1).value(row), escape(call.text(2).value(row))?))
+}
+
+/// The regular expression of a pattern in three parts: its only group is the one in the middle.
+fn parts(pattern: &str, escape: Option<char>) -> Result<String> {
+    let mark = escape.map(|escape| format!("{escape}\""));
+    let parts: Vec<&str> = mark.as_deref().map_or(vec![pattern], |mark| pattern.split(mark).collect());
+    let inner = |part: &str| {
+        let regular = regular(part, escape);
+        regular.trim_start_matches("^(?s:").strip_suffix(")$").unwrap_or_default().to_owned()
+    };
+    match parts[..] {
+        [all] => Ok(format!("^(?s:{})$", inner(all))),
+        [before, part, after] => {
+            // As little as possible stands before and after the part, as much as possible in it.
+            Ok(format!("^(?s:(?U:{})({})(?U:{}))$", inner(before), inner(part), inner(after)))
+        }
+        _ => Err(SqlError::new(
+            SqlState("2200C"),
+            "SQL regular expression may not contain more than two escape-double-quote separators",
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -115,6 +115,9 @@ pub fn negated(interval: IntervalMonthDayNano) -> Result<IntervalMonthDayNano> {
 
 /// The interval between two moments: whole days and a time, never months.
 pub fn between(later: i64, earlier: i64) -> Result<IntervalMonthDayNano> {
+    if [later, earlier].iter().any(|time| matches!(*time, i64::MIN | i64::MAX)) {
+        return Err(SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, "cannot subtract infinite timestamps"));
+    }
     let micros = later.checked_sub(earlier).ok_or_else(|| out_of_range("interval"))?;
     Ok(IntervalMonthDayNano::new(0, (micros / DAY) as i32, micros % DAY * 1000))
 }

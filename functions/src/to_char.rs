@@ -4,7 +4,7 @@ use crate::casts;
 use crate::function::{Call, Overload};
 use crate::temporal::{self, DAY};
 use arrow::array::ArrayRef;
-use arrow::datatypes::{IntervalMonthDayNanoType, TimestampMicrosecondType};
+use arrow::datatypes::{IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType};
 use chrono::{Datelike, NaiveDate};
 use millrace_types::{Result, SqlType};
 use std::fmt::Write;
@@ -21,6 +21,9 @@ pub fn overloads() -> Vec<Overload> {
                 let offset = temporal::offset_at(&call.zone, micros)?;
                 Ok((micros + i64::from(offset) * 1_000_000, Some(offset)))
             })
+        }),
+        Overload::new(&[SqlType::Time, SqlType::Text], SqlType::Text, |call| {
+            rendered(call, |row| Ok((call.value::<Time64MicrosecondType>(0, row), None)))
         }),
         Overload::new(&[SqlType::Interval, SqlType::Text], SqlType::Text, |call| {
             call.texts(|row| {
@@ -73,9 +76,11 @@ struct Parts {
 
 /// Patterns, each before those that it begins with.
 const PATTERNS: &[&str] = &[
-    "YYYY", "YYY", "YY", "Y,YYY", "Y", "IYYY", "MONTH", "Month", "month", "MON", "Mon", "mon", "MM", "MI", "MS", "DAY",
-    "Day", "day", "DY", "Dy", "dy", "DDD", "DD", "D", "ID", "HH24", "HH12", "HH", "SSSS", "SS", "US", "AM", "PM", "am",
-    "pm", "A.M.", "P.M.", "a.m.", "p.m.", "Q", "IW", "WW", "W", "CC", "J", "TZH", "TZM", "TZ", "tz", "OF", "BC", "AD",
+    "YYYY", "YYY", "YY", "Y,YYY", "Y", "IYYY", "IYY", "IY", "IDDD", "MONTH", "Month", "month", "MON", "Mon", "mon",
+    "MM", "MI", "MS", "DAY", "Day", "day", "DY", "Dy", "dy", "DDD", "DD", "D", "ID", "IW", "I", "HH24", "HH12", "HH",
+    "SSSSS", "SSSS", "SS", "FF1", "FF2", "FF3", "FF4", "FF5", "FF6", "US", "AM", "PM", "am", "pm", "A.M.", "P.M.",
+    "a.m.", "p.m.", "Q", "IW", "WW", "W", "CC", "J", "TZH", "TZM", "TZ", "tz", "OF", "BC", "AD", "bc", "ad", "B.C.",
+    "A.D.", "b.c.", "a.d.", "RM", "rm",
 ];
 
 fn write(template: &str, parts: &Parts) -> String {
@@ -139,6 +144,7 @@ fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
     let hour12 = (parts.hours + 11).rem_euclid(12) + 1;
     let afternoon = parts.hours.rem_euclid(24) >= 12;
     let on = |f: fn(&NaiveDate) -> i64| parts.date.as_ref().map_or(0, f);
+    let era = |ad: &str, bc: &str| if parts.year > 0 { ad.to_owned() } else { bc.to_owned() };
     let half = |am: &str, pm: &str| if afternoon { pm.to_owned() } else { am.to_owned() };
     match pattern {
         "YYYY" => number(year, 4),
@@ -147,6 +153,10 @@ fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
         "Y" => number(year % 10, 1),
         "Y,YYY" => format!("{},{:03}", year / 1000, year % 1000),
         "IYYY" => number(on(|date| date.iso_week().year().into()), 4),
+        "IYY" => number(on(|date| i64::from(date.iso_week().year()) % 1000), 3),
+        "IY" => number(on(|date| i64::from(date.iso_week().year()) % 100), 2),
+        "I" => number(on(|date| i64::from(date.iso_week().year()) % 10), 1),
+        "IDDD" => number(on(day_of_iso_year), 3),
         "MM" => number(parts.month.into(), 2),
         "DD" => number(i64::from(parts.day as i32), 2),
         "DDD" => number(on(|date| date.ordinal().into()), 3),
@@ -156,9 +166,13 @@ fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
         "HH12" | "HH" => number(hour12, 2),
         "MI" => number(parts.micros / 60_000_000, 2),
         "SS" => number(parts.micros / 1_000_000 % 60, 2),
-        "SSSS" => number(parts.hours * 3600 + parts.micros / 1_000_000, 1),
+        "SSSS" | "SSSSS" => number(parts.hours * 3600 + parts.micros / 1_000_000, 1),
         "MS" => number(parts.micros / 1000 % 1000, 3),
-        "US" => number(parts.micros % 1_000_000, 6),
+        "US" | "FF6" => number(parts.micros % 1_000_000, 6),
+        "FF1" | "FF2" | "FF3" | "FF4" | "FF5" => {
+            let digits = format!("{:06}", parts.micros % 1_000_000);
+            digits[..usize::from(pattern.as_bytes()[2] - b'0')].to_owned()
+        }
         "AM" | "PM" => half("AM", "PM"),
         "am" | "pm" => half("am", "pm"),
         "A.M." | "P.M." => half("A.M.", "P.M."),
@@ -173,9 +187,25 @@ fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
         "TZH" => format!("{:+03}", parts.offset.unwrap_or(0) / 3600),
         "TZM" => format!("{:02}", (parts.offset.unwrap_or(0) / 60 % 60).abs()),
         "OF" => offset(parts.offset.unwrap_or(0)),
-        "BC" | "AD" => (if parts.year > 0 { "AD" } else { "BC" }).to_owned(),
+        "BC" | "AD" => era("AD", "BC"),
+        "bc" | "ad" => era("ad", "bc"),
+        "B.C." | "A.D." => era("A.D.", "B.C."),
+        "b.c." | "a.d." => era("a.d.", "b.c."),
+        "RM" | "rm" => {
+            let month = ROMAN.get((parts.month as usize).wrapping_sub(1)).copied().unwrap_or("");
+            let month = if pattern == "rm" { month.to_lowercase() } else { month.to_owned() };
+            if fill { format!("{month:<4}") } else { month }
+        }
         name => word(name, parts, fill),
     }
+}
+
+/// Months in Roman numerals.
+const ROMAN: [&str; 12] = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
+
+/// The day of the year of weeks that a day belongs to.
+fn day_of_iso_year(date: &NaiveDate) -> i64 {
+    i64::from(date.iso_week().week0()) * 7 + i64::from(date.weekday().number_from_monday())
 }
 
 fn zone_name(offset_seconds: Option<i32>, lower: bool) -> String {

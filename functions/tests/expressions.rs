@@ -5,11 +5,14 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::config::Dialect;
+use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
-use millrace_functions::{format::text_of, postgres_syntax, session_config, session_state, session_zone, sql_error_of};
+use datafusion::sql::sqlparser::parser::Parser;
+use millrace_functions::{
+    PostgresDialect, format::text_of, postgres_syntax, session_config, session_state, session_zone, sql_error_of,
+};
 use std::sync::Arc;
 
 fn shown(array: &ArrayRef, field: &Field) -> String {
@@ -23,18 +26,17 @@ fn shown(array: &ArrayRef, field: &Field) -> String {
     text_of(array, field, &zone).unwrap().value(0).to_owned()
 }
 
-fn failed(error: datafusion::common::DataFusionError) -> String {
+fn failed(error: DataFusionError) -> String {
     let error = sql_error_of(error);
     format!("ERROR {}: {}", error.state(), error.message())
 }
 
 async fn planned(context: &SessionContext, expression: &str) -> datafusion::common::Result<LogicalPlan> {
     let state = context.state();
-    let mut statement = state.sql_to_statement(&format!("SELECT {expression}"), &Dialect::PostgreSQL)?;
-    if let Statement::Statement(inner) = &mut statement {
-        postgres_syntax(inner.as_mut());
-    }
-    state.statement_to_plan(statement).await
+    let parsed = Parser::parse_sql(&PostgresDialect, &format!("SELECT {expression}"));
+    let mut statement = parsed.map_err(|error| DataFusionError::SQL(Box::new(error), None))?.remove(0);
+    postgres_syntax(&mut statement);
+    state.statement_to_plan(Statement::Statement(Box::new(statement))).await
 }
 
 /// The answer of a session: planned, optimized and run.

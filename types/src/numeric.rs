@@ -47,7 +47,7 @@ fn quotient_places(dividend: (u128, i32), divisor: (u128, i32), shown: i32) -> i
 }
 
 /// Digits after the point without the zeros at the end.
-fn places(value: i128, scale: i8) -> i8 {
+pub fn places(value: i128, scale: i8) -> i8 {
     let (mut rest, mut places) = (value.unsigned_abs(), scale.max(0));
     while places > 0 && rest.is_multiple_of(10) {
         rest /= 10;

@@ -4,6 +4,7 @@
 //! DataFusion's would differ; casts that agree (widening numbers) stay DataFusion's own, for its optimizer to use.
 
 mod array;
+mod choice;
 mod guard;
 mod interval;
 mod lowering;

@@ -198,12 +198,18 @@ impl AnalyzerRule for IntegerLiterals {
             let narrowed = plan.map_expressions(|expr| {
                 let name = names.as_ref().map(|names| names.save(&expr));
                 let narrowed = expr.transform_up(|expr| match &schema {
-                    Some(schema) => narrow(expr)?.transform_data(|expr| keep_scale(expr, schema)),
+                    Some(schema) => narrow(expr)?
+                        .transform_data(|expr| keep_scale(expr, schema))?
+                        .transform_data(|expr| super::choice::matched(expr, schema)),
                     None => narrow(expr),
                 })?;
                 Ok(narrowed.update_data(|expr| restored(expr, name)))
             })?;
-            if narrowed.transformed { narrowed.map_data(retyped) } else { Ok(narrowed) }
+            // Schemas follow from those below, also where no expression changes.
+            match narrowed.transformed || !matches!(narrowed.data, LogicalPlan::Values(_)) {
+                true => narrowed.map_data(retyped),
+                false => Ok(narrowed),
+            }
         })?;
         Ok(narrowed.data)
     }

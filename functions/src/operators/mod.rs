@@ -182,6 +182,10 @@ fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<
     if texts[0] != texts[1] && !null {
         return Err(carried(no_such_operator(symbol, &left_type, &right_type)));
     }
+    if left_type == SqlType::Interval && right_type == SqlType::Interval {
+        let span = |side| call(crate::functions::named("interval_span"), vec![side]);
+        return Ok((span(left), span(right)));
+    }
     let padded = |t: &SqlType| matches!(t, SqlType::Bpchar(_));
     if padded(&left_type) || padded(&right_type) {
         return Ok((other::unpadded(left), other::unpadded(right)));

@@ -122,6 +122,9 @@ fn concatenation(left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
         (SqlType::Jsonb, SqlType::Jsonb | SqlType::Unknown) | (SqlType::Unknown, SqlType::Jsonb) => {
             call("jsonb_concat", left, right)
         }
+        (SqlType::Bytea, SqlType::Bytea | SqlType::Unknown) | (SqlType::Unknown, SqlType::Bytea) => {
+            call("byteacat", left, right)
+        }
         (left_type, right_type) => {
             let text = |t: &SqlType| is_text(t) || *t == SqlType::Unknown;
             if !text(left_type) && !text(right_type) {

@@ -40,10 +40,6 @@ pub fn query(query: &Query) -> Result<()> {
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
             match expr {
-                // DataFusion takes its pattern for a regular expression.
-                Expr::SimilarTo { .. } => ControlFlow::Break(
-                    SqlError::unsupported("SIMILAR TO").with_hint("Use LIKE, or ~ for a regular expression."),
-                ),
                 Expr::Function(function) => call(function).map_or(ControlFlow::Continue(()), ControlFlow::Break),
                 _ => ControlFlow::Continue(()),
             }

@@ -2,9 +2,9 @@
 
 use super::failure::{Failure, Parsed};
 use super::{limits, tokens, unsupported};
+use millrace_functions::PostgresDialect;
 use millrace_types::Result;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query};
-use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
@@ -23,7 +23,6 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// `42601` when it does not tokenise, `54001` when it is nested too deep.
     pub fn new(sql: &'a str) -> Result<Cursor<'a>> {
-        const DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
         let mut tokens = tokens::tokenize(sql)?;
         limits::check(&tokens)?;
         unsupported::refuse_tokens(&tokens)?;
@@ -31,7 +30,7 @@ impl<'a> Cursor<'a> {
         tokens::enclose_distinct_from(&mut tokens);
         tokens::end_before_options(&mut tokens);
         tokens::name_rows_from(&mut tokens);
-        let parser = Parser::new(&DIALECT).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
+        let parser = Parser::new(&PostgresDialect).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
         Ok(Cursor { parser, sql })
     }
 

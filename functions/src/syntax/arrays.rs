@@ -1,0 +1,98 @@
+//! Subscripts, `ANY` and `ALL` of arrays, and the dimensions of their constants, as calls, operators and types of ours.
+
+use super::dialect::call;
+use crate::arrays::{SLICE, SUBSCRIPT};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Subscript, Value, ValueWithSpan,
+};
+
+/// `(f(x)).a`, `a[1][2]`, `a[2:3]`: what is taken out of a value.
+pub fn taken(root: &Expr, access_chain: &[AccessExpr]) -> Option<Expr> {
+    let mut value = root.clone();
+    let mut chain = access_chain;
+    // `t.a[1]`: the names before a subscript are those of a column.
+    if let Expr::Identifier(first) = root {
+        let mut names = vec![first.clone()];
+        while let Some((AccessExpr::Dot(Expr::Identifier(name)), rest)) = chain.split_first() {
+            names.push(name.clone());
+            chain = rest;
+        }
+        if names.len() > 1 {
+            value = Expr::CompoundIdentifier(names);
+        }
+    }
+    while let Some(first) = chain.first() {
+        if let AccessExpr::Dot(field) = first {
+            let Expr::Identifier(name) = field else { return None };
+            let name = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
+            value = call("get_field", vec![value, Expr::Value(Value::SingleQuotedString(name).with_empty_span())]);
+            chain = &chain[1..];
+            continue;
+        }
+        let subscripts = chain.iter().map_while(|access| match access {
+            AccessExpr::Subscript(subscript) => Some(subscript),
+            AccessExpr::Dot(_) => None,
+        });
+        let subscripts: Vec<&Subscript> = subscripts.collect();
+        chain = &chain[subscripts.len()..];
+        value = subscripted(value, &subscripts);
+    }
+    Some(value)
+}
+
+/// Subscripts of all dimensions; where one is a slice all are, from 1 where they say one bound.
+fn subscripted(value: Expr, subscripts: &[&Subscript]) -> Expr {
+    let number = |number: i32| Expr::Value(Value::Number(number.to_string(), false).with_empty_span());
+    let is_slice = subscripts.iter().any(|subscript| matches!(subscript, Subscript::Slice { .. }));
+    let mut arguments = vec![value];
+    for subscript in subscripts {
+        match subscript {
+            Subscript::Index { index } if is_slice => arguments.extend([number(1), index.clone()]),
+            Subscript::Index { index } => arguments.push(index.clone()),
+            Subscript::Slice { lower_bound, upper_bound, .. } => {
+                arguments.push(lower_bound.clone().unwrap_or_else(|| number(1)));
+                arguments.push(upper_bound.clone().unwrap_or_else(|| number(i32::MAX)));
+            }
+        }
+    }
+    call(if is_slice { SLICE } else { SUBSCRIPT }, arguments)
+}
+
+/// `x = ANY(array)` as an operator of its own, also `x LIKE ANY (array)`; subqueries stay.
+pub fn quantified(expr: &Expr) -> Option<Expr> {
+    let (left, op, right, quantifier) = match expr {
+        Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op.to_string(), right, "any"),
+        Expr::AllOp { left, compare_op, right } => (left, compare_op.to_string(), right, "all"),
+        Expr::Like { negated, any: true, expr, pattern, .. } => {
+            (expr, if *negated { "!~~" } else { "~~" }.to_owned(), pattern, "any")
+        }
+        Expr::ILike { negated, any: true, expr, pattern, .. } => {
+            (expr, if *negated { "!~~*" } else { "~~*" }.to_owned(), pattern, "any")
+        }
+        _ => return None,
+    };
+    if matches!(right.as_ref(), Expr::Subquery(_)) {
+        return None;
+    }
+    let op = if op == "!=" { "<>" } else { &op };
+    let op = BinaryOperator::Custom(format!("{op} {quantifier}"));
+    let operation = Expr::BinaryOp { left: left.clone(), op, right: right.clone() };
+    Some(Expr::Nested(Box::new(operation)))
+}
+
+/// `'{{1,2}}'::int[]` says by its braces how many dimensions the array has.
+pub fn dimensioned(text: &Expr, data_type: &DataType) -> Option<DataType> {
+    let (Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }), DataType::Array(_)) =
+        (text, data_type)
+    else {
+        return None;
+    };
+    let wanted = text.chars().filter(|c| !c.is_ascii_whitespace()).take_while(|c| *c == '{').count().max(1);
+    let mut element = data_type;
+    let mut there = 0;
+    while let DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) = element {
+        (element, there) = (inner, there + 1);
+    }
+    let array = |inner, _| DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(inner), None));
+    (there > 0 && there != wanted).then(|| (0..wanted).fold(element.clone(), array))
+}
