@@ -139,7 +139,11 @@ fn ordinal_suffix(number: &str) -> &'static str {
 }
 
 fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
-    let number = |value: i64, width: usize| if fill { format!("{value:0width$}") } else { value.to_string() };
+    let number = |value: i64, width: usize| {
+        // A sign takes no digit's place.
+        let width = width + usize::from(value < 0);
+        if fill { format!("{value:0width$}") } else { value.to_string() }
+    };
     let year = i64::from(if parts.year > 0 || parts.date.is_none() { parts.year } else { 1 - parts.year });
     let hour12 = (parts.hours + 11).rem_euclid(12) + 1;
     let afternoon = parts.hours.rem_euclid(24) >= 12;

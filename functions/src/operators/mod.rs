@@ -182,6 +182,16 @@ fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<
     if texts[0] != texts[1] && !null {
         return Err(carried(no_such_operator(symbol, &left_type, &right_type)));
     }
+    // By a cast of ours: DataFusion's goes through nanoseconds, which few centuries have.
+    match (&left_type, &right_type) {
+        (SqlType::Date, SqlType::Timestamp | SqlType::Timestamptz) => {
+            return Ok((settled(left, &target(right_type)), right));
+        }
+        (SqlType::Timestamp | SqlType::Timestamptz, SqlType::Date) => {
+            return Ok((left, settled(right, &target(left_type))));
+        }
+        _ => {}
+    }
     if left_type == SqlType::Interval && right_type == SqlType::Interval {
         let span = |side| call(crate::functions::named("interval_span"), vec![side]);
         return Ok((span(left), span(right)));
