@@ -132,10 +132,15 @@ fn call(name: &str, argument: Expr) -> Expr {
     })
 }
 
-/// A number of rows is a bigint: text is read as one, columns are refused.
+/// A number of rows is a bigint: text is read as one, fractions are rounded, columns are refused.
 fn number_of_rows(expr: &mut Expr, clause: &str) -> Result<()> {
+    let is_other = |value: &Value| match value {
+        Value::SingleQuotedString(_) => true,
+        Value::Number(text, _) => text.parse::<i64>().is_err(),
+        _ => false,
+    };
     if let Expr::Value(value) = expr
-        && let Value::SingleQuotedString(_) = value.value
+        && is_other(&value.value)
     {
         let (value, data_type) = (Box::new(expr.clone()), AstType::BigInt(None));
         *expr = Expr::Cast { kind: CastKind::Cast, expr: value, data_type, array: false, format: None };

@@ -33,6 +33,20 @@ impl VisitorMut for Preparer {
         name_positions(select).map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
+        // Text is compared by its bytes, which is what these collations say.
+        if let Expr::Collate { expr: inner, collation } = expr
+            && collation
+                .0
+                .last()
+                .and_then(|part| part.as_ident())
+                .is_some_and(|name| ["C", "POSIX", "default", "ucs_basic"].contains(&name.value.as_str()))
+        {
+            *expr = std::mem::replace(inner.as_mut(), Expr::Value(Value::Null.into()));
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<SqlError> {
         name_values(factor);
         ControlFlow::Continue(())

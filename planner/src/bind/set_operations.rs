@@ -104,7 +104,10 @@ impl Operations<'_> {
                     _ => (join.left.clone(), true),
                 };
                 let (sides, types) = self.sides(name, left, join.right.clone())?;
-                Ok((self.counted(sides, all, &join).map_err(sql_error)?, types))
+                let sides = sides.map(|side| without_marks(side, &types));
+                let [left, right] = sides;
+                let counted = self.counted([left.map_err(sql_error)?, right.map_err(sql_error)?], all, &join);
+                Ok((cast_to(counted.map_err(sql_error)?, &types).map_err(sql_error)?, types))
             }
             // The planner gives sides with columns of the same names another name.
             LogicalPlan::SubqueryAlias(alias) if is_operation(&alias.input) => {
@@ -268,6 +271,19 @@ fn digits(sql_type: &SqlType) -> i8 {
         SqlType::Numeric(modifier) => modifier.map_or(SqlType::NUMERIC_SCALE, |(_, scale)| scale),
         _ => 0,
     }
+}
+
+/// The plan with numerics of any scale as what holds them: grouping by a column loses what marks it.
+fn without_marks(plan: LogicalPlan, types: &[ColumnType]) -> datafusion::common::Result<LogicalPlan> {
+    let unmarked = SqlType::Numeric(Some((38, SqlType::NUMERIC_SCALE)));
+    let types = types.iter().map(|known| match known {
+        ColumnType::Known(field) if sql_type_of(field) == SqlType::Numeric(None) => {
+            ColumnType::Known(Arc::new(field_of("", &unmarked, true)))
+        }
+        ColumnType::Known(field) => ColumnType::Known(field.clone()),
+        ColumnType::Unknown => ColumnType::Unknown,
+    });
+    cast_to(plan, &types.collect::<Vec<_>>())
 }
 
 /// The plan with its columns cast to types, where they have others.
