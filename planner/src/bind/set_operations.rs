@@ -68,6 +68,7 @@ fn is_counted(join: &Join) -> bool {
 }
 
 /// What is known of a column's type before the sides are combined.
+#[derive(Clone)]
 enum ColumnType {
     /// A constant in quotes, or NULL, without a type of its own.
     Unknown,
@@ -104,10 +105,8 @@ impl Operations<'_> {
                     _ => (join.left.clone(), true),
                 };
                 let (sides, types) = self.sides(name, left, join.right.clone())?;
-                let sides = sides.map(|side| without_marks(side, &types));
-                let [left, right] = sides;
-                let counted = self.counted([left.map_err(sql_error)?, right.map_err(sql_error)?], all, &join);
-                Ok((cast_to(counted.map_err(sql_error)?, &types).map_err(sql_error)?, types))
+                let counted = self.counted(sides, all, &join).map_err(sql_error)?;
+                Ok((cast_to(counted, &types).map_err(sql_error)?, types))
             }
             // The planner gives sides with columns of the same names another name.
             LogicalPlan::SubqueryAlias(alias) if is_operation(&alias.input) => {
@@ -149,8 +148,9 @@ impl Operations<'_> {
         for (left, right) in left_types.into_iter().zip(right_types) {
             types.push(common(name, left, right)?);
         }
-        let left = cast_to(left, &types).map_err(sql_error)?;
-        let right = cast_to(right, &types).map_err(sql_error)?;
+        let kept = if name == "UNION" { types.clone() } else { without_marks(&types) };
+        let left = cast_to(left, &kept).map_err(sql_error)?;
+        let right = cast_to(right, &kept).map_err(sql_error)?;
         Ok(([left, right], types))
     }
 
@@ -273,17 +273,16 @@ fn digits(sql_type: &SqlType) -> i8 {
     }
 }
 
-/// The plan with numerics of any scale as what holds them: grouping by a column loses what marks it.
-fn without_marks(plan: LogicalPlan, types: &[ColumnType]) -> datafusion::common::Result<LogicalPlan> {
+/// The types with numerics of any scale as what holds them: grouping by a column loses what marks it.
+fn without_marks(types: &[ColumnType]) -> Vec<ColumnType> {
     let unmarked = SqlType::Numeric(Some((38, SqlType::NUMERIC_SCALE)));
-    let types = types.iter().map(|known| match known {
+    let unmarked = |known: &ColumnType| match known {
         ColumnType::Known(field) if sql_type_of(field) == SqlType::Numeric(None) => {
             ColumnType::Known(Arc::new(field_of("", &unmarked, true)))
         }
-        ColumnType::Known(field) => ColumnType::Known(field.clone()),
-        ColumnType::Unknown => ColumnType::Unknown,
-    });
-    cast_to(plan, &types.collect::<Vec<_>>())
+        other => other.clone(),
+    };
+    types.iter().map(unmarked).collect()
 }
 
 /// The plan with its columns cast to types, where they have others.

@@ -85,14 +85,23 @@ fn checks_and_defaults_are_typed_for_their_columns() {
 
 #[test]
 fn bound_plans_run() {
-    let sql = "SELECT u.id, u.id, count(*), count(*) FROM users u JOIN adults a ON a.id = u.id GROUP BY u.id, u.id";
+    let repeated =
+        "SELECT u.id, u.id, count(*), count(*) FROM users u JOIN adults a ON a.id = u.id GROUP BY u.id, u.id";
     let catalog = catalog();
-    let query = crate::parse::parse_query(sql).expect("it parses");
-    let bound = bind_query(&query, &catalog, functions(), &[]).expect("it binds");
-    let plan = executable(bound.plan).expect("it is executable");
-    let state = functions().state();
-    let runtime = futures_executor(async { state.create_physical_plan(&plan).await });
-    assert_eq!(runtime.expect("a physical plan").schema().fields().len(), 4);
+    for (sql, columns) in [
+        (repeated, 4),
+        ("SELECT 1 INTERSECT SELECT 1.0", 1),
+        ("SELECT id FROM users EXCEPT ALL SELECT id::numeric(8,2) FROM users", 1),
+        ("SELECT id::numeric(8,2) FROM users INTERSECT ALL SELECT id FROM users", 1),
+        ("SELECT DISTINCT n FROM (SELECT 1 AS n UNION ALL SELECT 2.5) t", 1),
+    ] {
+        let query = crate::parse::parse_query(sql).expect("it parses");
+        let bound = bind_query(&query, &catalog, functions(), &[]).expect("it binds");
+        let plan = executable(bound.plan).expect("it is executable");
+        let state = functions().state();
+        let plan = futures_executor(async { state.create_physical_plan(&plan).await });
+        assert_eq!(plan.unwrap_or_else(|error| panic!("{sql}: {error}")).schema().fields().len(), columns);
+    }
 }
 
 #[test]
