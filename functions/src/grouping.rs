@@ -1,9 +1,9 @@
 //! Grouping sets as DataFusion's planner takes them: without lists among their keys, and without numbers of columns.
 
-use datafusion::sql::sqlparser::ast::{Expr, SelectItem, Value};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, SelectItem, Value};
 
-/// Makes `ROLLUP ((a, b), c)` and `CUBE ((a, b), c)` the sets that they stand for, and numbers in a grouping set the
-/// columns of the select list that they mean.
+/// Makes `ROLLUP ((a, b), c)` and `CUBE ((a, b), c)` the sets that they stand for, also inside of `GROUPING SETS`, and
+/// numbers in a grouping set the columns of the select list that they mean.
 pub fn spell_out(key: &mut Expr, columns: &[SelectItem]) {
     let (Expr::Rollup(lists) | Expr::Cube(lists) | Expr::GroupingSets(lists)) = key else { return };
     for expr in lists.iter_mut().flatten() {
@@ -11,15 +11,37 @@ pub fn spell_out(key: &mut Expr, columns: &[SelectItem]) {
             *expr = column;
         }
     }
-    if lists.iter().all(|list| list.len() == 1) {
-        return;
-    }
     let sets = match key {
-        Expr::Rollup(lists) => (0..=lists.len()).rev().map(|count| lists[..count].concat()).collect(),
+        Expr::GroupingSets(lists) => lists.iter().flat_map(|list| nested(list)).collect(),
+        Expr::Rollup(lists) | Expr::Cube(lists) if lists.iter().all(|list| list.len() == 1) => return,
+        Expr::Rollup(lists) => prefixes(lists),
         Expr::Cube(lists) if lists.len() < SETS_BITS => powerset(lists),
         _ => return,
     };
     *key = Expr::GroupingSets(sets);
+}
+
+/// The sets that an element of GROUPING SETS stands for: itself, or those of the ROLLUP or CUBE that it is.
+fn nested(list: &[Expr]) -> Vec<Vec<Expr>> {
+    let itself = || vec![list.to_vec()];
+    let [Expr::Function(function)] = list else { return itself() };
+    let FunctionArguments::List(arguments) = &function.args else { return itself() };
+    let lists = arguments.args.iter().map(|argument| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Tuple(keys))) => Some(keys.clone()),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Nested(key))) => Some(vec![key.as_ref().clone()]),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(key)) => Some(vec![key.clone()]),
+        _ => None,
+    });
+    let Some(lists) = lists.collect::<Option<Vec<_>>>() else { return itself() };
+    match function.name.to_string().to_lowercase().as_str() {
+        "rollup" => prefixes(&lists),
+        "cube" if lists.len() < SETS_BITS => powerset(&lists),
+        _ => itself(),
+    }
+}
+
+fn prefixes(lists: &[Vec<Expr>]) -> Vec<Vec<Expr>> {
+    (0..=lists.len()).rev().map(|count| lists[..count].concat()).collect()
 }
 
 /// More lists than this make more sets than anybody can want; they are left to be refused.
@@ -47,5 +69,31 @@ fn numbered(expr: &Expr, columns: &[SelectItem]) -> Option<Expr> {
     match columns.get(place)? {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } if known => Some(expr.clone()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::sql::sqlparser::{ast::GroupByExpr, dialect::PostgreSqlDialect, parser::Parser};
+
+    #[test]
+    fn lists_and_nested_sets_are_spelled_out() {
+        for (key, expected) in [
+            ("ROLLUP (a, b)", "ROLLUP (a, b)"),
+            ("ROLLUP ((a, b), c)", "GROUPING SETS ((a, b, c), (a, b), ())"),
+            ("CUBE ((a, b), c)", "GROUPING SETS ((a, b, c), (a, b), (c), ())"),
+            ("GROUPING SETS (ROLLUP (a, b), c)", "GROUPING SETS ((a, b), (a), (), (c))"),
+            ("GROUPING SETS (CUBE (a, b), ())", "GROUPING SETS ((a, b), (a), (b), (), ())"),
+            ("ROLLUP (1)", "ROLLUP (x)"),
+        ] {
+            let sql = format!("SELECT x FROM t GROUP BY {key}");
+            let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).unwrap();
+            let mut select = parser.parse_select().unwrap();
+            if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+                spell_out(&mut keys[0], &select.projection);
+                assert_eq!(keys[0].to_string(), expected);
+            }
+        }
     }
 }

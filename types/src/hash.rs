@@ -88,6 +88,10 @@ fn fold_column(column: &dyn Array, hashes: &mut [u64], seed: u64) -> Result<()> 
         }
         Dictionary(_, value) => fold_column(cast(column, value)?.as_ref(), hashes, seed)?,
         List(_) => fold_lists(column, hashes, seed)?,
+        // A row value hashes as its fields.
+        Struct(_) => {
+            column.as_struct().columns().iter().try_for_each(|field| fold_column(field.as_ref(), hashes, seed))?;
+        }
         other => return Err(SqlError::unsupported(format!("a key of type {other}"))),
     }
     Ok(())
