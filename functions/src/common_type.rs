@@ -8,7 +8,7 @@ use millrace_types::{SqlType, field_of, sql_type_of};
 pub fn common(a: &Field, b: &Field) -> Option<Field> {
     use SqlType::*;
     let (x, y) = (sql_type_of(a), sql_type_of(b));
-    if x == y && a.data_type() == b.data_type() {
+    if x == y && (a.data_type() == b.data_type() || is_text(&x)) {
         return Some(like(a));
     }
     if let (Some(a), Some(b)) = (element_of(a), element_of(b)) {

@@ -25,6 +25,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::sets::functions,
     crate::arrays::functions,
     crate::subquery::functions,
+    crate::rows::functions,
 ];
 
 /// Every scalar function; of two with a name the later counts.
@@ -32,6 +33,9 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     static ALL: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         let mut all = datafusion::functions::all_default_functions();
         all.extend(datafusion::functions_nested::all_default_nested_functions());
+        let lenient = all.iter().filter(|function| crate::lenient::NAMES.contains(&function.name()));
+        let lenient: Vec<_> = lenient.cloned().map(crate::lenient::Lenient::new).map(ScalarUDF::from).collect();
+        all.extend(lenient.into_iter().map(Arc::new));
         all.extend(FUNCTIONS.iter().flat_map(|family| family()).map(Arc::new));
         all
     });

@@ -42,9 +42,10 @@ pub fn generic(
     ScalarUDF::from(Generic { name, aliases, types, run, signature })
 }
 
-/// The field of values of another field's type: its type and its mark, without its name.
+/// The field of values of another field's type: its type and its mark, without its name. Texts are views.
 pub fn like(field: &Field) -> Field {
-    field.clone().with_name("").with_nullable(true)
+    let field = field.clone().with_name("").with_nullable(true);
+    if field.data_type().is_string() { field.with_data_type(DataType::Utf8View) } else { field }
 }
 
 /// The field of arrays of an element.

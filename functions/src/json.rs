@@ -84,6 +84,115 @@ fn plain_number(number: &str) -> String {
     format!("{sign}{lead}{trimmed}")
 }
 
+/// A value without a blank.
+pub fn compact(value: &Json) -> String {
+    match value {
+        Json::Array(items) => format!("[{}]", items.iter().map(compact).collect::<Vec<_>>().join(",")),
+        Json::Object(members) => {
+            let members = members.iter().map(|(key, value)| format!("{}:{}", quoted(key), compact(value)));
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        }
+        scalar => scalar.to_string(),
+    }
+}
+
+/// A value over several lines, as `jsonb_pretty` lays it out.
+pub fn pretty(value: &Json) -> String {
+    let mut out = String::new();
+    write_pretty(value, 0, &mut out);
+    out
+}
+
+fn write_pretty(value: &Json, depth: usize, out: &mut String) {
+    let line = |depth: usize, out: &mut String| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("    ", depth));
+    };
+    let (open, close) = if matches!(value, Json::Array(_)) { ('[', ']') } else { ('{', '}') };
+    let members: Vec<(Option<&String>, &Json)> = match value {
+        Json::Array(items) => items.iter().map(|item| (None, item)).collect(),
+        Json::Object(members) => members.iter().map(|(key, value)| (Some(key), value)).collect(),
+        scalar => return out.push_str(&scalar.to_string()),
+    };
+    out.push(open);
+    for (at, (key, member)) in members.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        line(depth + 1, out);
+        if let Some(key) = key {
+            out.push_str(&quoted(key));
+            out.push_str(": ");
+        }
+        write_pretty(member, depth + 1, out);
+    }
+    line(depth, out);
+    out.push(close);
+}
+
+/// Bytes that are ordered as jsonb values are: null, texts, numbers, booleans, arrays, objects; arrays and objects by how
+/// much they hold first. An empty array comes before everything.
+pub fn sort_key(value: &Json) -> Vec<u8> {
+    let mut key = Vec::new();
+    match value {
+        Json::Array(items) if items.is_empty() => key.push(0),
+        value => write_key(value, &mut key),
+    }
+    key
+}
+
+fn write_key(value: &Json, key: &mut Vec<u8>) {
+    match value {
+        Json::Null => key.push(1),
+        Json::Text(text) => {
+            key.push(2);
+            write_text_key(text, key);
+        }
+        Json::Number(number) => {
+            key.push(3);
+            write_number_key(number, key);
+        }
+        Json::Bool(value) => key.extend([4, u8::from(*value)]),
+        Json::Array(items) => {
+            key.push(5);
+            key.extend((items.len() as u32).to_be_bytes());
+            items.iter().for_each(|item| write_key(item, key));
+        }
+        Json::Object(members) => {
+            key.push(6);
+            key.extend((members.len() as u32).to_be_bytes());
+            for (name, value) in members {
+                write_text_key(name, key);
+                write_key(value, key);
+            }
+        }
+    }
+}
+
+/// No text in jsonb holds a zero byte, so one ends it.
+fn write_text_key(text: &str, key: &mut Vec<u8>) {
+    key.extend(text.bytes());
+    key.push(0);
+}
+
+/// Sign, place of the first digit, digits; of a negative number all turned around.
+fn write_number_key(number: &str, key: &mut Vec<u8>) {
+    let plain = plain_number(number);
+    let (negative, digits) = plain.strip_prefix('-').map_or((false, plain.as_str()), |digits| (true, digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    let zeros = all.len() - all.trim_start_matches('0').len();
+    let significant = all.trim_matches('0');
+    if significant.is_empty() {
+        return key.push(1);
+    }
+    let place = whole.len() as i32 - zeros as i32;
+    let flip = if negative { 0xff } else { 0 };
+    key.push(if negative { 0 } else { 2 });
+    key.extend(place.wrapping_add(i32::MIN).to_be_bytes().map(|byte| byte ^ flip));
+    key.extend(significant.bytes().chain([0]).map(|byte| byte ^ flip));
+}
+
 impl Json {
     /// What `jsonb_typeof` says.
     pub fn type_name(&self) -> &'static str {
@@ -520,6 +629,39 @@ mod tests {
         for (text, expected) in pairs {
             assert_eq!(normalized(text).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn keys_are_ordered_as_values_are() {
+        let ordered = [
+            "[]",
+            "null",
+            "\"\"",
+            "\"a\"",
+            "\"ab\"",
+            "-10",
+            "-9.5",
+            "-0.01",
+            "0",
+            "0.001",
+            "0.5",
+            "1",
+            "9",
+            "10",
+            "1e3",
+            "false",
+            "true",
+            "[1]",
+            "[2]",
+            "[1, 1]",
+            "{}",
+            "{\"a\": 1}",
+            "{\"a\": 2}",
+            "{\"a\": 1, \"b\": 1}",
+        ];
+        let keys: Vec<_> = ordered.iter().map(|text| sort_key(&parse(text).unwrap())).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(sort_key(&parse("1.0").unwrap()), sort_key(&parse("1").unwrap()));
     }
 
     #[test]

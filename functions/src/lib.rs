@@ -28,12 +28,15 @@ mod generic;
 mod grouping;
 pub mod json;
 mod json_functions;
+mod json_path;
+mod lenient;
 mod math;
 mod number_format;
 mod operators;
 mod precise;
 mod regex;
 mod retyped;
+mod rows;
 pub mod sets;
 mod similar;
 mod subquery;
@@ -84,6 +87,7 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(casts::IntegerLiterals),
         Arc::new(casts::OuterColumns::default()),
+        Arc::new(casts::OpenLiterals),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::OuterColumns { coerced: true }),

@@ -6,12 +6,12 @@ use super::sorted::Sorted;
 use crate::format::write_value;
 use crate::function::is_null;
 use crate::json::{self, Json};
-use crate::json_functions::json_of;
+use crate::json_functions::json_text;
 use crate::temporal::zone;
 use arrow::array::timezone::Tz;
-use arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder};
+use arrow::array::{Array, ArrayRef, StringViewBuilder};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
+use millrace_types::{Result, SqlError, SqlState, SqlType, field_of};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub static DEFINITIONS: &[Definition] = &[
             texts(rows, |rows, group, zone| {
                 let members = group.map(|row| {
                     let key = json::quoted(&key(rows, row, zone)?);
-                    Ok(format!("{key} : {}", written(rows.argument(1), row, &rows.fields[1], zone)?))
+                    Ok(format!("{key} : {}", json_text(rows.argument(1), row, &rows.fields[1], zone)?))
                 });
                 Ok(format!("{{ {} }}", members.collect::<Result<Vec<_>>>()?.join(", ")))
             })
@@ -89,39 +89,23 @@ fn texts(rows: &Sorted<'_>, text: impl Fn(&Sorted<'_>, Range<usize>, &Tz) -> Res
 }
 
 fn value(rows: &Sorted<'_>, argument: usize, row: usize, zone: &Tz) -> Result<Json> {
-    json_of(zone, rows.argument(argument), row, &rows.fields[argument])
+    json::parse(&json_text(rows.argument(argument), row, &rows.fields[argument], zone)?)
 }
 
-/// All values; arrays stand on lines of their own.
+/// All values; arrays and rows stand on lines of their own.
 fn elements(rows: &Sorted<'_>, group: Range<usize>, zone: &Tz) -> Result<String> {
     let (values, field, first) = (rows.argument(0), &rows.fields[0], group.start);
     let mut text = String::new();
     for row in group {
         if row > first {
             text.push_str(", ");
-            if matches!(values.data_type(), DataType::List(_)) && values.is_valid(row) {
+            if matches!(values.data_type(), DataType::List(_) | DataType::Struct(_)) && values.is_valid(row) {
                 text.push_str("\n ");
             }
         }
-        text.push_str(&written(values, row, field, zone)?);
+        text.push_str(&json_text(values, row, field, zone)?);
     }
     Ok(text)
-}
-
-/// A value as `json` has it: what is json already as it is written, arrays without blanks.
-fn written(array: &ArrayRef, row: usize, field: &Field, zone: &Tz) -> Result<String> {
-    if is_null(array, row) {
-        return Ok("null".to_owned());
-    }
-    match (sql_type_of(field), array.data_type()) {
-        (SqlType::Json | SqlType::Jsonb, _) => Ok(array.as_string_view().value(row).to_owned()),
-        (_, DataType::List(element)) => {
-            let values = array.as_list::<i32>().value(row);
-            let items = (0..values.len()).map(|at| written(&values, at, element, zone));
-            Ok(format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(",")))
-        }
-        _ => Ok(json_of(zone, array, row, field)?.to_string()),
-    }
 }
 
 fn key(rows: &Sorted<'_>, row: usize, zone: &Tz) -> Result<String> {

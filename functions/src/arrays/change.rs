@@ -106,6 +106,11 @@ fn elements(pieces: &mut Pieces, source: usize, list: &ListArray, row: usize) {
 /// Two arrays of as many dimensions, or one that is an element of the other.
 fn concatenating(fields: &[FieldRef]) -> Typing {
     let [a, b] = fields else { return Ok(None) };
+    match (element_of(a).is_some(), element_of(b).is_some()) {
+        (true, false) if b.data_type().is_string() => return Ok(Some((vec![a.data_type().clone(); 2], like(a)))),
+        (false, true) if a.data_type().is_string() => return Ok(Some((vec![b.data_type().clone(); 2], like(b)))),
+        _ => {}
+    }
     if !fields.iter().all(|field| element_of(field).is_some() || field.data_type().is_null()) {
         return Ok(None);
     }

@@ -17,6 +17,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         generic("array_positions", &[], positions_types, positions),
         generic("array_contains", &[], two_arrays, contains),
         generic("array_overlaps", &[], two_arrays, overlaps),
+        generic("array_order", &[], orderable, order),
     ]
 }
 
@@ -122,4 +123,18 @@ fn contains(call: &Call) -> Result<ArrayRef> {
 
 fn overlaps(call: &Call) -> Result<ArrayRef> {
     compared(call, false)
+}
+
+fn orderable(fields: &[FieldRef]) -> Typing {
+    let [a, b] = fields else { return Ok(None) };
+    let list = common(a, b).filter(|list| element_of(list).is_some());
+    Ok(list.map(|list| (vec![list.data_type().clone(); 2], Field::new("", DataType::Int32, true))))
+}
+
+/// Less than zero where the first array comes before the second one, more where behind; a NULL in them comes last.
+fn order(call: &Call) -> Result<ArrayRef> {
+    let options = SortOptions { descending: false, nulls_first: false };
+    let order = make_comparator(&call.arrays[0], &call.arrays[1], options)?;
+    let known = |row: usize| call.arrays.iter().all(|array| array.is_valid(row));
+    Ok(Arc::new((0..call.rows).map(|row| known(row).then(|| order(row, row) as i32)).collect::<Int32Array>()))
 }

@@ -7,9 +7,11 @@ mod array;
 mod choice;
 mod guard;
 mod interval;
+mod jsonb;
 mod lowering;
 mod moment;
 mod number;
+mod open;
 mod outer;
 mod rule;
 mod text;
@@ -17,6 +19,7 @@ mod text;
 pub use guard::GuardFilters;
 pub use moment::MONTHS;
 pub use number::{decimal as decimal_of, decimal_to_float, float_to_decimal};
+pub use open::OpenLiterals;
 pub use outer::OuterColumns;
 pub use rule::{IntegerLiterals, LowerCasts, narrowed, settled};
 pub use text::bytea;
@@ -65,6 +68,10 @@ pub fn cast(array: &ArrayRef, from: &Field, to: &Field, purpose: Purpose, zone: 
             let texts = if matches!(source, SqlType::Bpchar(_)) { text::unpadded(&texts) } else { texts };
             text::limited(texts, &target, purpose)
         }
+        (SqlType::Jsonb, SqlType::Json | SqlType::Jsonb) => Ok(array.clone()),
+        (SqlType::Jsonb, _) => jsonb::parsed(array.as_string_view(), to, purpose, zone),
+        (SqlType::Json, SqlType::Json) => Ok(array.clone()),
+        (SqlType::Json, target) if *target != SqlType::Jsonb => Err(cannot_cast(&source, target)),
         _ if is_text => text::parsed(array.as_string_view(), to, zone),
         _ => between_values(array, &source, to, zone),
     }

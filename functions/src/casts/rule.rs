@@ -76,6 +76,7 @@ fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions, marks: bool) -> 
         let literal = literal(value, metadata, &source, &field, config)?;
         return Ok(Transformed::yes(if marks { literal } else { unmarked(literal, field) }));
     }
+    let field = of_depth(&source, field);
     if source.data_type() == field.data_type() && sql_type_of(&source) == sql_type_of(&field) {
         return Ok(Transformed::yes(*inner));
     }
@@ -106,6 +107,22 @@ fn keep_scale(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         None => Transformed::no(Expr::Cast(Cast { expr: inner, field })),
     })
+}
+
+/// The target of a cast between arrays with as many dimensions as there are: types do not say how many.
+fn of_depth(source: &Field, target: FieldRef) -> FieldRef {
+    let depth = |field: &Field| {
+        let (mut field, mut depth) = (field.clone(), 0);
+        while let Some(element) = crate::generic::element_of(&field) {
+            (field, depth) = (element.as_ref().clone(), depth + 1);
+        }
+        (field, depth)
+    };
+    let ((_, there), (element, wanted)) = (depth(source), depth(&target));
+    if there == wanted || there == 0 || wanted == 0 {
+        return target;
+    }
+    Arc::new((0..there).fold(element, |inner, _| crate::generic::list_of(&inner)))
 }
 
 fn literal(
@@ -169,6 +186,7 @@ fn agrees(source: &Field, target: &Field) -> bool {
         (Date32, Timestamp(TimeUnit::Microsecond, None)) => false,
         (Utf8 | LargeUtf8 | Utf8View, Utf8 | LargeUtf8) => true,
         (Utf8 | LargeUtf8, Utf8View) => sql_type_of(target) == SqlType::Text,
+        (Struct(_), Utf8View) => false,
         (from, _) => from.is_nested() && !matches!(from, List(_)),
     }
 }

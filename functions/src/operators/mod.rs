@@ -29,6 +29,9 @@ impl ExprPlanner for Operators {
     fn plan_binary_op(&self, raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = raw;
         let (left, right) = (crate::casts::narrowed(left), crate::casts::narrowed(right));
+        if op == BinaryOperator::Minus && is_jsonb(&left, schema) {
+            return Ok(PlannerResult::Planned(call(crate::functions::named("jsonb_delete"), vec![left, right])));
+        }
         if let Some(operation) = operation_of(&op) {
             let (left, right) = arithmetic_operands(operation, left, right, schema)?;
             let call = call(operation.function(), vec![left, right]);
@@ -37,6 +40,7 @@ impl ExprPlanner for Operators {
         }
         if let Some(symbol) = comparison_symbol(&op) {
             let (left, right) = compared(symbol, left, right, schema)?;
+            let (left, right) = ordered(&op, left, right, schema);
             return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
         }
         other::plan(RawBinaryExpr { op, left, right }, schema)
@@ -60,16 +64,51 @@ impl ExprPlanner for Operators {
 
     fn plan_array_literal(&self, exprs: Vec<Expr>, schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
         let exprs: Vec<Expr> = exprs.into_iter().map(crate::casts::narrowed).collect();
-        let null = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if value.is_null());
-        let known = exprs.iter().find(|expr| !is_unknown(expr) && !null(expr));
-        // Texts of open type are what the other elements are.
-        let element = known.map(|expr| field_like(expr, schema)).transpose()?;
-        let exprs = exprs.into_iter().map(|expr| match &element {
-            Some(element) if is_unknown(&expr) => settled(expr, element),
-            _ => expr,
-        });
-        let exprs = exprs.collect();
+        let exprs = array_elements(exprs, schema)?;
         Ok(PlannerResult::Planned(call(crate::functions::named("make_array"), exprs)))
+    }
+}
+
+/// The elements of an array in their common type: texts of open type are what the other elements are.
+fn array_elements(exprs: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
+    let mut element: Option<FieldRef> = None;
+    for expr in exprs.iter().filter(|expr| !is_unknown(expr)) {
+        let Ok(field) = field_like(expr, schema) else { return Ok(exprs) };
+        element = match element {
+            None => Some(field),
+            Some(element) => match crate::common_type::common(&element, &field) {
+                Some(common) => Some(common.into()),
+                None => return Ok(exprs),
+            },
+        };
+    }
+    let Some(element) = element.filter(|element| !element.data_type().is_null()) else { return Ok(exprs) };
+    let typed = exprs.into_iter().map(|expr| match field_like(&expr, schema) {
+        _ if is_unknown(&expr) => settled(expr, &element),
+        Ok(field) if field.data_type() != element.data_type() || sql_type_of(&field) != sql_type_of(&element) => {
+            Expr::Cast(Cast::new_from_field(Box::new(expr), element.clone()))
+        }
+        _ => expr,
+    });
+    Ok(typed.collect())
+}
+
+fn is_jsonb(expr: &Expr, schema: &DFSchema) -> bool {
+    !is_unknown(expr) && expr.to_field(schema).is_ok_and(|(_, field)| sql_type_of(&field) == SqlType::Jsonb)
+}
+
+/// What values without an order of their own are compared by: jsonb by keys, arrays so that NULL comes last.
+fn ordered(op: &BinaryOperator, left: Expr, right: Expr, schema: &DFSchema) -> (Expr, Expr) {
+    let of = |expr: &Expr| expr.to_field(schema).map(|(_, field)| sql_type_of(&field));
+    let keyed = |expr| call(crate::functions::named("jsonb_sort_key"), vec![expr]);
+    let equality = matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq);
+    match (of(&left), of(&right)) {
+        (Ok(SqlType::Jsonb), Ok(SqlType::Jsonb)) => (keyed(left), keyed(right)),
+        (Ok(SqlType::Array(_)), Ok(SqlType::Array(_))) if !equality => {
+            let order = call(crate::functions::named("array_order"), vec![left, right]);
+            (order, Expr::Literal(ScalarValue::Int32(Some(0)), None))
+        }
+        _ => (left, right),
     }
 }
 
@@ -177,6 +216,9 @@ fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<
         (Ok((_, left)), Ok((_, right))) => (sql_type_of(&left), sql_type_of(&right)),
         _ => return Ok((left, right)),
     };
+    if left_type == SqlType::Json && right_type == SqlType::Json {
+        return Err(carried(no_such_operator(symbol, &left_type, &right_type)));
+    }
     let texts = [is_text(&left_type), is_text(&right_type)];
     let null = left_type == SqlType::Unknown || right_type == SqlType::Unknown;
     if texts[0] != texts[1] && !null {

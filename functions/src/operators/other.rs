@@ -25,6 +25,11 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
         BinaryOperator::PGRegexMatch | BinaryOperator::PGRegexNotMatch => "textregexeq",
         BinaryOperator::PGRegexIMatch | BinaryOperator::PGRegexNotIMatch => "texticregexeq",
         BinaryOperator::Question => "json_has_key",
+        BinaryOperator::QuestionPipe => "json_has_any_key",
+        BinaryOperator::QuestionAnd => "json_has_all_keys",
+        BinaryOperator::HashMinus => "jsonb_delete_path",
+        BinaryOperator::AtQuestion => "jsonb_path_exists",
+        BinaryOperator::AtAt => "jsonb_path_holds",
         BinaryOperator::PGStartsWith => "starts_with",
         BinaryOperator::PGOverlap => {
             let (left, right) = same_type(left, right, schema)?;
@@ -41,13 +46,15 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
             let (holder, held) = if op == BinaryOperator::AtArrow { (left, right) } else { (right, left) };
             let lists = [&holder, &held].into_iter().any(|e| matches!(e.get_type(schema), Ok(DataType::List(_))));
             let name = if lists { "array_contains" } else { "json_contains" };
-            let (holder, held) = if lists { same_type(holder, held, schema)? } else { (holder, held) };
+            let (holder, held) = same_type(holder, held, schema)?;
             return Ok(PlannerResult::Planned(call(named(name), vec![holder, held])));
         }
         _ => return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right })),
     };
     let right = match function {
-        "json_get_path" | "json_get_path_text" if is_unknown(&right) => {
+        "json_get_path" | "json_get_path_text" | "json_has_any_key" | "json_has_all_keys" | "jsonb_delete_path"
+            if is_unknown(&right) =>
+        {
             settled(right, &target(SqlType::Array(Box::new(SqlType::Text))))
         }
         _ => right,

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, ListBuilder, StringViewBuilder};
 use arrow::datatypes::Int32Type;
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
-pub use pattern::{Patterns, each_match};
+pub use pattern::{Patterns, compiled, each_match};
 use regex::Captures;
 use std::sync::Arc;
 

@@ -24,7 +24,8 @@ impl Patterns {
     }
 }
 
-fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
+/// A pattern of Postgres with its flags.
+pub fn compiled(pattern: &str, flags: &str) -> Result<Regex> {
     let literal = flags.contains('q');
     let text = match pattern.strip_prefix("***=") {
         Some(rest) => regex::escape(rest),

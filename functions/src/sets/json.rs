@@ -9,6 +9,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub fn functions() -> Vec<ScalarUDF> {
@@ -61,10 +62,21 @@ fn offsets(call: &Call, mut f: impl FnMut(Parts) -> Result<usize>) -> Result<(Of
     let (mut lengths, mut valid) = (Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
     for row in 0..call.rows {
         let known = call.arrays[0].is_valid(row);
-        lengths.push(if known { f(Parts::of(&document(call, 0, row)?)?)? } else { 0 });
+        lengths.push(if known { f(Parts::of(&text(call, row)?)?)? } else { 0 });
         valid.push(known);
     }
     Ok((OffsetBuffer::from_lengths(lengths), NullBuffer::from(valid)))
+}
+
+/// The text of the argument: for a function of json as it is written.
+fn text<'a>(call: &'a Call, row: usize) -> Result<Cow<'a, str>> {
+    let stays = call.result.name().starts_with("json_");
+    match sql_type_of(&call.fields[0]) {
+        SqlType::Json | SqlType::Jsonb => {}
+        _ if stays => drop(crate::json::parse(call.text(0).value(row))?),
+        _ => {}
+    }
+    if stays { Ok(Cow::Borrowed(call.text(0).value(row))) } else { document(call, 0, row) }
 }
 
 fn elements(call: &Call) -> Result<ArrayRef> {
@@ -81,7 +93,6 @@ fn elements(call: &Call) -> Result<ArrayRef> {
             }
             Ok(items.len())
         }
-        Parts::Object(_) if as_text => Err(invalid("cannot extract elements from an object")),
         Parts::Object(_) => Err(invalid("cannot extract elements from an object")),
         Parts::Scalar(_) => Err(invalid("cannot extract elements from a scalar")),
     })?;

@@ -94,7 +94,8 @@ impl Called {
             first_name.get_or_insert_with(|| function.clone());
             match (record(&function), self.alias.as_ref()) {
                 (Some(set), Some(alias)) if alias.columns.iter().any(|column| column.data_type.is_some()) => {
-                    columns.extend(record_columns(set, args, alias));
+                    let json = if function.starts_with("jsonb") { DataType::JSONB } else { DataType::JSON };
+                    columns.extend(record_columns(json, set, args, alias));
                     continue;
                 }
                 _ => {}
@@ -149,11 +150,20 @@ fn record(function: &str) -> Option<Option<&'static str>> {
     }
 }
 
-/// The columns `a int, b jsonb` of json objects.
-fn record_columns(set: Option<&str>, args: Vec<FunctionArg>, alias: &TableAlias) -> Vec<(String, Expr)> {
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+/// The columns `a int, b jsonb` of objects of the type `json`.
+fn record_columns(
+    json: DataType,
+    set: Option<&str>,
+    args: Vec<FunctionArg>,
+    alias: &TableAlias,
+) -> Vec<(String, Expr)> {
     let value = match (set, args.into_iter().next()) {
         (Some(set), Some(array)) => call(ObjectName::from(vec![Ident::new(set)]), vec![array]),
-        (None, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)))) => value,
+        (None, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(value)))) => cast(value, json.clone()),
         _ => Expr::Value(Value::Null.with_empty_span()),
     };
     let column = |column: &TableAliasColumnDef| {

@@ -3,7 +3,8 @@
 use super::dialect::call;
 use crate::arrays::{SLICE, SUBSCRIPT};
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, Subscript, Value, ValueWithSpan,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Subscript, Value, ValueWithSpan,
 };
 
 /// `(f(x)).a`, `a[1][2]`, `a[2:3]`: what is taken out of a value.
@@ -60,24 +61,35 @@ fn subscripted(value: Expr, subscripts: &[&Subscript]) -> Expr {
 
 /// `x = ANY(array)` as an operator of its own, also `x LIKE ANY (array)`; subqueries stay.
 pub fn quantified(expr: &Expr) -> Option<Expr> {
+    let sign = |negated: &bool, like: &str| if *negated { format!("!{like}") } else { like.to_owned() };
     let (left, op, right, quantifier) = match expr {
-        Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op.to_string(), right, "any"),
-        Expr::AllOp { left, compare_op, right } => (left, compare_op.to_string(), right, "all"),
-        Expr::Like { negated, any: true, expr, pattern, .. } => {
-            (expr, if *negated { "!~~" } else { "~~" }.to_owned(), pattern, "any")
-        }
-        Expr::ILike { negated, any: true, expr, pattern, .. } => {
-            (expr, if *negated { "!~~*" } else { "~~*" }.to_owned(), pattern, "any")
-        }
+        Expr::AnyOp { left, compare_op, right, .. } => (left, compare_op.to_string(), right.as_ref(), "any"),
+        Expr::AllOp { left, compare_op, right } => (left, compare_op.to_string(), right.as_ref(), "all"),
+        Expr::Like { negated, any: true, expr, pattern, .. } => (expr, sign(negated, "~~"), pattern.as_ref(), "any"),
+        Expr::ILike { negated, any: true, expr, pattern, .. } => (expr, sign(negated, "~~*"), pattern.as_ref(), "any"),
+        Expr::Like { negated, expr, pattern, .. } => (expr, sign(negated, "~~"), argument_of_all(pattern)?, "all"),
+        Expr::ILike { negated, expr, pattern, .. } => (expr, sign(negated, "~~*"), argument_of_all(pattern)?, "all"),
         _ => return None,
     };
-    if matches!(right.as_ref(), Expr::Subquery(_)) {
+    if matches!(right, Expr::Subquery(_)) {
         return None;
     }
     let op = if op == "!=" { "<>" } else { &op };
     let op = BinaryOperator::Custom(format!("{op} {quantifier}"));
-    let operation = Expr::BinaryOp { left: left.clone(), op, right: right.clone() };
+    let operation = Expr::BinaryOp { left: left.clone(), op, right: Box::new(right.clone()) };
     Some(Expr::Nested(Box::new(operation)))
+}
+
+/// The array of `LIKE ALL (array)`, which is parsed as a call of a function.
+fn argument_of_all(pattern: &Expr) -> Option<&Expr> {
+    let Expr::Function(function) = pattern else { return None };
+    match (&function.args, function.name.to_string().eq_ignore_ascii_case("all")) {
+        (FunctionArguments::List(list), true) => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(array))] => Some(array),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// `'{{1,2}}'::int[]` says by its braces how many dimensions the array has.

@@ -7,7 +7,7 @@ use crate::aggregates::HYPOTHETICAL;
 use crate::walk::{Walk, each_expression, each_select};
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, Interval, ObjectName, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
+    Ident, Interval, ObjectName, SelectItem, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
 use dialect::call;
 
@@ -22,6 +22,7 @@ pub use dialect::PostgresDialect;
 /// - `|/ x`, `||/ x`, `@ x`, `~ x` and `OVERLAPS` become calls, and `- 2 ^ 2` is the power of -2;
 /// - `(f(x)).a` and `a[1]` become calls of functions, `x = ANY(array)` an operator of its own;
 /// - `'{{1,2}}'::int[]` becomes `'{{1,2}}'::int[][]`: the number of dimensions is a part of types here;
+/// - comparisons of rows become comparisons of their columns;
 /// - `GROUP BY (a, b), a` becomes `GROUP BY a, b`, and `ROLLUP ((a, b), c)` the grouping sets that it stands for.
 pub fn postgres_syntax(node: &mut impl Walk) {
     each_expression(node, |expr| {
@@ -29,6 +30,10 @@ pub fn postgres_syntax(node: &mut impl Walk) {
             && let Some(dimensioned) = arrays::dimensioned(expr, data_type)
         {
             *data_type = dimensioned;
+        }
+        if let Some(rewritten) = crate::rows::rewritten(expr) {
+            *expr = rewritten;
+            return;
         }
         let rewritten = match expr {
             Expr::Interval(interval) => interval_cast(interval),
@@ -54,6 +59,13 @@ pub fn postgres_syntax(node: &mut impl Walk) {
         }
     });
     each_select(node, |select| {
+        for item in &mut select.projection {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
+                && let Some(columns) = crate::rows::constructor(expr)
+            {
+                *expr = call("row", columns);
+            }
+        }
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
             keys.iter_mut().for_each(|key| crate::grouping::spell_out(key, &select.projection));
             *keys = different_keys(std::mem::take(keys));

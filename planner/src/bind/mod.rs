@@ -30,6 +30,7 @@ mod tests;
 mod update;
 mod using;
 mod view;
+mod whole_rows;
 mod window_calls;
 mod windows;
 

@@ -3,7 +3,7 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{limits, literals, orders, output, recursion, row_values, set_operations, using, windows};
+use super::{limits, literals, orders, output, recursion, row_values, set_operations, using, whole_rows, windows};
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
 use crate::error::sql_error;
@@ -114,9 +114,12 @@ pub fn plan(
         using::spell_out(&mut query, &|part| output_names(part, provider))?;
     }
     limits::prepare(&mut query)?;
-    let attempt = |wildcards| {
+    let attempt = |wildcards, rows: bool| {
         let mut query = query.clone();
         functions_in_from(&mut query);
+        if rows {
+            whole_rows::spell_out(&mut query, provider);
+        }
         names::name_columns(&mut query, wildcards);
         row_values::rewrite(&mut query);
         postgres_syntax(&mut query);
@@ -127,8 +130,10 @@ pub fn plan(
         let mut context = context.clone().with_prepare_param_data_types(parameters::fields(parameter_types));
         SqlToRel::new(provider).sql_statement_to_plan_with_context(statement, &mut context)
     };
-    let planned = match attempt(Wildcards::Distinct) {
-        Err(error) if repeats_a_column(&error) => attempt(Wildcards::Repeated),
+    let planned = match attempt(Wildcards::Distinct, false) {
+        Err(error) if repeats_a_column(&error) => attempt(Wildcards::Repeated, false),
+        // What fails with rows as values, too, fails for its own reason.
+        Err(error) if whole_rows::may_be_meant(&error) => attempt(Wildcards::Distinct, true).or(Err(error)),
         planned => planned,
     };
     let plan =

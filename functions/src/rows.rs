@@ -1,0 +1,145 @@
+//! Row values: `ROW(1, 2)`, `(a, b) = (c, d)`.
+//!
+//! Comparisons of rows are rewritten in the statement into those of their columns, from the left until one decides. A
+//! row that is a result of its own is a composite value with columns `f1`, `f2` ...
+
+use crate::function::Call;
+use crate::generic::generic;
+use arrow::array::{ArrayRef, StructArray, new_null_array};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
+use millrace_types::{Result, SqlError};
+use std::sync::Arc;
+
+pub fn functions() -> Vec<ScalarUDF> {
+    vec![generic("row", &[], types, row)]
+}
+
+fn types(fields: &[FieldRef]) -> Result<Option<(Vec<DataType>, Field)>> {
+    let named = fields.iter().enumerate().map(|(at, field)| {
+        let text = field.data_type().is_string();
+        let field = field.as_ref().clone().with_name(format!("f{}", at + 1)).with_nullable(true);
+        if text { field.with_data_type(DataType::Utf8View) } else { field }
+    });
+    let columns: Fields = named.collect();
+    let taken = columns.iter().map(|field| field.data_type().clone()).collect();
+    Ok(Some((taken, Field::new("", DataType::Struct(columns), true))))
+}
+
+fn row(call: &Call) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = call.result.data_type() else {
+        return Err(SqlError::internal("a row is composite"));
+    };
+    if fields.is_empty() {
+        return Ok(new_null_array(call.result.data_type(), call.rows));
+    }
+    let columns = call.arrays.iter().zip(fields).map(|(array, field)| arrow::compute::cast(array, field.data_type()));
+    Ok(Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_, _>>()?, None)?))
+}
+
+/// The columns of a row that stands in a statement.
+fn columns(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Tuple(columns) => Some(columns.clone()),
+        Expr::Nested(inner) => columns(inner),
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => match &function.args {
+            FunctionArguments::List(list) => list
+                .args
+                .iter()
+                .map(|argument| match argument {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// An expression over rows as one over their columns; `None` for any other, and where the rows have not as many columns.
+pub fn rewritten(expr: &Expr) -> Option<Expr> {
+    let changed = match expr {
+        Expr::BinaryOp { left, op, right } => compared(op, &columns(left)?, &columns(right)?),
+        Expr::IsDistinctFrom(left, right) => distinct(&columns(left)?, &columns(right)?),
+        Expr::IsNotDistinctFrom(left, right) => distinct(&columns(left)?, &columns(right)?).map(not),
+        Expr::IsNull(row) => all(columns(row)?.into_iter().map(|column| Expr::IsNull(Box::new(column)))),
+        Expr::IsNotNull(row) => all(columns(row)?.into_iter().map(|column| Expr::IsNotNull(Box::new(column)))),
+        Expr::InList { expr, list, negated } => {
+            let row = columns(expr)?;
+            let equal = list.iter().map(|other| compared(&BinaryOperator::Eq, &row, &columns(other)?));
+            let any = joined(BinaryOperator::Or, equal.collect::<Option<Vec<_>>>()?);
+            if *negated { any.map(not) } else { any }
+        }
+        Expr::Between { expr, negated, low, high } => {
+            let row = columns(expr)?;
+            let least = compared(&BinaryOperator::GtEq, &row, &columns(low)?)?;
+            let between = binary(least, BinaryOperator::And, compared(&BinaryOperator::LtEq, &row, &columns(high)?)?);
+            Some(if *negated { not(between) } else { between })
+        }
+        _ => None,
+    };
+    changed.map(|changed| Expr::Nested(Box::new(changed)))
+}
+
+/// A row in a select list as a call that makes a composite value.
+pub fn constructor(expr: &Expr) -> Option<Vec<Expr>> {
+    match expr {
+        Expr::Tuple(columns) => Some(columns.clone()),
+        _ => None,
+    }
+}
+
+fn compared(op: &BinaryOperator, left: &[Expr], right: &[Expr]) -> Option<Expr> {
+    if left.len() != right.len() || left.is_empty() {
+        return None;
+    }
+    let pairs = left.iter().cloned().zip(right.iter().cloned());
+    match op {
+        BinaryOperator::Eq => joined(BinaryOperator::And, pairs.map(|(a, b)| binary(a, op.clone(), b)).collect()),
+        BinaryOperator::NotEq => joined(BinaryOperator::Or, pairs.map(|(a, b)| binary(a, op.clone(), b)).collect()),
+        BinaryOperator::Lt | BinaryOperator::LtEq => lexical(BinaryOperator::Lt, op, pairs.collect()),
+        BinaryOperator::Gt | BinaryOperator::GtEq => lexical(BinaryOperator::Gt, op, pairs.collect()),
+        _ => None,
+    }
+}
+
+/// `a < c OR (a = c AND (b < d ...))`, the last pair by `last`.
+fn lexical(before: BinaryOperator, last: &BinaryOperator, mut pairs: Vec<(Expr, Expr)>) -> Option<Expr> {
+    let (left, right) = pairs.pop()?;
+    let innermost = binary(left, last.clone(), right);
+    Some(pairs.into_iter().rev().fold(innermost, |rest, (left, right)| {
+        let equal = binary(left.clone(), BinaryOperator::Eq, right.clone());
+        let later = binary(equal, BinaryOperator::And, rest);
+        binary(binary(left, before.clone(), right), BinaryOperator::Or, later)
+    }))
+}
+
+fn distinct(left: &[Expr], right: &[Expr]) -> Option<Expr> {
+    if left.len() != right.len() {
+        return None;
+    }
+    let pairs = left.iter().cloned().zip(right.iter().cloned());
+    let different = pairs.map(|(a, b)| Expr::Nested(Box::new(Expr::IsDistinctFrom(Box::new(a), Box::new(b)))));
+    joined(BinaryOperator::Or, different.collect())
+}
+
+fn all(exprs: impl Iterator<Item = Expr>) -> Option<Expr> {
+    let enclosed = exprs.map(|expr| Expr::Nested(Box::new(expr))).collect();
+    joined(BinaryOperator::And, enclosed).or_else(|| Some(Expr::Value(Value::Boolean(true).with_empty_span())))
+}
+
+fn joined(op: BinaryOperator, exprs: Vec<Expr>) -> Option<Expr> {
+    exprs.into_iter().reduce(|joined, next| binary(joined, op.clone(), next))
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    let operation = Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) };
+    Expr::Nested(Box::new(operation))
+}
+
+fn not(expr: Expr) -> Expr {
+    let op = datafusion::sql::sqlparser::ast::UnaryOperator::Not;
+    Expr::UnaryOp { op, expr: Box::new(Expr::Nested(Box::new(expr))) }
+}

@@ -1,0 +1,115 @@
+//! Rows as values: `SELECT row_to_json(t) FROM t`, `SELECT g FROM generate_series(1, 3) AS g (n)`.
+//!
+//! The name of a relation where a value stands is its row, unless there is a column of that name. So a query is planned
+//! without regard to rows first, and rewritten only where a column was not found.
+
+use super::names::plain_name;
+use super::provider::Provider;
+use crate::parse::{fold, name_parts};
+use datafusion::common::{DataFusionError, SchemaError};
+use millrace_functions::{each_expression, each_select};
+use sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
+};
+use std::collections::HashMap;
+
+/// Whether planning failed on a name that is no column.
+pub fn may_be_meant(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::SchemaError(error, _) => matches!(error.as_ref(), SchemaError::FieldNotFound { .. }),
+        _ => false,
+    }
+}
+
+/// Puts the rows of relations where their names stand as values. Functions in FROM are subqueries already.
+pub fn spell_out(query: &mut Query, provider: &Provider) {
+    each_select(query, |select| {
+        let mut rows = HashMap::new();
+        select.from.iter().for_each(|table| relations(table, provider, &mut rows));
+        if !rows.is_empty() {
+            replace(select, &rows);
+        }
+    });
+}
+
+fn relations(table: &TableWithJoins, provider: &Provider, rows: &mut HashMap<String, Expr>) {
+    for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, .. } => relations(table_with_joins, provider, rows),
+            TableFactor::Table { name, alias, args: None, .. } => {
+                let parts = name_parts(name);
+                let Ok(relation) = provider.relation(&parts) else { continue };
+                let columns = relation.schema.fields().iter().map(|field| field.name().clone()).collect();
+                let qualifier = alias.as_ref().map(|alias| fold(&alias.name)).or_else(|| parts.last().cloned());
+                rows.extend(qualifier.map(|name| (name.clone(), row(&name, columns))));
+            }
+            TableFactor::Derived { subquery, alias: Some(alias), .. } => {
+                let name = fold(&alias.name);
+                if let Some(value) = of_subquery(subquery, &name) {
+                    rows.insert(name, value);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The row of a subquery whose columns are all named; that of a function with one column is its value.
+fn of_subquery(query: &Query, name: &str) -> Option<Expr> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let names = select.projection.iter().map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+        SelectItem::UnnamedExpr(Expr::Identifier(column)) => Some(fold(column)),
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last().map(fold),
+        _ => None,
+    });
+    let names: Vec<String> = names.collect::<Option<_>>()?;
+    match (names.as_slice(), select.projection.as_slice()) {
+        ([only], [SelectItem::ExprWithAlias { expr: Expr::Function(_), .. }]) if select.from.is_empty() => {
+            Some(column(name, only))
+        }
+        _ => Some(row(name, names)),
+    }
+}
+
+fn column(relation: &str, name: &str) -> Expr {
+    Expr::CompoundIdentifier([relation, plain_name(name)].map(|part| Ident::with_quote('"', part)).to_vec())
+}
+
+fn row(relation: &str, columns: Vec<String>) -> Expr {
+    let members = columns.into_iter().flat_map(|name| {
+        let value = column(relation, &name);
+        [Expr::Value(Value::SingleQuotedString(name).with_empty_span()), value]
+    });
+    let args = members.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new("named_struct")]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: vec![],
+    })
+}
+
+fn replace(select: &mut Select, rows: &HashMap<String, Expr>) {
+    // The name of a relation stays the name of its row's column.
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr @ Expr::Identifier(_)) = item
+            && let Expr::Identifier(name) = &*expr
+            && rows.contains_key(&fold(name))
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: name.clone() };
+        }
+    }
+    each_expression(select, |expr| {
+        if let Expr::Identifier(name) = &*expr
+            && let Some(row) = rows.get(&fold(name))
+        {
+            *expr = row.clone();
+        }
+    });
+}
