@@ -7,13 +7,55 @@ use crate::function::Call;
 use crate::generic::generic;
 use arrow::array::{ArrayRef, StructArray, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
 
 pub fn functions() -> Vec<ScalarUDF> {
-    vec![generic("row", &[], types, row)]
+    let signature = Signature::variadic_any(Volatility::Immutable);
+    vec![generic("row", &[], types, row), ScalarUDF::from(NamedRow { signature })]
+}
+
+/// `named_row('a', x, 'b', y)`: a row with columns of these names.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NamedRow {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for NamedRow {
+    fn name(&self) -> &str {
+        "named_row"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> datafusion::common::Result<DataType> {
+        datafusion::common::plan_err!("the columns of a row have the names of its arguments")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> datafusion::common::Result<FieldRef> {
+        let names = args.scalar_arguments.iter().step_by(2);
+        let columns = names.zip(args.arg_fields.iter().skip(1).step_by(2)).map(|(name, field)| {
+            let name = name.and_then(|name| name.try_as_str().flatten()).unwrap_or_default();
+            field.as_ref().clone().with_name(name).with_nullable(true)
+        });
+        let columns: Fields = columns.collect();
+        Ok(Arc::new(Field::new(self.name(), DataType::Struct(columns), true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {
+        let DataType::Struct(fields) = args.return_field.data_type() else {
+            return datafusion::common::exec_err!("a row is composite");
+        };
+        let values = args.args.iter().skip(1).step_by(2).map(|value| value.to_array(args.number_rows));
+        let columns = values.collect::<datafusion::common::Result<Vec<_>>>()?;
+        Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields.clone(), columns, None)?)))
+    }
 }
 
 fn types(fields: &[FieldRef]) -> Result<Option<(Vec<DataType>, Field)>> {

@@ -81,3 +81,98 @@ impl Operator for Unnest {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Bag, Harness};
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use millrace_types::Weights;
+    use millrace_types::hash::mix;
+    use std::sync::Arc;
+
+    type List = Option<Vec<Option<i64>>>;
+    type Row = (i64, List, List);
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 += 1;
+            mix(self.0) % n
+        }
+
+        fn list(&mut self) -> List {
+            let length = self.below(5);
+            let element = |random: &mut Random| (random.below(4) > 0).then(|| random.below(3) as i64);
+            (self.below(5) > 0).then(|| (0..length).map(|_| element(self)).collect())
+        }
+    }
+
+    fn schema(data_type: DataType) -> SchemaRef {
+        let field = |name, data_type: &DataType| Field::new(name, data_type.clone(), true);
+        Arc::new(Schema::new(vec![field("a", &data_type), field("k", &DataType::Int64), field("b", &data_type)]))
+    }
+
+    fn delta(rows: &[(Row, i64)]) -> Delta {
+        let list = |of: fn(&Row) -> &List| {
+            let lists = rows.iter().map(|(row, _)| of(row).clone());
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)) as ArrayRef
+        };
+        let keys = Arc::new(rows.iter().map(|(row, _)| Some(row.0)).collect::<Int64Array>()) as ArrayRef;
+        let columns = vec![list(|row| &row.1), keys, list(|row| &row.2)];
+        let schema = schema(columns[0].data_type().clone());
+        let weights: Vec<i64> = rows.iter().map(|(_, weight)| *weight).collect();
+        Delta::new(RecordBatch::try_new(schema, columns).unwrap(), Weights::Each(weights.into()))
+    }
+
+    /// The rows that come of all rows, made one by one.
+    fn naive(rows: &[(Row, i64)], outer: bool) -> Bag {
+        let mut bag = Bag::new();
+        for ((key, a, b), weight) in rows {
+            let length = |list: &List| list.as_ref().map_or(0, Vec::len);
+            for at in 0..length(a).max(length(b)).max(usize::from(outer)) {
+                let element = |list: &List| list.as_ref()?.get(at).copied()?.map(|value| value.to_string());
+                *bag.entry(vec![element(a), Some(key.to_string()), element(b)]).or_default() += weight;
+            }
+        }
+        bag.retain(|_, weight| *weight != 0);
+        bag
+    }
+
+    #[test]
+    fn random_changes_give_what_unnesting_all_rows_gives_however_they_are_cut() {
+        for seed in 0..40 {
+            let mut random = Random(seed << 32);
+            let outer = seed % 2 == 0;
+            let unnest = || Harness::new(Unnest::new(vec![0, 2], outer, schema(DataType::Int64)));
+            let (mut whole, mut cut) = (unnest(), unnest());
+            // All changes, and those of them that were not taken back.
+            let (mut all, mut there): (Vec<(Row, i64)>, Vec<(Row, i64)>) = (vec![], vec![]);
+            for _ in 0..8 {
+                let mut rows: Vec<(Row, i64)> = vec![];
+                for _ in 0..random.below(12) {
+                    let row = (random.below(4) as i64, random.list(), random.list());
+                    rows.push((row, 1 + random.below(2) as i64));
+                    if !there.is_empty() && random.below(3) == 0 {
+                        let (row, weight) = there.swap_remove(random.below(there.len() as u64) as usize);
+                        rows.push((row, -weight));
+                    }
+                }
+                let batch = delta(&rows);
+                let half = batch.len() / 2;
+                cut.batch(0, batch.slice(0, half)).unwrap();
+                cut.batch(0, batch.slice(half, batch.len() - half)).unwrap();
+                whole.batch(0, batch).unwrap();
+                whole.tick().unwrap();
+                cut.tick().unwrap();
+                there.extend(rows.iter().filter(|(_, weight)| *weight > 0).cloned());
+                all.extend(rows);
+                let expected = naive(&all, outer);
+                assert_eq!(whole.accumulated(), &expected, "seed {seed}");
+                assert_eq!(cut.accumulated(), &expected, "seed {seed}");
+            }
+        }
+    }
+}

@@ -1,8 +1,9 @@
 //! Expressions other than casts that must not stay as DataFusion has them.
 
+use super::marked::{is_marked, marked};
 use crate::functions::named;
 use crate::operators::call;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Case, Like, ScalarFunction};
@@ -20,7 +21,14 @@ pub fn other(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         Expr::Like(like) => escaped(like),
         Expr::ScalarFunction(function) if function.func.name() == "coalesce" => {
-            Transformed::yes(first_of(function.args))
+            Transformed::yes(as_json(first_of(function.args), schema))
+        }
+        Expr::Case(_) => Transformed::yes(as_json(expr, schema)),
+        // Plans are analysed again when they run: what was marked then is not to be marked twice.
+        Expr::ScalarFunction(mut function)
+            if function.args.first().is_some_and(is_marked) && function.func.name() == "marked" =>
+        {
+            Transformed::yes(function.args.remove(0))
         }
         Expr::ScalarFunction(function) => unpadded(function, schema),
         other => Transformed::no(other),
@@ -64,6 +72,18 @@ fn first_of(mut args: Vec<Expr>) -> Expr {
     }
     let arm = |arg: Expr| (Box::new(Expr::IsNotNull(Box::new(arg.clone()))), Box::new(arg));
     Expr::Case(Case::new(None, args.into_iter().map(arm).collect(), Some(Box::new(last))))
+}
+
+/// A CASE whose results are json gives json.
+fn as_json(expr: Expr, schema: &DFSchema) -> Expr {
+    let Expr::Case(case) = &expr else { return expr };
+    let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref());
+    let fields = results.filter_map(|result| result.to_field(schema).ok()).map(|(_, field)| field);
+    let json = |field: &FieldRef| matches!(sql_type_of(field), SqlType::Json | SqlType::Jsonb);
+    match fields.into_iter().find(json) {
+        Some(field) => marked(expr, &field),
+        None => expr,
+    }
 }
 
 /// Functions see the values of a `char(n)` without its padding.

@@ -9,6 +9,7 @@ mod guard;
 mod interval;
 mod jsonb;
 mod lowering;
+mod marked;
 mod moment;
 mod number;
 mod open;

@@ -36,9 +36,11 @@ impl AnalyzerRule for LowerCasts {
                 schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?);
             }
             let names = names(&plan);
+            let sorts = matches!(plan, LogicalPlan::Sort(_));
             let lowered = plan.map_expressions(|expr| {
                 let name = names.as_ref().map(|names| names.save(&expr));
                 let lowered = expr.transform_up(|expr| lower(expr, &schema, config, marks))?;
+                let lowered = if sorts { lowered.transform_data(|expr| Ok(sorted(expr, &schema)))? } else { lowered };
                 Ok(lowered.update_data(|expr| restored(expr, name)))
             })?;
             if lowered.transformed { lowered.map_data(LogicalPlan::recompute_schema) } else { Ok(lowered) }
@@ -107,6 +109,17 @@ fn keep_scale(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         None => Transformed::no(Expr::Cast(Cast { expr: inner, field })),
     })
+}
+
+/// What rows are sorted by for an expression: jsonb by keys that are ordered as its values are.
+fn sorted(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr.to_field(schema) {
+        Ok((_, field)) if sql_type_of(&field) == SqlType::Jsonb => {
+            let function = crate::functions::named("jsonb_sort_key");
+            Transformed::yes(crate::operators::call(function, vec![expr.unalias()]))
+        }
+        _ => Transformed::no(expr),
+    }
 }
 
 /// The target of a cast between arrays with as many dimensions as there are: types do not say how many.

@@ -121,6 +121,9 @@ pub fn plan(
             whole_rows::spell_out(&mut query, provider);
         }
         names::name_columns(&mut query, wildcards);
+        if rows {
+            whole_rows::call_constructors(&mut query);
+        }
         row_values::rewrite(&mut query);
         postgres_syntax(&mut query);
         let prepared = orders::prepare(&mut query).and_then(|()| windows::prepare(&mut query, provider.functions));

@@ -22,6 +22,15 @@ pub fn may_be_meant(error: &DataFusionError) -> bool {
     }
 }
 
+/// Makes `ARRAY[a, b]` a call: DataFusion's planner does not know an outer query's columns within the brackets.
+pub fn call_constructors(query: &mut Query) {
+    each_expression(query, |expr| {
+        if let Expr::Array(array) = &*expr {
+            *expr = call("make_array", array.elem.clone());
+        }
+    });
+}
+
 /// Puts the rows of relations where their names stand as values. Functions in FROM are subqueries already.
 pub fn spell_out(query: &mut Query, provider: &Provider) {
     each_select(query, |select| {
@@ -82,9 +91,13 @@ fn row(relation: &str, columns: Vec<String>) -> Expr {
         let value = column(relation, &name);
         [Expr::Value(Value::SingleQuotedString(name).with_empty_span()), value]
     });
-    let args = members.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
+    call("named_row", members.collect())
+}
+
+fn call(name: &str, arguments: Vec<Expr>) -> Expr {
+    let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("named_struct")]),
+        name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),

@@ -2,6 +2,7 @@
 
 use super::Names;
 use super::outer;
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, NullEquality, Result, ScalarValue};
 use datafusion::logical_expr::expr::Case;
@@ -222,9 +223,15 @@ pub fn joined(
 /// `a IS NOT DISTINCT FROM b` as two equalities, of whether they are NULL and of what they are otherwise. A join can
 /// also be told that its NULLs are equal, but it would say so of every equality that a rule adds to its keys.
 fn not_distinct(outer: Expr, inner: Expr, schema: &DFSchema) -> Result<[(Expr, Expr); 2]> {
-    let default = ScalarValue::new_default(&outer.get_type(schema)?)?;
+    let (_, field) = outer.to_field(schema)?;
+    let default = ScalarValue::new_default(field.data_type())?;
+    // It says its type, lest it be taken for a constant that is still to be read as one.
+    let metadata = match field.metadata().is_empty() {
+        true => settled(&default),
+        false => Some(FieldMetadata::from(field.as_ref())),
+    };
     let known = |expr: Expr| {
-        let arm = (Box::new(expr.clone().is_null()), Box::new(Expr::Literal(default.clone(), settled(&default))));
+        let arm = (Box::new(expr.clone().is_null()), Box::new(Expr::Literal(default.clone(), metadata.clone())));
         Expr::Case(Case::new(None, vec![arm], Some(Box::new(expr))))
     };
     let nulls = (outer.clone().is_null(), inner.clone().is_null());

@@ -10,7 +10,13 @@ pub use millrace_functions::sql_type;
 /// # Errors
 /// None in fact: every type's name parses.
 pub fn syntax_of_type(sql_type: &SqlType) -> Result<DataType> {
-    let text = sql_type.to_string();
+    // The names of types do not say how many dimensions there are.
+    let mut text = sql_type.to_string();
+    let mut inner = sql_type;
+    while let SqlType::Array(element) = inner {
+        inner = element;
+        text.push_str(if matches!(inner, SqlType::Array(_)) { "[]" } else { "" });
+    }
     let mut cursor = super::cursor::Cursor::new(&text)?;
     cursor.parser.parse_data_type().map_err(|error| super::Failure::from(error).into_sql_error(&text))
 }
