@@ -7,6 +7,7 @@
 //! | to add | touch |
 //! |---|---|
 //! | a scalar function | an entry in its family's list (`math.rs`, `text.rs`, ...); a line in `tests/expressions.txt` |
+//! | a set-returning function | a function that gives an array, in a file of `sets/` |
 //! | an operator | an arm in `operators/other.rs` |
 //! | an aggregate | a file in `aggregates/`, a line in `aggregates/mod.rs` |
 //!
