@@ -39,7 +39,6 @@ pub fn lower(bound: &Bound, functions: &FunctionSource) -> Result<Node> {
     refuse::changing_functions(&bound.plan)?;
     let plan = rewrite::rewrite(bound.plan.clone(), functions)?;
     let node = Lowering::new().plan(&plan)?;
-    refuse::composites(&node)?;
     Ok(node::with_schema(node, bound.schema.clone()))
 }
 

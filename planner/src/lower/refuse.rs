@@ -2,10 +2,8 @@
 
 use crate::catalog::{Relation, RelationKind};
 use crate::error::sql_error;
-use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
-use millrace_ir::{Node, Plan};
 use millrace_types::{Result, SqlError, SqlState};
 
 /// `0A000` for a construct that a maintained query may not hold; ad hoc it may.
@@ -24,23 +22,6 @@ pub fn node(plan: &LogicalPlan) -> SqlError {
         LogicalPlan::Subquery(_) => "a subquery in an expression",
         _ => "this construct",
     })
-}
-
-/// Refuses plans that would keep composite values: state knows no order and no hash of them.
-///
-/// # Errors
-/// `0A000`
-pub fn composites(node: &Node) -> Result<()> {
-    let composite =
-        |node: &Node| node.schema.fields().iter().any(|field| matches!(field.data_type(), DataType::Struct(_)));
-    fn walk(node: &Node, composite: &impl Fn(&Node) -> bool) -> bool {
-        let passes = matches!(node.plan, Plan::Project { .. } | Plan::Filter { .. } | Plan::Unnest { .. });
-        node.inputs().into_iter().any(|input| (!passes && composite(input)) || walk(input, composite))
-    }
-    match composite(node) || walk(node, &composite) {
-        true => Err(in_view("a composite value")),
-        false => Ok(()),
-    }
 }
 
 /// Refuses relations whose changes cannot be followed.
