@@ -8,7 +8,7 @@
 use crate::parse::fold;
 use millrace_functions::Walk;
 use millrace_types::SqlError;
-use sqlparser::ast::{AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, Value, VisitorMut};
+use sqlparser::ast::{AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, VisitorMut};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -127,6 +127,7 @@ fn strong_name(expr: &Expr) -> Option<String> {
         Expr::Exists { .. } => "exists",
         Expr::Array(_) => "array",
         Expr::Extract { .. } => "extract",
+        Expr::Substring { shorthand: true, .. } => "substr",
         Expr::Substring { .. } => "substring",
         Expr::Position { .. } => "position",
         Expr::Overlay { .. } => "overlay",
@@ -152,7 +153,6 @@ fn weak_name(expr: &Expr) -> Option<String> {
         Expr::Interval(_) => Some("interval".to_owned()),
         Expr::Case { .. } => Some("case".to_owned()),
         Expr::Nested(inner) => weak_name(inner),
-        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => Some("bool".to_owned()),
         _ => None,
     }
 }
