@@ -92,6 +92,7 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::OuterColumns { coerced: true }),
+        Arc::new(aggregates::WindowOrder),
         Arc::new(casts::LowerCasts),
         Arc::new(casts::GuardFilters),
     ]

@@ -7,7 +7,7 @@
 
 use crate::{Result, SqlError};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray};
-use arrow::compute::cast;
+use arrow::compute::{cast, is_null, nullif};
 use arrow::datatypes::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -88,10 +88,11 @@ fn fold_column(column: &dyn Array, hashes: &mut [u64], seed: u64) -> Result<()> 
         }
         Dictionary(_, value) => fold_column(cast(column, value)?.as_ref(), hashes, seed)?,
         List(_) => fold_lists(column, hashes, seed)?,
-        // A row value hashes as its fields.
-        Struct(_) => {
-            column.as_struct().columns().iter().try_for_each(|field| fold_column(field.as_ref(), hashes, seed))?;
-        }
+        // A row value hashes as its fields; what stands in the fields of one that is NULL does not matter.
+        Struct(_) => column.as_struct().columns().iter().try_for_each(|field| match column.nulls() {
+            None => fold_column(field.as_ref(), hashes, seed),
+            Some(_) => fold_column(nullif(field, &is_null(column)?)?.as_ref(), hashes, seed),
+        })?,
         other => return Err(SqlError::unsupported(format!("a key of type {other}"))),
     }
     Ok(())

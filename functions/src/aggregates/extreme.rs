@@ -88,14 +88,14 @@ impl AggregateUDFImpl for Extreme {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match self.gathered(args.expr_fields[0].data_type()) {
-            Some(definition) => gathered::accumulator(definition, &args),
+            Some(definition) => gathered::accumulator(definition, &args, false),
             None => self.inner.accumulator(args),
         }
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match self.gathered(args.expr_fields[0].data_type()) {
-            Some(definition) => gathered::sliding(definition, &args),
+            Some(definition) => gathered::sliding(definition, &args, false),
             None => self.inner.create_sliding_accumulator(args),
         }
     }
@@ -106,7 +106,7 @@ impl AggregateUDFImpl for Extreme {
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         if let Some(definition) = self.gathered(args.expr_fields[0].data_type()) {
-            return Ok(gathered::groups(definition, &args)?);
+            return Ok(gathered::groups(definition, &args, false)?);
         }
         match args.return_type() {
             DataType::Float32 => Ok(Box::new(Floats::<Float32Type>::new(self.greatest, f32::total_cmp))),

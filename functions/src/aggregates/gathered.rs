@@ -4,7 +4,7 @@
 //! have no order of their own, and so the result is the same however the rows come, run once or kept up to date.
 
 use super::single::{Retract, Single};
-use super::sorted::{Sorted, sorted};
+use super::sorted::{Sorted, Tie, sorted};
 use super::summed::types_of;
 use crate::error::carried;
 use crate::function::no_such_function;
@@ -39,6 +39,8 @@ pub struct Definition {
 #[derive(Debug)]
 pub struct Gathered {
     definition: &'static Definition,
+    /// Whether rows keep the order in which they come, and not that of their values: in windows, which have an order.
+    arriving: bool,
     aliases: Vec<String>,
     signature: Signature,
 }
@@ -47,7 +49,12 @@ impl Gathered {
     /// Of a definition.
     pub fn new(definition: &'static Definition) -> Gathered {
         let aliases = definition.aliases.iter().map(|alias| (*alias).to_owned()).collect();
-        Gathered { definition, aliases, signature: Signature::user_defined(Volatility::Immutable) }
+        Gathered { definition, arriving: false, aliases, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+
+    /// The same over the rows of a window.
+    pub fn in_window(&self) -> Gathered {
+        Gathered { arriving: true, ..Gathered::new(self.definition) }
     }
 
     fn undefined(&self, types: &[DataType]) -> SqlError {
@@ -55,8 +62,8 @@ impl Gathered {
     }
 }
 
-/// The rows of all groups, for a definition.
-pub fn groups(definition: &'static Definition, args: &AccumulatorArgs) -> Result<Box<dyn Retract>> {
+/// The rows of all groups, for a definition. `arriving`: rows that are not ordered by the call keep their order.
+pub fn groups(definition: &'static Definition, args: &AccumulatorArgs, arriving: bool) -> Result<Box<dyn Retract>> {
     let options = args.order_bys.iter().map(|sort| sort.options).collect();
     Ok(Box::new(Rows {
         definition,
@@ -69,17 +76,26 @@ pub fn groups(definition: &'static Definition, args: &AccumulatorArgs) -> Result
         groups: Vec::new(),
         total: 0,
         slides: false,
+        arriving,
     }))
 }
 
 /// The accumulator of one group, for a definition.
-pub fn accumulator(definition: &'static Definition, args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-    Ok(Box::new(Single::new(groups(definition, args)?, &values_of(args)?)?))
+pub fn accumulator(
+    definition: &'static Definition,
+    args: &AccumulatorArgs,
+    arriving: bool,
+) -> Result<Box<dyn Accumulator>> {
+    Ok(Box::new(Single::new(groups(definition, args, arriving)?, &values_of(args)?)?))
 }
 
 /// The accumulator of a window's frame, for a definition.
-pub fn sliding(definition: &'static Definition, args: &AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-    let mut rows = groups(definition, args)?;
+pub fn sliding(
+    definition: &'static Definition,
+    args: &AccumulatorArgs,
+    arriving: bool,
+) -> Result<Box<dyn Accumulator>> {
+    let mut rows = groups(definition, args, arriving)?;
     rows.slide();
     Ok(Box::new(Single::new(rows, &values_of(args)?)?))
 }
@@ -105,7 +121,7 @@ pub fn state_fields(args: &StateFieldsArgs) -> Vec<FieldRef> {
 
 impl PartialEq for Gathered {
     fn eq(&self, other: &Gathered) -> bool {
-        self.definition.name == other.definition.name
+        self.definition.name == other.definition.name && self.arriving == other.arriving
     }
 }
 
@@ -154,11 +170,11 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        accumulator(self.definition, &args)
+        accumulator(self.definition, &args, self.arriving)
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        sliding(self.definition, &args)
+        sliding(self.definition, &args, self.arriving)
     }
 
     fn groups_accumulator_supported(&self, _: AccumulatorArgs) -> bool {
@@ -166,7 +182,7 @@ impl AggregateUDFImpl for Gathered {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
-        Ok(groups(self.definition, &args)?)
+        Ok(groups(self.definition, &args, self.arriving)?)
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -197,6 +213,8 @@ struct Rows {
     total: usize,
     /// Whether rows leave in the order in which they came, as from the frame of a window.
     slides: bool,
+    /// Whether rows that nothing orders keep the order in which they came.
+    arriving: bool,
 }
 
 impl Rows {
@@ -210,7 +228,8 @@ impl Rows {
                 (0..first.len()).map(|at| concat(&column(at))).collect::<Result<Vec<_>, _>>()?
             }
         };
-        sorted(columns, &self.groups, self.total, &self.fields, &self.result, &self.options, self.distinct)
+        let tie = if self.arriving { Tie::Arrival } else { Tie::Values };
+        sorted(columns, &self.groups, self.total, &self.fields, &self.result, &self.options, self.distinct, tie)
     }
 
     /// Drops the groups that were given out.

@@ -23,8 +23,10 @@ mod sorted;
 mod summed;
 mod total;
 mod twofold;
+mod window_order;
 
 pub use hypothetical::INTERNAL as HYPOTHETICAL;
+pub use window_order::WindowOrder;
 
 use datafusion::functions_aggregate::{bool_and_or, min_max};
 use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl};

@@ -49,8 +49,18 @@ impl Sorted<'_> {
     }
 }
 
-/// Sorts rows by their groups, which are below `total`, then by what orders them, then by the arguments. `distinct`: of
+/// What orders the rows of a group that the call does not order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tie {
+    /// Their arguments.
+    Values,
+    /// When they came.
+    Arrival,
+}
+
+/// Sorts rows by their groups, which are below `total`, then by what orders them, then by `tie`. `distinct`: of
 /// equal rows in a group only one is left.
+#[expect(clippy::too_many_arguments, reason = "the parts of one call, which nobody else puts together")]
 pub fn sorted<'a>(
     columns: Vec<ArrayRef>,
     groups: &[u32],
@@ -59,12 +69,15 @@ pub fn sorted<'a>(
     result: &'a Field,
     options: &'a [SortOptions],
     distinct: bool,
+    tie: Tie,
 ) -> Result<Sorted<'a>> {
     let (arguments, ordering) = columns.split_at(fields.len().min(columns.len()));
     let ascending = SortOptions { descending: false, nulls_first: false };
     // The last arguments are often constants or of no order of their own; equal rows are equal in them as well.
     let by = ordering.iter().zip(options.iter().copied());
-    let by: Vec<_> = by.chain(arguments.iter().map(|argument| (argument, ascending))).collect();
+    let arrival: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..groups.len() as u32));
+    let ties = if tie == Tie::Arrival { std::slice::from_ref(&arrival) } else { arguments };
+    let by: Vec<_> = by.chain(ties.iter().map(|argument| (argument, ascending))).collect();
     let keys: Vec<ArrayRef> = by.iter().map(|(column, _)| comparable(column)).collect();
     let sort_fields = keys.iter().zip(&by);
     let sort_fields = sort_fields.map(|(key, (_, o))| SortField::new_with_options(key.data_type().clone(), *o));

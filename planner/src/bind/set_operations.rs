@@ -23,7 +23,7 @@ use crate::numbering::{number, numbered};
 use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchemaRef, DataFusionError, JoinType, NullEquality};
-use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr::{Cast, FieldMetadata};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Projection, Union, ident, lit, not,
 };
@@ -106,7 +106,8 @@ impl Operations<'_> {
                 };
                 let (sides, types) = self.sides(name, left, join.right.clone())?;
                 let counted = self.counted(sides, all, &join).map_err(sql_error)?;
-                Ok((cast_to(counted, &types).map_err(sql_error)?, types))
+                let marked = cast_to(counted, &types).and_then(|plan| with_marks(plan, &types));
+                Ok((marked.map_err(sql_error)?, types))
             }
             // The planner gives sides with columns of the same names another name.
             LogicalPlan::SubqueryAlias(alias) if is_operation(&alias.input) => {
@@ -283,6 +284,25 @@ fn without_marks(types: &[ColumnType]) -> Vec<ColumnType> {
         other => other.clone(),
     };
     types.iter().map(unmarked).collect()
+}
+
+/// The plan with its numerics of any scale marked as such again.
+fn with_marks(plan: LogicalPlan, types: &[ColumnType]) -> datafusion::common::Result<LogicalPlan> {
+    let any_scale =
+        |known: &ColumnType| matches!(known, ColumnType::Known(field) if sql_type_of(field) == SqlType::Numeric(None));
+    if !types.iter().any(any_scale) {
+        return Ok(plan);
+    }
+    let mark = FieldMetadata::from(&field_of("", &SqlType::Numeric(None), true));
+    let columns = plan.schema().iter().zip(types).map(|((qualifier, field), known)| {
+        let column = Expr::Column(datafusion::common::Column::from((qualifier, field)));
+        match any_scale(known) {
+            true => column.alias_qualified_with_metadata(qualifier.cloned(), field.name(), Some(mark.clone())),
+            false => column,
+        }
+    });
+    let columns = columns.collect::<Vec<_>>();
+    Projection::try_new(columns, Arc::new(plan)).map(LogicalPlan::Projection)
 }
 
 /// The plan with its columns cast to types, where they have others.

@@ -54,6 +54,10 @@ pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> 
             let message = format!("column \"{name}\" specified more than once");
             return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
         }
+        if is_composite(field.data_type()) {
+            return Err(SqlError::unsupported(format!("the column \"{name}\" of a composite type"))
+                .with_hint("Give its fields columns of their own."));
+        }
         columns.push(Column::new(name, stored_type(field)));
     }
     match columns.is_empty() {
@@ -64,6 +68,15 @@ pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> 
 
 /// The type in which a column of a query is stored: a numeric that an expression gave more digits after the point than
 /// an unconstrained one has keeps them.
+/// Whether a type is one of row values, which no relation keeps.
+fn is_composite(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(_) => true,
+        DataType::List(item) => is_composite(item.data_type()),
+        _ => false,
+    }
+}
+
 fn stored_type(field: &Field) -> SqlType {
     let sql_type = sql_type_of(field);
     match field.data_type() {

@@ -86,7 +86,11 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
                     Ok(false) => tally.invalid += 1,
                     Err(failure) if is_refusal(&failure) => {
                         *tally.refused.entry(failure.to_string()).or_default() += 1;
-                        running.push((number, None));
+                        // What is refused ad hoc too says no more.
+                        let fresh = peers.millrace.rows(&query.to_string()).await;
+                        if !fresh.is_err_and(|failure| is_refusal(&failure)) {
+                            running.push((number, None));
+                        }
                     }
                     Err(failure) => tally.failures.push(report(seed, &format!("{failure}"), &query.to_string(), &[])),
                 }
