@@ -175,10 +175,7 @@ impl Jobs {
         let mut due = BTreeMap::new();
         for input in inputs {
             match input.only {
-                Some(job) => match self.known.get(&job) {
-                    Some(known) => due.extend([(known.number, (job, 0))]),
-                    None => {}
-                },
+                Some(job) => due.extend(self.known.get(&job).map(|known| (known.number, (job, 0)))),
                 None => due.extend(self.attached_readers(input.relation).map(|(id, job)| (job.number, (id, 0)))),
             }
         }

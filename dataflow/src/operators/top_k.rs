@@ -12,7 +12,7 @@
 //! ```
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Change, Decoding, Format, Ordered, OrderedRow, Rows, batch_of};
+use crate::state::{Change, Decoding, Format, Keep, Ordered, OrderedRow, Rows, batch_of};
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use millrace_ir::{Ranking, SortColumn};
@@ -79,7 +79,7 @@ impl Operator for TopK {
         let TopK { state, range, append_only, schema } = self;
         let mut emission = Emission::default();
         let keep = |rows: &Rows| range.kept(rows);
-        let keep: Option<&dyn Fn(&Rows) -> Option<usize>> = if *append_only { Some(&keep) } else { None };
+        let keep: Option<&Keep<'_>> = if *append_only { Some(&keep) } else { None };
         state.settle(
             |format, rows, changes| {
                 range.compare(rows, changes, &mut emission);

@@ -149,7 +149,7 @@ mod tests {
             let unnest = || Harness::new(Unnest::new(vec![0, 2], outer, schema(DataType::Int64)));
             let (mut whole, mut cut) = (unnest(), unnest());
             // All changes, and those of them that were not taken back.
-            let (mut all, mut there): (Vec<(Row, i64)>, Vec<(Row, i64)>) = (vec![], vec![]);
+            let (mut all, mut there) = (Vec::<(Row, i64)>::new(), Vec::<(Row, i64)>::new());
             for _ in 0..8 {
                 let mut rows: Vec<(Row, i64)> = vec![];
                 for _ in 0..random.below(12) {

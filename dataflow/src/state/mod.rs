@@ -62,7 +62,7 @@ pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
 pub use key::{comparable, hash_is_exact, rows_without_null, same_keys};
 pub use lookup::{contains_keys, lookup, net_weights};
-pub use ordered::{Change, Decoding, Format, Ordered};
+pub use ordered::{Change, Decoding, Format, Keep, Ordered};
 pub use probe::{Matches, Probe};
 pub use rows::{OrderedRow, RowView, Rows};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};

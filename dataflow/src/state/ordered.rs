@@ -29,6 +29,9 @@ use millrace_types::hash::{KEY_SEED, hash_rows};
 use millrace_types::{Delta, KeyGroupRange, Result, Weights};
 use std::sync::Arc;
 
+/// Answers how many of a partition's rows are wanted at all; `None`: all of them.
+pub type Keep<'a> = dyn Fn(&Rows) -> Option<usize> + 'a;
+
 /// The ordered rows of all partitions.
 pub struct Ordered {
     format: Format,
@@ -111,7 +114,7 @@ impl Ordered {
     pub fn settle(
         &mut self,
         mut changed: impl FnMut(&Format, &Rows, &[Change]) -> Result<()>,
-        keep: Option<&dyn Fn(&Rows) -> Option<usize>>,
+        keep: Option<&Keep<'_>>,
     ) -> Result<()> {
         for slot in std::mem::take(&mut self.dirty) {
             let partition = &mut self.partitions[slot as usize];

@@ -387,7 +387,7 @@ mod tests {
         let count = rows.len() / 2;
         rows.truncate(count);
         assert!(rows.iter().map(|(row, _)| number(row)).eq(model.keys().copied().take(count)));
-        assert_eq!(rows.last().map(number), model.keys().copied().take(count).last());
+        assert_eq!(rows.last().map(number), model.keys().copied().take(count).next_back());
     }
 
     #[test]

@@ -134,7 +134,11 @@ fn joined(rows: &Sorted<'_>) -> Result<ArrayRef> {
 fn resolve_array(fields: &[FieldRef]) -> Option<(Vec<DataType>, Field)> {
     let [field] = fields else { return None };
     let element = settled(field.data_type());
-    let settled = field.as_ref().clone().with_data_type(element.clone());
+    let mut settled = field.as_ref().clone().with_data_type(element.clone());
+    // A name that is cast to text keeps its mark, while nobody needs arrays of names.
+    if sql_type_of(&settled) == SqlType::Name {
+        settled = settled.with_metadata(Default::default());
+    }
     let item = Field::new_list_field(element.clone(), true).with_metadata(settled.metadata().clone());
     let marks = field_of("", &SqlType::Array(Box::new(sql_type_of(&settled))), true).metadata().clone();
     Some((vec![element], Field::new("", DataType::List(item.into()), true).with_metadata(marks)))

@@ -19,6 +19,9 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccu
 use millrace_types::SqlError;
 use std::sync::Arc;
 
+/// What the arguments become, and the field of the result.
+pub type Resolved = (Vec<DataType>, Field);
+
 /// What an aggregate of this kind is.
 #[derive(Debug)]
 pub struct Definition {
@@ -26,7 +29,7 @@ pub struct Definition {
     pub aliases: &'static [&'static str],
     /// What the arguments become and the field of the result, from the arguments' fields; `None` where there is no such
     /// function.
-    pub resolve: fn(&[FieldRef]) -> Option<(Vec<DataType>, Field)>,
+    pub resolve: fn(&[FieldRef]) -> Option<Resolved>,
     /// Whether rows with a NULL as the first argument do not count.
     pub skips_nulls: bool,
     /// Whether it is called with WITHIN GROUP, whose expression is the first argument.

@@ -124,9 +124,10 @@ fn inner_slices(call: &Call, outer: &ListArray, inner: &ListArray) -> Result<Arr
         if (1..call.count()).any(|at| call.arrays[at].is_null(row)) {
             continue;
         }
-        for at in outer.value_offsets()[row] as usize..outer.value_offsets()[row + 1] as usize {
-            let range = selected(call, inner, at, 1, row);
-            lengths[at] = range.len();
+        let (first, end) = (outer.value_offsets()[row] as usize, outer.value_offsets()[row + 1] as usize);
+        for (at, length) in lengths[first..end].iter_mut().enumerate() {
+            let range = selected(call, inner, first + at, 1, row);
+            *length = range.len();
             places.extend(range.map(|place| place as u32));
         }
     }

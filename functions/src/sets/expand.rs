@@ -143,9 +143,7 @@ fn innermost(expr: &Expr, calls: &mut Vec<Expr>) -> Result<()> {
     expr.apply(|expr| {
         match expr {
             Expr::ScalarFunction(function) if SetReturning::is_call(expr) && !holds_set(&function.args)? => {
-                if !calls.contains(expr) {
-                    calls.push(expr.clone());
-                }
+                calls.extend((!calls.contains(expr)).then(|| expr.clone()));
             }
             Expr::Case(_) if holds_set(std::slice::from_ref(expr))? => {
                 return Err(refusal("set-returning functions are not allowed in CASE", true));

@@ -146,5 +146,5 @@ fn is_null(expr: &Expr) -> bool {
 
 /// Whether a limit leaves a row where there is one.
 pub fn leaves_one(limit: &Limit) -> bool {
-    matches!(limit.fetch.as_deref(), None) || matches!(constant(&limit.fetch), Some(1..))
+    limit.fetch.is_none() || matches!(constant(&limit.fetch), Some(1..))
 }
