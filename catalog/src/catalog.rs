@@ -100,6 +100,14 @@ impl Catalog {
         self.relations.get(&id)
     }
 
+    /// Whether a relation has a watermark, or is made from relations that have one.
+    pub fn is_watermarked(&self, id: RelationId) -> bool {
+        self.get(id).is_some_and(|relation| {
+            let made_from = relation.kind.query().map_or(&[][..], |_| &relation.depends_on);
+            relation.watermark.is_some() || made_from.iter().any(|input| self.is_watermarked(*input))
+        })
+    }
+
     /// The relation of this name in a schema.
     pub fn find(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
         self.names.get(&(schema.to_owned(), name.to_owned())).and_then(|id| self.relations.get(id))

@@ -33,6 +33,15 @@ pub struct Relation {
     pub comment: Option<String>,
     /// Whether its rows are only ever added, never changed or taken back.
     pub append_only: bool,
+    /// How far the times of its rows have come, if that was said.
+    #[serde(default)]
+    pub watermark: Option<Watermark>,
+    /// The column that watermarks bound: that of its own one, or of a view the one that its query hands on.
+    #[serde(default)]
+    pub event_time: Option<usize>,
+    /// The session's zone in which its expressions were planned; `None` for UTC.
+    #[serde(default)]
+    pub time_zone: Option<String>,
     /// When it was made, in microseconds since 1970-01-01 UTC.
     pub created_at: i64,
     /// What CREATE INDEX made on it.
@@ -115,6 +124,42 @@ pub enum RelationKind {
     },
     /// Numbers, one after the other: a stored row that says which was the last.
     Sequence(Sequence),
+}
+
+/// What `WATERMARK FOR column AS expression` says of a source or table; the column is its event time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watermark {
+    /// Of each row, how far time has come with it: an expression over the row, as SQL.
+    pub sql: String,
+    /// After so many microseconds without a row a split holds nothing back any more.
+    pub idle_timeout: Option<i64>,
+    /// A row so many microseconds ahead of the wall clock moves nothing.
+    pub max_future_skew: Option<i64>,
+    /// What becomes of late rows.
+    pub late: Late,
+}
+
+/// What becomes of rows that are older than the watermark of their split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Late {
+    /// Windows that are final reject them; whatever has no windows counts them.
+    #[default]
+    Window,
+    /// Nobody sees them.
+    Drop,
+    /// They are rows like others.
+    Keep,
+}
+
+impl Late {
+    /// The word of the option.
+    pub fn word(self) -> &'static str {
+        match self {
+            Late::Window => "window",
+            Late::Drop => "drop",
+            Late::Keep => "keep",
+        }
+    }
 }
 
 /// How a sequence counts.

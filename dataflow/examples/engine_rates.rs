@@ -39,13 +39,13 @@ fn schema_of(names: &[&str], types: &[DataType]) -> SchemaRef {
 }
 
 fn node(plan: Plan, schema: SchemaRef, append_only: bool) -> Node {
-    Node { plan, schema, append_only, partitioned_by: None, unique_key: None }
+    Node { plan, schema, append_only, partitioned_by: None, unique_key: None, event_time: None }
 }
 
 /// `SELECT k, count(*), sum(v) FROM source WHERE v >= 100 GROUP BY k`, into a read model or to nobody.
 fn job(id: RelationId, source: RelationId, output: Output) -> Job {
     let rows = schema_of(&["k", "v"], &[DataType::Int64, DataType::Int64]);
-    let input = Plan::Input { relation: source, name: "source".to_owned(), columns: vec![0, 1] };
+    let input = Plan::Input { relation: source, name: "source".to_owned(), columns: vec![0, 1], watermarked: false };
     let input = node(input, rows.clone(), true);
     let predicate = Arc::new(BinaryExpr::new(Arc::new(Column::new("v", 1)), Operator::GtEq, lit(100_i64)));
     let filter = node(Plan::Filter { input: Box::new(input), predicate }, rows.clone(), true);
@@ -88,7 +88,8 @@ fn rows(seed: u64, count: usize, keys: u64) -> Delta {
 fn tick(engine: &Engine, tick: &mut u64, deltas: Vec<Delta>) -> Result<TickResult> {
     *tick += 1;
     let input = RelationInput { relation: SOURCE, columns: Arc::new([0, 1]), deltas, only: None };
-    let result = engine.tick(TickInput { tick: Tick(*tick), inputs: vec![input], now: EventTime(0) })?;
+    let result =
+        engine.tick(TickInput { tick: Tick(*tick), inputs: vec![input], now: EventTime(0), watermarks: vec![] })?;
     result.failed.first().map_or(Ok(()), |(_, error)| Err(error.clone()))?;
     Ok(result)
 }
@@ -97,7 +98,7 @@ fn start(engine: &Engine, now: &mut u64, job: Job) -> Result<()> {
     let id = job.id;
     engine.create(job)?;
     *now += 1;
-    engine.hydrate(id, Tick(*now)).map(drop)
+    engine.hydrate(id, Tick(*now), EventTime(0), true).map(drop)
 }
 
 fn latency(workers: usize, idle: u32) -> Result<()> {

@@ -12,6 +12,7 @@
 use crate::fragment::catching;
 use crate::job_end::Outcome;
 use crate::jobs::Jobs;
+use crate::operator::Timers;
 use crate::read_model::ReadModel;
 use crate::render::render;
 use crate::timely::{Channels, Threads, spawn};
@@ -55,6 +56,8 @@ pub struct TickInput {
     pub inputs: Vec<RelationInput>,
     /// The wall clock, for whatever depends on time; it never goes back.
     pub now: EventTime,
+    /// The watermarks of sources and tables, of those that have moved.
+    pub watermarks: Vec<(RelationId, EventTime)>,
 }
 
 /// Changes of one relation from outside: of a table by a transaction, or what a source read.
@@ -154,19 +157,46 @@ impl Engine {
 
     /// Feeds a new job what is there of the relations that it reads and that this engine keeps, as of the last tick,
     /// and attaches it: from the next tick on it sees their changes. It takes a tick of its own, in which nothing else
-    /// happens; the result has the job's first read model or first output.
+    /// happens; the result has the job's first read model or first output. `follows`: that is all that there is, so that
+    /// it sees watermarks from now on.
     ///
     /// # Errors
     /// `XX000` when there is no such job, or it was hydrated before. A job that fails is in the result.
-    pub fn hydrate(&self, job: RelationId, tick: Tick) -> Result<TickResult> {
+    pub fn hydrate(&self, job: RelationId, tick: Tick, now: EventTime, follows: bool) -> Result<TickResult> {
         let mut state = self.state.lock();
         state.advance(tick)?;
         let known = state.jobs.get_mut(job).filter(|known| !known.attached);
         let known = known.ok_or_else(|| SqlError::internal(format!("there is no job {job} to hydrate")))?;
         known.attached = true;
+        if follows {
+            state.jobs.follow(job);
+        }
         let tapped = state.jobs.is_watched(job);
-        let levels = vec![vec![Reached { job, tapped, attached: true }]];
-        state.run(Run { tick, levels, inputs: vec![], hydrate: true })
+        let watermarks = state.jobs.tell(job);
+        let levels = vec![vec![Reached { job, tapped, attached: true, watermarks }]];
+        state.run(Run { tick, now, levels, inputs: vec![], hydrate: true })
+    }
+
+    /// From the next tick on a job sees the watermarks of what it reads, which it reaches then: it has read all rows that
+    /// these are about. Jobs that are hydrated from tables and views alone do so from the start.
+    pub fn follow(&self, job: RelationId) {
+        self.state.lock().jobs.follow(job);
+    }
+
+    /// Forgets the watermark of a source that is read from its start again.
+    pub fn forget_watermark(&self, relation: RelationId) {
+        self.state.lock().jobs.forget_watermark(relation);
+    }
+
+    /// The watermark of a relation: of a source or table what ticks have brought, of a view the least one of what it is
+    /// made from.
+    pub fn watermark(&self, relation: RelationId) -> Option<EventTime> {
+        self.state.lock().jobs.watermark(relation)
+    }
+
+    /// The moment of the wall clock at which some job wants a tick.
+    pub fn next_alarm(&self) -> Option<EventTime> {
+        self.state.lock().jobs.next_alarm()
     }
 
     /// Attaches a job that was fed by inputs for it alone instead of being hydrated: from the next tick on it sees the
@@ -199,8 +229,10 @@ impl Engine {
     pub fn tick(&self, input: TickInput) -> Result<TickResult> {
         let mut state = self.state.lock();
         state.advance(input.tick)?;
-        let levels = state.jobs.reached(&input.inputs);
-        let mut result = state.run(Run { tick: input.tick, levels, inputs: input.inputs, hydrate: false })?;
+        let TickInput { tick, inputs, now, watermarks } = input;
+        state.jobs.advance(&watermarks);
+        let levels = state.jobs.reached(&inputs, now);
+        let mut result = state.run(Run { tick, now, levels, inputs, hydrate: false })?;
         result.outputs.retain(|(_, deltas)| !deltas.is_empty());
         Ok(result)
     }
@@ -303,6 +335,8 @@ impl State {
         let mut result = TickResult { tick, models: vec![], outputs: vec![], failed };
         for (job, outcomes) in outcomes {
             let watched = self.jobs.is_watched(job);
+            let timers = outcomes.iter().map(|outcome| outcome.timers).fold(Timers::default(), Timers::or);
+            self.jobs.set_timers(job, timers);
             let Some(known) = self.jobs.get_mut(job) else { continue };
             let (mut changed, mut deltas) = (false, vec![]);
             for (part, outcome) in known.parts.iter_mut().zip(outcomes) {

@@ -8,9 +8,12 @@
 //!
 //! What an operator emits goes to the next one at once, by a call; nothing is queued inside a fragment. A fragment
 //! knows no threads and no timely, so that the adapter stays small and a fragment can be driven by hand.
+//!
+//! Watermarks do not flow: a fragment knows which leaves of the plan are below each port of its operators, and is told
+//! the watermarks of the leaves.
 
-use crate::operator::{Operator, Output, StateSize};
-use millrace_types::{Delta, Result, SqlError, Tick};
+use crate::operator::{Moment, Operator, Output, StateSize, Timers};
+use millrace_types::{Delta, EventTime, Result, SqlError, Tick};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A tree of operators with one output.
@@ -27,6 +30,28 @@ struct Fused {
     name: String,
     operator: Box<dyn Operator>,
     target: Target,
+    ports: Vec<PortTime>,
+}
+
+/// What bounds the times of the rows that arrive at a port.
+#[derive(Clone, Debug, Default)]
+struct PortTime {
+    /// The leaves below it that have a watermark, by their number in the job.
+    leaves: Vec<usize>,
+    /// What the operator was told last.
+    told: Option<EventTime>,
+}
+
+impl PortTime {
+    /// The port's watermark, if it is later than what was told.
+    fn advance(&mut self, watermarks: &[Option<EventTime>]) -> Option<EventTime> {
+        let of = |leaf: &usize| watermarks.get(*leaf).copied().flatten();
+        // One leaf without a watermark holds all of them back.
+        let all: Option<Vec<EventTime>> = self.leaves.iter().map(of).collect();
+        let watermark = all?.into_iter().min().filter(|watermark| self.told.is_none_or(|told| told < *watermark))?;
+        self.told = Some(watermark);
+        Some(watermark)
+    }
 }
 
 /// Where changes go inside a fragment.
@@ -45,16 +70,26 @@ impl Fragment {
     /// When the target is not there yet: a fragment is built from its output to its inputs.
     pub fn add(&mut self, name: String, operator: Box<dyn Operator>, target: Target) -> usize {
         self.check(target);
-        self.operators.push(Fused { name, operator, target });
+        self.operators.push(Fused { name, operator, target, ports: vec![] });
         self.operators.len() - 1
     }
 
-    /// Adds an input whose changes go to `target`, and answers its number.
+    /// Adds an input whose changes go to `target`, and answers its number. `leaves`: what is below it of the plan's
+    /// leaves that have a watermark.
     ///
     /// # Panics
     /// As [`Fragment::add`].
-    pub fn add_input(&mut self, target: Target) -> usize {
+    pub fn add_input(&mut self, target: Target, leaves: &[usize]) -> usize {
         self.check(target);
+        let mut above = target;
+        while let Target::Operator { at, port } = above {
+            let Fused { ports, target, .. } = &mut self.operators[at];
+            if ports.len() <= port {
+                ports.resize_with(port + 1, PortTime::default);
+            }
+            ports[port].leaves.extend(leaves);
+            above = *target;
+        }
         self.inputs.push(target);
         self.inputs.len() - 1
     }
@@ -78,15 +113,21 @@ impl Fragment {
         catching(|| self.feed(self.inputs[input], delta, out))
     }
 
-    /// All input of `tick` has arrived.
+    /// All input of `tick` has arrived, and this is what time it is.
     ///
     /// # Errors
     /// As [`Fragment::on_batch`].
-    pub fn on_tick(&mut self, tick: Tick, out: &mut Output) -> Result<()> {
+    pub fn on_tick(&mut self, tick: Tick, moment: &Moment, out: &mut Output) -> Result<()> {
         catching(|| {
             for at in (0..self.operators.len()).rev() {
                 let fused = &mut self.operators[at];
                 let mut emitted = Output::default();
+                for (port, time) in fused.ports.iter_mut().enumerate() {
+                    if let Some(watermark) = time.advance(&moment.watermarks) {
+                        fused.operator.on_watermark(port, watermark, &mut emitted)?;
+                    }
+                }
+                moment.now.map_or(Ok(()), |now| fused.operator.on_clock(now))?;
                 fused.operator.on_tick(tick, &mut emitted)?;
                 let target = fused.target;
                 self.pass_on(emitted, target, out)?;
@@ -114,6 +155,12 @@ impl Fragment {
     fn pass_on(&mut self, mut emitted: Output, target: Target, out: &mut Output) -> Result<()> {
         emitted.take_errors().into_iter().for_each(|error| out.report(error));
         emitted.take_deltas().into_iter().try_for_each(|delta| self.feed(target, delta, out))
+    }
+
+    /// When its operators want a tick without input.
+    pub fn timers(&self) -> Timers {
+        let of = |fused: &Fused| Timers { watermark: fused.operator.next_timer(), clock: fused.operator.next_alarm() };
+        self.operators.iter().map(of).fold(Timers::default(), Timers::or)
     }
 
     /// Each operator, inputs first, with how much it keeps.
@@ -179,21 +226,62 @@ mod tests {
         let last = fragment.add("last".into(), Box::new(Hold::default()), Target::Out);
         let first = fragment.add("first".into(), Box::new(Hold::default()), Target::Operator { at: last, port: 1 });
         let (a, b) = (Target::Operator { at: first, port: 0 }, Target::Operator { at: last, port: 0 });
-        let (a, b) = (fragment.add_input(a), fragment.add_input(b));
+        let (a, b) = (fragment.add_input(a, &[0]), fragment.add_input(b, &[1]));
         let mut out = Output::default();
         fragment.on_batch(a, number(2), &mut out).unwrap();
         fragment.on_batch(b, number(1), &mut out).unwrap();
         assert!(out.is_empty());
-        fragment.on_tick(Tick(1), &mut out).unwrap();
+        fragment.on_tick(Tick(1), &Moment::default(), &mut out).unwrap();
         let rows: Vec<_> = out.take_deltas().into_iter().map(|delta| delta.rows().clone()).collect();
         assert_eq!(rows, [number(1).rows().clone(), number(2).rows().clone()]);
+    }
+
+    /// Tells what it is told.
+    struct Listens(&'static str, std::sync::mpsc::Sender<(&'static str, usize, i64)>);
+
+    impl Operator for Listens {
+        fn on_batch(&mut self, _: usize, delta: Delta, out: &mut Output) -> Result<()> {
+            out.push(delta);
+            Ok(())
+        }
+
+        fn on_watermark(&mut self, port: usize, watermark: EventTime, _: &mut Output) -> Result<()> {
+            self.1.send((self.0, port, watermark.0)).unwrap();
+            Ok(())
+        }
+
+        fn on_tick(&mut self, _: Tick, _: &mut Output) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_port_is_told_the_least_watermark_below_it_when_it_grows() {
+        let (told, heard) = std::sync::mpsc::channel();
+        let mut fragment = Fragment::default();
+        let last = fragment.add("last".into(), Box::new(Listens("last", told.clone())), Target::Out);
+        let first =
+            fragment.add("first".into(), Box::new(Listens("first", told)), Target::Operator { at: last, port: 0 });
+        fragment.add_input(Target::Operator { at: first, port: 0 }, &[0]);
+        fragment.add_input(Target::Operator { at: first, port: 1 }, &[1]);
+        fragment.add_input(Target::Operator { at: last, port: 1 }, &[]);
+        let mut tick = |watermarks: [Option<i64>; 2]| {
+            let watermarks = watermarks.map(|watermark| watermark.map(EventTime)).to_vec();
+            fragment.on_tick(Tick(1), &Moment { now: None, watermarks }, &mut Output::default()).unwrap();
+            heard.try_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(tick([Some(5), None]), [("first", 0, 5)]);
+        assert_eq!(tick([Some(5), Some(3)]), [("first", 1, 3), ("last", 0, 3)]);
+        assert_eq!(tick([Some(9), Some(3)]), [("first", 0, 9)]);
+        assert_eq!(tick([Some(9), Some(9)]), [("first", 1, 9), ("last", 0, 9)]);
+        assert_eq!(tick([Some(9), Some(9)]), []);
     }
 
     #[test]
     fn a_panic_is_an_internal_error() {
         let mut fragment = Fragment::default();
         let at = fragment.add("panics".into(), Box::new(Panics), Target::Out);
-        let input = fragment.add_input(Target::Operator { at, port: 0 });
+        let input = fragment.add_input(Target::Operator { at, port: 0 }, &[]);
         let error = fragment.on_batch(input, number(1), &mut Output::default()).unwrap_err();
         assert_eq!(error, SqlError::internal("an operator panicked: seven"));
     }

@@ -1,8 +1,9 @@
 //! The end of a job on one worker: where its changes, its row errors and its failure arrive.
 
-use crate::operator::{RowError, StateSize};
+use crate::operator::{Moment, RowError, StateSize, Timers};
 use crate::read_model::{MaintainedPart, Part};
 use millrace_types::{Delta, Result, SqlError, Tick};
+use std::rc::Rc;
 
 /// Rows of an open tick that are kept before they go into the read model, if nobody else wants them. More at once
 /// sorts and merges better; fewer bounds the memory of a long first tick.
@@ -19,6 +20,8 @@ pub struct JobEnd {
     name: String,
     model: Option<MaintainedPart>,
     first_tick: Option<Tick>,
+    /// What time it is in the open tick.
+    moment: Rc<Moment>,
     /// Ticks before this one are through on this worker.
     frontier: u64,
     /// Whether someone besides the read model wants the deltas of the open tick.
@@ -40,6 +43,8 @@ pub struct Outcome {
     pub deltas: Vec<Delta>,
     /// Why the job ended.
     pub failure: Option<SqlError>,
+    /// When the job wants a tick without input.
+    pub timers: Timers,
 }
 
 impl JobEnd {
@@ -49,12 +54,18 @@ impl JobEnd {
     }
 
     /// Begins a tick; `tapped`: its deltas are wanted. The job's first tick also publishes a read model without rows.
-    pub fn begin(&mut self, tick: Tick, tapped: bool) {
+    pub fn begin(&mut self, tick: Tick, moment: Moment, tapped: bool) {
         self.tapped = tapped;
+        self.moment = Rc::new(moment);
         if self.first_tick.is_none() {
             self.first_tick = Some(tick);
             self.changed = true;
         }
+    }
+
+    /// What time it is in the open tick.
+    pub fn moment(&self) -> Rc<Moment> {
+        self.moment.clone()
     }
 
     /// The first tick that reached the job.
@@ -125,7 +136,7 @@ impl JobEnd {
             _ => None,
         };
         let deltas = if self.tapped { deltas } else { vec![] };
-        Outcome { part, deltas, failure: self.failure.clone() }
+        Outcome { part, deltas, failure: self.failure.clone(), timers: Timers::default() }
     }
 
     fn update(&mut self) -> Result<()> {

@@ -1,11 +1,12 @@
 //! Which jobs there are, and which of them a tick reaches.
 
 use crate::engine::RelationInput;
+use crate::job_time::JobTime;
 use crate::read_model::{Part, ReadModel};
 use crate::worker::{Reached, is_fed, partition_of};
 use millrace_ir::{Job, Output};
-use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The jobs of an engine, and what joins them.
 #[derive(Default)]
@@ -17,6 +18,10 @@ pub struct Jobs {
     failed: HashMap<RelationId, SqlError>,
     /// Relations whose changes are asked for.
     pub subscribed: HashSet<RelationId>,
+    /// How far the times of sources and tables have come.
+    pub(crate) watermarks: HashMap<RelationId, EventTime>,
+    /// The jobs that want a tick at some watermark or at some time.
+    pub(crate) waiting: BTreeSet<RelationId>,
     created: u64,
 }
 
@@ -29,6 +34,7 @@ pub struct Known {
     /// Its relation's changes come from outside; it only keeps them.
     fed: bool,
     pub attached: bool,
+    pub time: JobTime,
     pub stream: bool,
     /// The version as of the last tick; `None` for a job that only emits.
     pub model: Option<ReadModel>,
@@ -73,7 +79,8 @@ impl Jobs {
         };
         let stream = job.output == Output::Stream;
         let (name, number, fed) = (job.name.clone(), self.created, is_fed(job));
-        self.known.insert(job.id, Known { name, reads, number, fed, attached: false, stream, model, parts });
+        let time = JobTime::of(&job.plan);
+        self.known.insert(job.id, Known { name, reads, number, fed, attached: false, time, stream, model, parts });
         self.created += 1;
     }
 
@@ -81,6 +88,7 @@ impl Jobs {
     pub fn remove(&mut self, job: RelationId) -> bool {
         self.failed.remove(&job);
         self.subscribed.remove(&job);
+        self.waiting.remove(&job);
         let Some(known) = self.known.remove(&job) else { return false };
         for relation in known.reads {
             if let Some(readers) = self.readers.get_mut(&relation) {
@@ -118,12 +126,17 @@ impl Jobs {
         let renamed = |id: RelationId| names.iter().find(|(_, new)| *new == id).map_or(id, |(old, _)| *old);
         for (old, new) in names {
             let subscribed = self.subscribed.contains(old);
+            let waits = self.waiting.remove(new);
             self.remove(*old);
+            if waits {
+                self.waiting.insert(*old);
+            }
             if subscribed {
                 self.subscribed.insert(*old);
             }
             if let Some(mut known) = self.known.remove(new) {
                 known.reads.iter_mut().for_each(|read| *read = renamed(*read));
+                known.time.rename(renamed);
                 self.known.insert(*old, known);
             }
             let readers = self.readers.remove(new).unwrap_or_default();
@@ -155,6 +168,11 @@ impl Jobs {
     }
 
     /// A job by its relation.
+    pub fn get(&self, job: RelationId) -> Option<&Known> {
+        self.known.get(&job)
+    }
+
+    /// As [`Jobs::get`], to be changed.
     pub fn get_mut(&mut self, job: RelationId) -> Option<&mut Known> {
         self.known.get_mut(&job)
     }
@@ -169,10 +187,10 @@ impl Jobs {
         self.subscribed.contains(&job) || self.known.get(&job).is_some_and(|known| known.stream)
     }
 
-    /// The jobs that changes of `inputs` reach, directly or through other jobs, in levels: a job stands in a later level
-    /// than the jobs whose output it reads.
-    pub fn reached(&self, inputs: &[RelationInput]) -> Vec<Vec<Reached>> {
-        let mut due = BTreeMap::new();
+    /// The jobs that changes of `inputs` reach, directly or through other jobs, and those that wait for what time it is
+    /// now, in levels: a job stands in a later level than the jobs whose output it reads.
+    pub fn reached(&mut self, inputs: &[RelationInput], now: EventTime) -> Vec<Vec<Reached>> {
+        let mut due: BTreeMap<_, _> = self.due(now).map(|(id, job)| (job.number, (id, 0))).collect();
         for input in inputs {
             match input.only {
                 Some(job) => due.extend(self.known.get(&job).map(|known| (known.number, (job, 0)))),
@@ -190,7 +208,11 @@ impl Jobs {
                 levels.resize_with(level + 1, Vec::new);
             }
             let attached = self.known.get(&job).is_some_and(|known| known.attached);
-            levels[level].push(Reached { job, tapped: !readers.is_empty() || self.is_watched(job), attached });
+            let tapped = !readers.is_empty() || self.is_watched(job);
+            levels[level].push(Reached { job, tapped, attached, watermarks: vec![] });
+        }
+        for reached in levels.iter_mut().flatten() {
+            reached.watermarks = self.tell(reached.job);
         }
         levels
     }

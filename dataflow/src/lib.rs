@@ -28,6 +28,7 @@ mod fragment;
 pub mod growth;
 pub mod harness;
 mod job_end;
+mod job_time;
 mod jobs;
 pub mod operator;
 pub mod operators;

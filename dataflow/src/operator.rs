@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 /// One step of a dataflow, on one worker.
 ///
-/// The driver calls `on_batch` for each delta of the open tick in any order, then `on_tick` once when all input of the
-/// tick has arrived. Between two `on_tick`s an operator may emit at either call, but after `on_tick` its whole output up
+/// The driver calls `on_batch` for each delta of the open tick in any order. When all input of the tick has arrived it
+/// calls `on_watermark` for each port whose watermark moved, `on_clock`, and `on_tick` once. Between two `on_tick`s an operator may emit at either call, but after `on_tick` its whole output up
 /// to that tick has been emitted, so that the sum of its deltas is its query over the sum of its inputs. An operator is
 /// not called at ticks that change nothing upstream and where it has no timer due.
 ///
@@ -16,16 +16,27 @@ pub trait Operator: Send {
     /// Changes that arrive at input `port`, which counts from 0.
     fn on_batch(&mut self, port: usize, delta: Delta, out: &mut Output) -> Result<()>;
 
-    /// No row older than `watermark` will arrive at `port` any more.
+    /// No row older than `watermark` is to arrive at `port` any more: the minimum of the watermarks of the relations below
+    /// it, as of the open tick. It only grows. A job that begins late gets the present one in its first tick.
     fn on_watermark(&mut self, _port: usize, _watermark: EventTime, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    /// The wall clock as of the open tick; it never goes back.
+    fn on_clock(&mut self, _now: EventTime) -> Result<()> {
         Ok(())
     }
 
     /// All input of `tick` has arrived.
     fn on_tick(&mut self, tick: Tick, out: &mut Output) -> Result<()>;
 
-    /// The event time at which the operator wants a tick even without input.
+    /// The watermark at which the operator wants a tick even without input.
     fn next_timer(&self) -> Option<EventTime> {
+        None
+    }
+
+    /// The moment of the wall clock at which the operator wants a tick even without input.
+    fn next_alarm(&self) -> Option<EventTime> {
         None
     }
 
@@ -43,6 +54,32 @@ pub trait Operator: Send {
     /// How much the operator keeps.
     fn state_size(&self) -> StateSize {
         StateSize::default()
+    }
+}
+
+/// What time it is in a tick, for the operators of one job.
+#[derive(Clone, Debug, Default)]
+pub struct Moment {
+    /// The wall clock; `None` before the first tick.
+    pub now: Option<EventTime>,
+    /// The watermark of each leaf of the job's plan; `None` while there is none.
+    pub watermarks: Vec<Option<EventTime>>,
+}
+
+/// When operators want a tick without input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// The least watermark at which one does.
+    pub watermark: Option<EventTime>,
+    /// The earliest moment of the wall clock at which one does.
+    pub clock: Option<EventTime>,
+}
+
+impl Timers {
+    /// The earlier ones of both.
+    pub fn or(self, other: Timers) -> Timers {
+        let earlier = |a: Option<EventTime>, b: Option<EventTime>| a.into_iter().chain(b).min();
+        Timers { watermark: earlier(self.watermark, other.watermark), clock: earlier(self.clock, other.clock) }
     }
 }
 

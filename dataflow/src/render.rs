@@ -50,6 +50,8 @@ pub struct Port {
     pub schema: SchemaRef,
     /// The key of the exchange that stands right above the leaf, if one does.
     pub exchanged_by: Option<Vec<usize>>,
+    /// Whether its relation has a watermark.
+    pub watermarked: bool,
 }
 
 /// Where a leaf's rows come from.
@@ -69,6 +71,8 @@ pub struct Stage {
     pub feeds: Vec<Feed>,
     /// The key of the exchange that the output goes through; `None` for the last stage.
     pub exchanged_by: Option<Vec<usize>>,
+    /// The ports below it whose relations have a watermark.
+    leaves: Vec<usize>,
 }
 
 /// What feeds an input of a fragment.
@@ -101,12 +105,19 @@ struct Rendering<'a> {
 struct Making {
     fragment: Fragment,
     feeds: Vec<Feed>,
+    leaves: Vec<usize>,
 }
 
 impl Making {
-    fn add_feed(&mut self, feed: Feed, target: Target) {
-        self.fragment.add_input(target);
+    fn add_feed(&mut self, feed: Feed, target: Target, graph: &Graph) {
+        let leaves = match feed {
+            Feed::Port(port) if graph.ports[port].watermarked => vec![port],
+            Feed::Port(_) => vec![],
+            Feed::Stage(stage) => graph.stages[stage].leaves.clone(),
+        };
+        self.fragment.add_input(target, &leaves);
         self.feeds.push(feed);
+        self.leaves.extend(leaves);
     }
 }
 
@@ -115,8 +126,8 @@ impl Rendering<'_> {
     fn stage(&mut self, root: &Node, exchanged_by: Option<Vec<usize>>) -> Result<usize> {
         let mut making = Making::default();
         self.node(root, Target::Out, &mut making)?;
-        let Making { fragment, feeds } = making;
-        self.graph.stages.push(Stage { name: head(root), fragment, feeds, exchanged_by });
+        let Making { fragment, feeds, leaves } = making;
+        self.graph.stages.push(Stage { name: head(root), fragment, feeds, exchanged_by, leaves });
         Ok(self.graph.stages.len() - 1)
     }
 
@@ -125,13 +136,13 @@ impl Rendering<'_> {
         match &node.plan {
             Plan::Input { .. } | Plan::Values { .. } => {
                 let port = self.port(node, None)?;
-                making.add_feed(port, target);
+                making.add_feed(port, target, &self.graph);
                 Ok(())
             }
             Plan::Exchange { input, .. } if self.workers == 1 => self.node(input, target, making),
             Plan::Exchange { input, keys } => {
                 let feed = self.exchange(input, keys)?;
-                making.add_feed(feed, target);
+                making.add_feed(feed, target, &self.graph);
                 Ok(())
             }
             _ => {
@@ -153,16 +164,18 @@ impl Rendering<'_> {
     }
 
     fn port(&mut self, node: &Node, exchanged_by: Option<Vec<usize>>) -> Result<Feed> {
-        let (leaf, columns) = match &node.plan {
-            Plan::Input { relation, columns, .. } => (Leaf::Relation(*relation), columns.clone()),
+        let (leaf, columns, watermarked) = match &node.plan {
+            Plan::Input { relation, columns, watermarked, .. } => {
+                (Leaf::Relation(*relation), columns.clone(), *watermarked)
+            }
             Plan::Values { rows } => {
                 let columns: Vec<_> = (0..rows.num_columns()).collect();
                 let rows = placed(&Delta::inserts(rows.clone()), &columns, &node.schema)?;
-                (Leaf::Values(rows), columns)
+                (Leaf::Values(rows), columns, false)
             }
             _ => return Err(SqlError::internal(format!("not a leaf of a plan: {}", head(node)))),
         };
-        self.graph.ports.push(Port { leaf, columns, schema: node.schema.clone(), exchanged_by });
+        self.graph.ports.push(Port { leaf, columns, schema: node.schema.clone(), exchanged_by, watermarked });
         Ok(Feed::Port(self.graph.ports.len() - 1))
     }
 }
@@ -337,7 +350,14 @@ mod tests {
     use std::sync::Arc;
 
     fn node(plan: Plan, schema: &SchemaRef) -> Node {
-        Node { plan, schema: schema.clone(), append_only: true, partitioned_by: None, unique_key: None }
+        Node {
+            plan,
+            schema: schema.clone(),
+            append_only: true,
+            partitioned_by: None,
+            unique_key: None,
+            event_time: None,
+        }
     }
 
     /// `SELECT DISTINCT n FROM a UNION ALL VALUES (7)`, exchanged twice on the way.
@@ -345,7 +365,7 @@ mod tests {
         let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
         let schema = rows.schema();
         let exchange = |input: Node| node(Plan::Exchange { input: Box::new(input), keys: vec![0] }, &schema);
-        let input = Plan::Input { relation: RelationId(1), name: "a".into(), columns: vec![4] };
+        let input = Plan::Input { relation: RelationId(1), name: "a".into(), columns: vec![4], watermarked: true };
         let distinct = node(Plan::Distinct { input: Box::new(exchange(node(input, &schema))) }, &schema);
         let values = node(Plan::Values { rows }, &schema);
         let plan = exchange(node(Plan::Union { inputs: vec![distinct, values] }, &schema));

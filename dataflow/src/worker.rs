@@ -7,11 +7,12 @@
 use crate::engine::{OperatorInfo, RelationInput};
 use crate::fragment::catching;
 use crate::job_end::{JobEnd, Outcome};
+use crate::operator::{Moment, Timers};
 use crate::read_model::{MaintainedPart, Part, ReadModel};
 use crate::render::{Leaf, Loan, Port, render};
 use crate::timely::{Dataflow, Feeder, Substrate};
 use millrace_ir::{Job, Output, Plan};
-use millrace_types::{Delta, RelationId, Result, SqlError, Tick};
+use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, Tick};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -38,6 +39,8 @@ pub enum Command {
 /// A tick, as all workers run it.
 pub struct Run {
     pub tick: Tick,
+    /// The wall clock.
+    pub now: EventTime,
     /// The jobs that the tick reaches; each stands in a later level than the jobs that it reads.
     pub levels: Vec<Vec<Reached>>,
     /// The changes from outside.
@@ -53,6 +56,8 @@ pub struct Reached {
     pub tapped: bool,
     /// Whether it sees the tick; else only what is for it alone.
     pub attached: bool,
+    /// The watermarks of the relations that it reads, of those that have one.
+    pub watermarks: Vec<(RelationId, EventTime)>,
 }
 
 /// What a worker answers to a command.
@@ -239,7 +244,7 @@ impl Worker<'_, '_> {
         // Taken out of the map so that the jobs that it reads can be looked at while it is fed.
         let Some(mut running) = self.jobs.remove(&reached.job) else { return };
         let first = running.end.borrow().first_tick().is_none();
-        running.end.borrow_mut().begin(run.tick, reached.tapped);
+        running.end.borrow_mut().begin(run.tick, running.moment(run, reached), reached.tapped);
         running.attached |= reached.attached;
         running.dataflow.inputs.iter_mut().for_each(|input| input.open(run.tick));
         if let Err(error) = self.feed(run, reached, &mut running, first) {
@@ -355,6 +360,17 @@ impl Running {
         is_fed(&self.job)
     }
 
+    /// What time it is for the job in a tick.
+    fn moment(&self, run: &Run, reached: &Reached) -> Moment {
+        let of = |port: &Port| match port.leaf {
+            Leaf::Relation(relation) => {
+                reached.watermarks.iter().find(|(known, _)| *known == relation).map(|(_, watermark)| *watermark)
+            }
+            Leaf::Values(_) => None,
+        };
+        Moment { now: Some(run.now), watermarks: self.ports.iter().map(of).collect() }
+    }
+
     /// The worker's part as a read model of its own.
     fn model(&self) -> ReadModel {
         let key = partition_of(&self.job);
@@ -363,7 +379,9 @@ impl Running {
 
     fn finish(&mut self) -> Outcome {
         let outcome = catching(|| Ok(self.end.borrow_mut().finish()));
-        let outcome = outcome.unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+        let mut outcome = outcome.unwrap_or_else(|error| Outcome { failure: Some(error), ..Outcome::default() });
+        let timers = self.dataflow.fragments.iter().map(|fragment| fragment.borrow().timers());
+        outcome.timers = timers.fold(Timers::default(), Timers::or);
         if let Some(part) = &outcome.part {
             self.part = part.clone();
         }

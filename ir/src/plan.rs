@@ -25,6 +25,8 @@ pub struct Node {
     pub partitioned_by: Option<Vec<usize>>,
     /// Columns of which no two rows of the maintained output agree, if such are known.
     pub unique_key: Option<Vec<usize>>,
+    /// The column that watermarks bound: rows that come later have later times there, but for late ones.
+    pub event_time: Option<usize>,
 }
 
 /// The operators of a dataflow. Between two `Exchange`s they run fused on one worker.
@@ -43,7 +45,8 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub enum Plan {
     /// The changes of a relation. `columns` are those of the relation that the plan reads, in the order of the schema.
-    Input { relation: RelationId, name: String, columns: Vec<usize> },
+    /// `watermarked`: the relation has a watermark, whether or not its event time is read.
+    Input { relation: RelationId, name: String, columns: Vec<usize>, watermarked: bool },
     /// Rows known at planning time; inserted once, when the job starts.
     Values { rows: RecordBatch },
     /// The rows for which `predicate` is true.
@@ -188,6 +191,9 @@ impl Node {
         f.write_str(if self.append_only { " [append-only" } else { " [retracting" })?;
         if let Some(key) = &self.unique_key {
             write!(f, ", key {}", columns(key))?;
+        }
+        if let Some(time) = self.event_time {
+            write!(f, ", time #{time}")?;
         }
         f.write_str("]\n")?;
         self.inputs().into_iter().try_for_each(|input| input.tree(f, depth + 1))

@@ -88,6 +88,10 @@ pub struct Relation {
     pub append_only: bool,
     /// Columns of which no two rows agree, if such are known.
     pub unique_key: Option<Vec<usize>>,
+    /// The column that its watermark bounds.
+    pub event_time: Option<usize>,
+    /// Whether it has a watermark, or is made from relations that have one.
+    pub watermarked: bool,
     /// The ways in which rows are looked up.
     pub keys: Vec<RelationKey>,
     /// The text of a plain view's query.

@@ -67,6 +67,8 @@ impl TestCatalog {
             append_only,
             keys: unique_key.iter().map(|columns| key(name, columns)).collect(),
             unique_key,
+            event_time: None,
+            watermarked: false,
             view_query: None,
             provider: Arc::new(EmptyTable::new(schema)),
             defaults: vec![],

@@ -2,7 +2,7 @@
 
 use super::{Engine, RelationInput, TickResult};
 use crate::worker::{Command, Run};
-use millrace_types::{Delta, RelationId, Result, Tick};
+use millrace_types::{Delta, EventTime, RelationId, Result, Tick};
 use std::sync::Arc;
 
 /// A job that takes the place, and the id, of another.
@@ -22,7 +22,7 @@ impl Engine {
     ///
     /// # Errors
     /// `XX000` when ticks are not in order or the engine has broken down.
-    pub fn replace(&self, replacements: &[Replacement], tick: Tick) -> Result<TickResult> {
+    pub fn replace(&self, replacements: &[Replacement], tick: Tick, now: EventTime) -> Result<TickResult> {
         let mut state = self.state.lock();
         // What can fail comes first: a tick that has begun has to end.
         let mut differences = vec![];
@@ -39,8 +39,8 @@ impl Engine {
         state.jobs.replace(&names);
         let inputs: Vec<_> =
             differences.iter().flat_map(|(old, deltas)| state.readers_told(*old, deltas, &names)).collect();
-        let levels = state.jobs.reached(&inputs);
-        let mut result = state.run(Run { tick, levels, inputs, hydrate: false })?;
+        let levels = state.jobs.reached(&inputs, now);
+        let mut result = state.run(Run { tick, now, levels, inputs, hydrate: false })?;
         for (old, difference) in differences {
             let Some(known) = state.jobs.get_mut(old) else { continue };
             result.models.extend(known.model.clone().map(|model| (old, model)));

@@ -26,13 +26,13 @@ fn schema_of(types: &[DataType]) -> SchemaRef {
 }
 
 fn node(plan: Plan, schema: SchemaRef) -> Node {
-    Node { plan, schema, append_only: false, partitioned_by: None, unique_key: None }
+    Node { plan, schema, append_only: false, partitioned_by: None, unique_key: None, event_time: None }
 }
 
 /// All columns of a relation with this schema.
 fn input(relation: RelationId, schema: SchemaRef) -> Node {
     let columns = (0..schema.fields().len()).collect();
-    node(Plan::Input { relation, name: format!("r{relation}"), columns }, schema)
+    node(Plan::Input { relation, name: format!("r{relation}"), columns, watermarked: false }, schema)
 }
 
 /// A table's two columns.
@@ -193,13 +193,14 @@ impl World {
         let id = job.id;
         self.engine.create(job).unwrap();
         self.tick = self.tick.next();
-        let result = self.engine.hydrate(id, self.tick).unwrap();
+        let result = self.engine.hydrate(id, self.tick, EventTime(0), true).unwrap();
         self.publish(result)
     }
 
     fn feed(&mut self, inputs: Vec<RelationInput>) -> TickResult {
         self.tick = Tick(self.tick.0 + 3);
-        let result = self.engine.tick(TickInput { tick: self.tick, inputs, now: EventTime(0) }).unwrap();
+        let result =
+            self.engine.tick(TickInput { tick: self.tick, inputs, now: EventTime(0), watermarks: vec![] }).unwrap();
         self.publish(result)
     }
 
@@ -456,7 +457,7 @@ fn columns_are_found_by_their_number() {
     let source = RelationId(3);
     let mut world = World::new(1, 3);
     let plan = node(
-        Plan::Input { relation: source, name: "s".into(), columns: vec![7, 4] },
+        Plan::Input { relation: source, name: "s".into(), columns: vec![7, 4], watermarked: false },
         schema_of(&[DataType::Int64, DataType::Int64]),
     );
     world.start(model_job(VIEW, plan));
@@ -596,11 +597,11 @@ fn calls_out_of_order_are_refused() {
     let mut world = World::new(1, 1);
     let job = |id| model_job(id, table(TABLES[0]));
     assert!(world.engine.create(job(TABLES[0])).is_err(), "a job twice");
-    assert!(world.engine.hydrate(VIEW, Tick(100)).is_err(), "no job");
+    assert!(world.engine.hydrate(VIEW, Tick(100), EventTime(0), true).is_err(), "no job");
     world.tick = Tick(100);
     world.start(job(VIEW));
-    assert!(world.engine.hydrate(VIEW, Tick(200)).is_err(), "hydrated twice");
-    let early = TickInput { tick: Tick(7), inputs: vec![], now: EventTime(0) };
+    assert!(world.engine.hydrate(VIEW, Tick(200), EventTime(0), true).is_err(), "hydrated twice");
+    let early = TickInput { tick: Tick(7), inputs: vec![], now: EventTime(0), watermarks: vec![] };
     assert!(world.engine.tick(early).is_err(), "a tick of the past");
     assert!(world.engine.attach(VIEW).is_err(), "attached twice");
     assert!(world.engine.attach(UPPER).is_err(), "no job to attach");
@@ -670,7 +671,7 @@ fn a_join_goes_on_when_what_it_borrows_is_replaced() {
         world.start(keyed_job(new, passing(0), new_key));
         world.tick = world.tick.next();
         let replacement = Replacement { old: VIEW, new, passes_on: true };
-        let result = world.engine.replace(&[replacement], world.tick).unwrap();
+        let result = world.engine.replace(&[replacement], world.tick, EventTime(0)).unwrap();
         world.publish(result);
         for _ in 0..4 {
             assert_eq!(world.read(UPPER), world.wanted(&plan), "{workers} workers");
@@ -699,7 +700,7 @@ fn a_replaced_job_passes_only_the_difference_on() {
             .start(model_job(below, exchange(filter(input(RelationId(19), schema), compare(0, Sign::Gt, 3)), vec![0])));
         world.tick = world.tick.next();
         let replacement = Replacement { old: VIEW, new: below, passes_on: true };
-        let result = world.engine.replace(&[replacement], world.tick).unwrap();
+        let result = world.engine.replace(&[replacement], world.tick, EventTime(0)).unwrap();
         let result = world.publish(result);
         let told = result.outputs.iter().find(|(id, _)| *id == VIEW).unwrap();
         assert_eq!(told.1.iter().map(Delta::len).sum::<usize>(), 2, "2 and 3 go");

@@ -83,7 +83,7 @@ pub struct Dataflow {
     index: usize,
     /// In the order of the graph's ports.
     pub inputs: Vec<Feeder>,
-    /// The fragments on this worker, for their sizes.
+    /// The fragments on this worker, for their sizes and timers.
     pub fragments: Vec<Rc<RefCell<Fragment>>>,
 }
 

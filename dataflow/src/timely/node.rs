@@ -157,7 +157,8 @@ impl Running {
         }
         if ends {
             let mut out = Output::default();
-            self.node.fragment.borrow_mut().on_tick(Tick(tick), &mut out)?;
+            let moment = self.node.end.borrow().moment();
+            self.node.fragment.borrow_mut().on_tick(Tick(tick), &moment, &mut out)?;
             self.emit(out, open)?;
         }
         Ok(())

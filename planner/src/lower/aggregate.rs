@@ -71,6 +71,7 @@ fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
         append_only: false,
         partitioned_by: node::moved(&input.partitioned_by, place),
         unique_key: Some((0..keys.len()).collect()),
+        event_time: input.event_time.and_then(place),
         plan: Plan::Aggregate { input: Box::new(input), keys, aggregates },
     }
 }

@@ -85,6 +85,7 @@ impl<'a> Grouping<'a> {
             append_only: input.append_only,
             partitioned_by: None,
             unique_key: None,
+            event_time: None,
             schema: schema.clone(),
             plan: Plan::Expand { input: Box::new(input), sets },
         };
@@ -98,7 +99,8 @@ impl<'a> Grouping<'a> {
         inputs.insert(0, expanded);
         let append_only = inputs.iter().all(|input| input.append_only);
         let plan = Plan::Union { inputs };
-        Ok((Node { append_only, partitioned_by: None, unique_key: None, schema, plan }, grouped_by))
+        let expanded = Node { append_only, partitioned_by: None, unique_key: None, event_time: None, schema, plan };
+        Ok((expanded, grouped_by))
     }
 }
 
@@ -136,6 +138,7 @@ fn presence(set: &Set, schema: &Arc<Schema>, aggregates: &[Aggregate]) -> Result
         append_only: true,
         partitioned_by: None,
         unique_key: None,
+        event_time: None,
         schema: schema.clone(),
         plan: Plan::Values { rows },
     })

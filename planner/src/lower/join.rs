@@ -160,6 +160,7 @@ fn joined(
         // Rows of a full join without a left one have NULL for its keys, on any worker.
         partitioned_by: left.partitioned_by.clone().filter(|by| kind != JoinKind::Full || by.is_empty()),
         unique_key: unique_key(kind, &left, &right, &keys),
+        event_time: event_time(kind, &left, &right),
         plan: Plan::Join(Box::new(Join { kind, left, right, keys, residual })),
     })
 }
@@ -233,6 +234,12 @@ fn unique_key(kind: JoinKind, left: &Node, right: &Node, keys: &[JoinKey]) -> Op
         return Some(shifted().collect());
     }
     Some(both())
+}
+
+/// The event time of either input: watermarks are the minimum of both.
+fn event_time(kind: JoinKind, left: &Node, right: &Node) -> Option<usize> {
+    let of_right = || right.event_time.filter(|_| kind.gives_pairs()).map(|column| column + left.schema.fields().len());
+    left.event_time.or_else(of_right)
 }
 
 /// Some columns of a join under the schema that the logical plan gave them.

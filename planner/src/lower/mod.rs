@@ -80,7 +80,13 @@ impl Lowering {
         let place = |column: &usize| columns.iter().position(|read| read == column);
         let unique_key = relation.unique_key.as_ref().and_then(|key| key.iter().map(place).collect());
         Ok(Node {
-            plan: Plan::Input { relation: relation.id, name: relation.name.clone(), columns },
+            event_time: relation.event_time.and_then(|column| place(&column)),
+            plan: Plan::Input {
+                relation: relation.id,
+                name: relation.name.clone(),
+                columns,
+                watermarked: relation.watermarked,
+            },
             schema: Arc::new(scan.projected_schema.as_arrow().clone()),
             append_only: relation.append_only,
             partitioned_by: None,

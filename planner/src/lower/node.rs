@@ -24,6 +24,7 @@ pub fn with_schema(mut node: Node, schema: SchemaRef) -> Node {
         append_only: node.append_only,
         partitioned_by: node.partitioned_by.clone(),
         unique_key: node.unique_key.clone(),
+        event_time: node.event_time,
         schema,
         plan: Plan::Project { input: Box::new(node), exprs },
     }
@@ -49,6 +50,7 @@ fn exchanged(node: Node, keys: &[usize]) -> Node {
         append_only: node.append_only,
         partitioned_by: Some(keys.to_vec()),
         unique_key: node.unique_key.clone(),
+        event_time: node.event_time,
         plan: Plan::Exchange { input: Box::new(node), keys: keys.to_vec() },
     }
 }
@@ -66,6 +68,7 @@ pub fn distinct(input: Node) -> Node {
         append_only: input.append_only,
         partitioned_by: input.partitioned_by.clone(),
         unique_key: Some(all),
+        event_time: input.event_time,
         plan: Plan::Distinct { input: Box::new(input) },
     }
 }

@@ -49,11 +49,14 @@ impl Lowering {
             }
             _ => None,
         };
+        let event_time = inputs.first().and_then(|first| first.event_time);
+        let event_time = event_time.filter(|_| inputs.iter().all(|input| input.event_time == event_time));
         Ok(Node {
             append_only: inputs.iter().all(|input| input.append_only),
             schema,
             partitioned_by,
             unique_key: None,
+            event_time,
             plan: Plan::Union { inputs },
         })
     }
@@ -66,6 +69,7 @@ pub fn filtered(input: Node, predicate: Expr) -> Node {
         append_only: input.append_only,
         partitioned_by: input.partitioned_by.clone(),
         unique_key: input.unique_key.clone(),
+        event_time: input.event_time,
         plan: Plan::Filter { input: Box::new(input), predicate },
     }
 }
@@ -82,8 +86,9 @@ pub fn projected(input: Node, exprs: Vec<Expr>, schema: SchemaRef) -> Node {
     }
     let place = |column| columns.iter().position(|from| *from == Some(column));
     let (partitioned_by, unique_key) = (moved(&input.partitioned_by, place), moved(&input.unique_key, place));
-    let append_only = input.append_only;
-    Node { append_only, partitioned_by, unique_key, schema, plan: Plan::Project { input: Box::new(input), exprs } }
+    let (append_only, event_time) = (input.append_only, input.event_time.and_then(place));
+    let plan = Plan::Project { input: Box::new(input), exprs };
+    Node { append_only, partitioned_by, unique_key, event_time, schema, plan }
 }
 
 /// Columns of a projection are some of its expressions: one projection instead of two.

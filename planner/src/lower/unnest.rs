@@ -17,6 +17,7 @@ impl Lowering {
             append_only: input.append_only,
             partitioned_by: moved(&input.partitioned_by, kept),
             unique_key: None,
+            event_time: input.event_time.and_then(kept),
             schema: Arc::new(datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(unnest).as_arrow().clone()),
             plan: Plan::Unnest { input: Box::new(input), lists, outer: unnest.is_outer() },
         })

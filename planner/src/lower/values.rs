@@ -48,6 +48,7 @@ fn known(rows: RecordBatch) -> Node {
         append_only: true,
         partitioned_by: None,
         unique_key: None,
+        event_time: None,
         plan: Plan::Values { rows },
     }
 }

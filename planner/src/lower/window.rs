@@ -231,7 +231,9 @@ fn windowed(input: Node, names: &DFSchema, calls: &[&Call], outputs: &[FieldRef]
         let last = range.last.map(|last| last.max(0) as u64);
         let top = TopK { input, partition, order, ranking, skip, last, numbered: true };
         let unique_key = first_rows_key(&top);
-        return Ok(Node { plan: Plan::TopK(Box::new(top)), schema, append_only: false, partitioned_by, unique_key });
+        let event_time = top.input.event_time;
+        let plan = Plan::TopK(Box::new(top));
+        return Ok(Node { plan, schema, append_only: false, partitioned_by, unique_key, event_time });
     }
     let (properties, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
     let functions = calls.iter().zip(outputs).map(|(call, output)| {
@@ -242,7 +244,9 @@ fn windowed(input: Node, names: &DFSchema, calls: &[&Call], outputs: &[FieldRef]
     let reach = calls.iter().map(|call| call.reach).collect::<Option<Vec<usize>>>();
     let reach = reach.and_then(|reaches| reaches.into_iter().max());
     let window = Window { input, partition, order, functions, reach };
-    Ok(Node { plan: Plan::Window(Box::new(window)), schema, append_only: false, partitioned_by, unique_key })
+    let event_time = window.input.event_time;
+    let plan = Plan::Window(Box::new(window));
+    Ok(Node { plan, schema, append_only: false, partitioned_by, unique_key, event_time })
 }
 
 /// What identifies a row of a top-k: what does so in its input, or its place in its partition.

@@ -304,12 +304,12 @@ impl Clock {
         let tick = self.state.tick.next();
         let written = self.journal.write(tick, self.as_stored(&writes), durable);
         let noted = self.journal.offsets(tick, self.new_offsets(&inputs));
-        let mut result = self.engine.tick(TickInput { tick, inputs, now: now() })?;
+        let mut result = self.engine.tick(TickInput { tick, inputs, now: self.now(), watermarks: vec![] })?;
         if let Err(error) = written.wait() {
             let undo = writes
                 .iter()
                 .map(|(table, deltas)| self.table_input(table, deltas.iter().map(Delta::negated).collect()));
-            let undo = TickInput { tick: tick.next(), inputs: undo.collect(), now: now() };
+            let undo = TickInput { tick: tick.next(), inputs: undo.collect(), now: self.now(), watermarks: vec![] };
             let undone = self.engine.tick(undo)?;
             result = merged(result, undone);
             self.publish(result);
@@ -320,6 +320,11 @@ impl Clock {
         }
         self.publish(result);
         Ok(tick)
+    }
+
+    /// The wall clock.
+    pub(super) fn now(&self) -> EventTime {
+        now()
     }
 
     /// Changes by the ids under which the command log knows the tables.

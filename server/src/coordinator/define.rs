@@ -157,7 +157,7 @@ impl Clock {
             job.plan.relations().into_iter().map(|(relation, columns)| (relation, columns.to_vec())).collect();
         self.engine.create(job)?;
         self.jobs.insert(id, reads.clone());
-        let hydrated = self.engine.hydrate(id, self.state.tick.next())?;
+        let hydrated = self.engine.hydrate(id, self.state.tick.next(), self.now(), true)?;
         self.publish(hydrated);
         let sources = self.sources_among(&reads);
         sources.into_iter().try_for_each(|(source, columns)| self.attach(source, columns, id))
@@ -313,11 +313,12 @@ pub(super) fn table_job(relation: &Relation, id: RelationId, name: String, key: 
     let columns: Vec<usize> = (0..schema.fields().len()).collect();
     let placed_by = if key.is_empty() { columns.clone() } else { key.clone() };
     let input = Node {
-        plan: Plan::Input { relation: relation.id, name: relation.name.clone(), columns },
+        plan: Plan::Input { relation: relation.id, name: relation.name.clone(), columns, watermarked: false },
         schema: schema.clone(),
         append_only: false,
         partitioned_by: None,
         unique_key: None,
+        event_time: None,
     };
     let plan = Node {
         plan: Plan::Exchange { input: Box::new(input), keys: placed_by.clone() },
@@ -325,6 +326,7 @@ pub(super) fn table_job(relation: &Relation, id: RelationId, name: String, key: 
         append_only: false,
         partitioned_by: Some(placed_by),
         unique_key: Some(key.clone()).filter(|key| !key.is_empty()),
+        event_time: None,
     };
     Job { id, name, plan, output: Output::ReadModel { key } }
 }

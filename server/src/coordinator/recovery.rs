@@ -1,7 +1,7 @@
 //! The way back: catalog, then tables from the command log, then everything made from them.
 
 use super::checkpoint::{CheckpointHistory, Checkpointing, load, note_recovered};
-use super::clock::{Clock, Waker, now};
+use super::clock::{Clock, Waker};
 use super::define::Parts;
 use super::journal::{Journal, stored_catalog};
 use super::published::Published;
@@ -164,7 +164,8 @@ impl Clock {
             if rows >= REPLAY_ROWS || number + 1 == count {
                 let joined = Delta::concat(&nullable(&schema), &std::mem::take(&mut open))?;
                 let inputs = vec![self.table_input(table, vec![joined])];
-                let result = self.engine.tick(TickInput { tick: self.state.tick.next(), inputs, now: now() })?;
+                let (tick, now) = (self.state.tick.next(), self.now());
+                let result = self.engine.tick(TickInput { tick, inputs, now, watermarks: vec![] })?;
                 self.publish(result);
                 rows = 0;
             }

@@ -122,7 +122,7 @@ impl Clock {
         let lost: Vec<_> =
             replacing.steps.iter().filter(|step| !step.passes_on && !step.before.indexes.is_empty()).collect();
         lost.iter().flat_map(|step| step.before.index_keys()).for_each(|key| self.end(key.index));
-        let result = self.engine.replace(&replacements, self.state.tick.next())?;
+        let result = self.engine.replace(&replacements, self.state.tick.next(), self.now())?;
         let renamed = |id: RelationId| replacements.iter().find(|r| r.new == id).map_or(id, |r| r.old);
         for replacement in &replacements {
             let reads = self.jobs.remove(&replacement.new).unwrap_or_default();

@@ -3,7 +3,7 @@
 //! Where rows change, the table is written anew: its rows go into the command log under a new id, which the changed
 //! definition then names. A crash before that leaves rows that no definition names, and the old table as it was.
 
-use super::clock::{Clock, now};
+use super::clock::Clock;
 use super::define::{Built, table_job};
 use super::writes::{Writes, key_identities, value_text};
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -105,7 +105,8 @@ impl Clock {
         if !rows.is_empty() {
             let columns = (0..after.columns.len()).collect();
             let input = RelationInput { relation: after.id, columns, deltas: rows, only: Some(after.id) };
-            let input = TickInput { tick: self.state.tick.next(), inputs: vec![input], now: now() };
+            let (tick, now) = (self.state.tick.next(), self.now());
+            let input = TickInput { tick, inputs: vec![input], now, watermarks: vec![] };
             let result = self.engine.tick(input)?;
             self.publish(result);
         }

@@ -193,6 +193,8 @@ impl Context {
             kind,
             append_only: relation.append_only,
             unique_key: unique_columns(relation, &keys),
+            event_time: relation.event_time,
+            watermarked: self.published.catalog.is_watermarked(relation.id),
             keys,
             view_query: match &relation.kind {
                 RelationKind::View { query } => Some(query.clone()),
@@ -262,6 +264,8 @@ impl Context {
             schema: provider.schema(),
             append_only: false,
             unique_key: None,
+            event_time: None,
+            watermarked: false,
             keys: vec![],
             view_query: None,
             provider,
