@@ -26,6 +26,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::arrays::functions,
     crate::subquery::functions,
     crate::rows::functions,
+    crate::event_windows::functions,
 ];
 
 /// Every scalar function; of two with a name the later counts.
@@ -45,7 +46,7 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 /// Every window function.
 pub fn window_functions() -> Vec<Arc<WindowUDF>> {
     let all = datafusion::functions_window::all_default_window_functions();
-    all.into_iter().map(crate::retyped::ranked).collect()
+    all.into_iter().map(crate::retyped::ranked).chain(crate::event_windows::window_functions()).collect()
 }
 
 /// The scalar function of a name that this crate is sure to have.

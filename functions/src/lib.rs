@@ -22,6 +22,7 @@ mod common_type;
 mod date_format;
 mod datetime;
 mod error;
+pub mod event_windows;
 pub mod format;
 mod function;
 mod functions;
@@ -55,7 +56,7 @@ pub use error::{carried, sql_error_of};
 pub use function::{Call, Overload, is_null, of_volatility};
 pub use functions::{FUNCTIONS, scalar_functions, window_functions};
 pub use subquery::{ARRAY_SUBQUERY, single_value};
-pub use syntax::{PostgresDialect, postgres_syntax};
+pub use syntax::{PARTITION_BY, PostgresDialect, postgres_syntax};
 pub use time_zone::session_zone;
 pub use type_names::{TypeNames, sql_type};
 pub use walk::{Walk, each_expression, each_select};
@@ -95,6 +96,7 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(aggregates::WindowOrder),
         Arc::new(casts::LowerCasts),
         Arc::new(casts::GuardFilters),
+        Arc::new(event_windows::SettledWindows),
     ]
 }
 

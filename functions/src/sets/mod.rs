@@ -39,7 +39,13 @@ pub const ORDINALITY: &str = "\u{1}ordinality";
 
 /// Every set-returning function, as it stands in plans before they are expanded.
 pub fn functions() -> Vec<ScalarUDF> {
-    let lists = [series::functions(), elements::functions(), json::functions(), text::functions()];
+    let lists = [
+        series::functions(),
+        elements::functions(),
+        json::functions(),
+        text::functions(),
+        crate::event_windows::lists(),
+    ];
     lists.into_iter().flatten().map(|list| ScalarUDF::from(SetReturning::new(Arc::new(list)))).collect()
 }
 

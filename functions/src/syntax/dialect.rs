@@ -10,7 +10,8 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 use std::any::TypeId;
 
-/// `sqlparser`'s PostgreSQL with `BETWEEN SYMMETRIC`, `trim(both from x)` and `substring(x SIMILAR p ESCAPE e)`.
+/// `sqlparser`'s PostgreSQL with `BETWEEN SYMMETRIC`, `trim(both from x)`, `substring(x SIMILAR p ESCAPE e)`, and relations
+/// as arguments: `f(TABLE t PARTITION BY a)`.
 #[derive(Debug)]
 pub struct PostgresDialect;
 
@@ -54,6 +55,9 @@ impl Dialect for PostgresDialect {
     }
 
     fn get_next_precedence(&self, parser: &Parser) -> Option<Result<u8, ParserError>> {
+        if is_word(parser, 0, "partition") && is_word(parser, 1, "by") {
+            return Some(Ok(PARTITION_PRECEDENCE));
+        }
         BASE.get_next_precedence(parser)
     }
 
@@ -66,12 +70,17 @@ impl Dialect for PostgresDialect {
         let attempt = match word.keyword {
             Keyword::TRIM => parser.maybe_parse(trim_from),
             Keyword::SUBSTRING => parser.maybe_parse(substring_similar),
+            Keyword::TABLE => parser.maybe_parse(relation),
             _ => return None,
         };
         attempt.transpose()
     }
 
     fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Result<Expr, ParserError>> {
+        if is_word(parser, 0, "partition") {
+            (0..2).for_each(|_| drop(parser.next_token()));
+            return Some(partitioned(parser, expr));
+        }
         let negated = usize::from(is_word(parser, 0, "not"));
         if !is_word(parser, negated, "between") {
             return None;
@@ -117,6 +126,34 @@ impl Dialect for PostgresDialect {
         supports_xml_expressions,
         supports_comment_optimizer_hint,
     );
+}
+
+/// Below every operator.
+const PARTITION_PRECEDENCE: u8 = 1;
+
+/// The operator that `relation PARTITION BY key` in the arguments of a function is parsed as.
+pub const PARTITION_BY: &str = "PARTITION BY";
+
+fn partitioned(parser: &mut Parser, relation: &Expr) -> Result<Expr, ParserError> {
+    let key = parser.parse_subexpr(PARTITION_PRECEDENCE)?;
+    let op = BinaryOperator::Custom(PARTITION_BY.to_owned());
+    Ok(Expr::BinaryOp { left: Box::new(relation.clone()), op, right: Box::new(key) })
+}
+
+/// `TABLE name` or `TABLE (query)` as an argument: a name or a subquery.
+fn relation(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.expect_keyword(Keyword::TABLE)?;
+    if parser.consume_token(&Token::LParen) {
+        let query = parser.parse_query()?;
+        parser.expect_token(&Token::RParen)?;
+        return Ok(Expr::Subquery(query));
+    }
+    let name = parser.parse_object_name(false)?;
+    let mut parts: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+    match parts.len() {
+        1 => Ok(Expr::Identifier(parts.swap_remove(0))),
+        _ => Ok(Expr::CompoundIdentifier(parts)),
+    }
 }
 
 fn is_word(parser: &Parser, at: usize, word: &str) -> bool {

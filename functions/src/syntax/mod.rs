@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use dialect::call;
 
-pub use dialect::PostgresDialect;
+pub use dialect::{PARTITION_BY, PostgresDialect};
 
 /// Rewrites a statement (or a query, or an expression) in place:
 ///

@@ -9,6 +9,7 @@ mod common_type;
 mod constant;
 mod delete;
 mod dml;
+mod event_windows;
 mod expression;
 mod generated;
 mod insert;

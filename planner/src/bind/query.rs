@@ -3,7 +3,9 @@
 use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
-use super::{limits, literals, orders, output, recursion, row_values, set_operations, using, whole_rows, windows};
+use super::{
+    event_windows, limits, literals, orders, output, recursion, row_values, set_operations, using, whole_rows, windows,
+};
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
 use crate::error::sql_error;
@@ -108,8 +110,9 @@ pub fn plan(
     context: PlannerContext,
     parameter_types: &[Option<SqlType>],
 ) -> Result<LogicalPlan> {
-    super::refuse::query(query)?;
     let mut query = query.clone();
+    event_windows::spell_out(&mut query)?;
+    super::refuse::query(&query)?;
     if using::merges_columns(&query) {
         using::spell_out(&mut query, &|part| output_names(part, provider))?;
     }
@@ -139,8 +142,11 @@ pub fn plan(
         Err(error) if whole_rows::may_be_meant(&error) => attempt(Wildcards::Distinct, true).or(Err(error)),
         planned => planned,
     };
-    let plan =
-        planned.and_then(into_rows).and_then(|plan| limits::with_ties(plan, provider.functions)).map_err(sql_error)?;
+    let plan = planned
+        .and_then(into_rows)
+        .and_then(event_windows::sessions_of_groups)
+        .and_then(|plan| limits::with_ties(plan, provider.functions))
+        .map_err(sql_error)?;
     let plan = set_operations::set_operations(plan, provider.functions)?;
     let plan = literals::type_literals(plan).map_err(sql_error)?;
     let plan = analyze(plan, provider.functions)?;

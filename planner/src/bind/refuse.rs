@@ -79,11 +79,6 @@ fn call(function: &Function) -> Option<SqlError> {
 
 fn table_factor(factor: &TableFactor) -> Option<String> {
     match factor {
-        TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
-            let function = name_parts(name).pop()?;
-            let windows = ["tumble", "hop", "cumulate", "session"];
-            windows.contains(&function.as_str()).then(|| format!("the window function {}", function.to_uppercase()))
-        }
         TableFactor::Table { sample: Some(_), .. } => Some("TABLESAMPLE".to_owned()),
         TableFactor::MatchRecognize { .. } => Some("MATCH_RECOGNIZE".to_owned()),
         TableFactor::Pivot { .. } | TableFactor::Unpivot { .. } => Some("PIVOT".to_owned()),

@@ -23,6 +23,8 @@ const WINDOW_FUNCTIONS: &[&str] = &[
     "first_value",
     "last_value",
     "nth_value",
+    "session_start",
+    "session_end",
 ];
 
 /// Whether a window function is called in this, subqueries left out.
