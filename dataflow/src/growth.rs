@@ -23,6 +23,8 @@ enum Bound {
     Constant,
     /// With the rows that are there, and shrinks with them.
     Rows,
+    /// With the rows that the watermark has not passed.
+    Watermark,
     /// With every row that ever came, or every different key of one: nothing takes it back.
     Nothing(String),
 }
@@ -63,6 +65,7 @@ fn lines(text: &mut String, depth: usize, of: &Node, kept: Option<Kept>, shown: 
     let Some(kept) = kept.filter(|_| shown.state) else { return };
     let _ = match kept.bound {
         Bound::Constant => writeln!(text, "{indent}- keeps {}: constant", kept.what),
+        Bound::Watermark => writeln!(text, "{indent}- keeps {}: until the watermark passes them", kept.what),
         Bound::Rows => writeln!(text, "{indent}- keeps {}: as long as its rows are there", kept.what),
         Bound::Nothing(why) => {
             *warnings += 1;
@@ -97,6 +100,7 @@ fn kept(node: &Node) -> Option<Kept> {
         Plan::Aggregate { input, aggregates, .. } if aggregates.iter().any(|aggregate| aggregate.distinct) => {
             kept("one row per group and each different argument", of_rows(input, "the input"))
         }
+        Plan::Aggregate { closing: Some(_), .. } => kept("one row per group", Bound::Watermark),
         Plan::Aggregate { input, keys, .. } => {
             kept(if keys.is_empty() { "one row" } else { "one row per group" }, of_groups(input, keys))
         }
@@ -114,6 +118,7 @@ fn kept(node: &Node) -> Option<Kept> {
         }
         Plan::TopK(top) => kept("the rows of each partition in order", of_rows(&top.input, "the input")),
         Plan::Window(window) => kept("the rows of each partition in order", of_rows(&window.input, "the input")),
+        Plan::OnClose(_) => kept("the rows that are not final yet", Bound::Watermark),
         Plan::Input { .. }
         | Plan::Values { .. }
         | Plan::Filter { .. }

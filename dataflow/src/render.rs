@@ -19,8 +19,8 @@ use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
 use crate::operators::{
-    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, Project, TopK, TopKOptions, Union,
-    Unnest, Window, WindowOptions,
+    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, OnClose, OnCloseOptions, Project, TopK,
+    TopKOptions, Union, Unnest, Window, WindowOptions,
 };
 use crate::state::Borrowed;
 use crate::timely::Feeder;
@@ -278,6 +278,7 @@ fn state_of(node: &Node) -> Option<&'static str> {
         Plan::Join(_) => Some("the rows of its inputs, but of relations with its key"),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => Some("the first rows of each partition"),
         Plan::TopK(_) | Plan::Window(_) => Some("the rows of each partition in order"),
+        Plan::OnClose(_) => Some("the rows that are not final yet"),
         _ => None,
     }
 }
@@ -296,11 +297,12 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
         Plan::Project { exprs, .. } => Box::new(Project::new(exprs.clone(), schema)),
         Plan::Union { .. } => Box::new(Union::new(schema)),
         Plan::Unnest { lists, outer, .. } => Box::new(Unnest::new(lists.clone(), *outer, schema)),
-        Plan::Aggregate { input, keys, aggregates } => {
+        Plan::Aggregate { input, keys, aggregates, closing } => {
             let options = AggregateOptions {
                 append_only: input.append_only,
                 partitioned_by: input.partitioned_by.clone().unwrap_or_else(|| keys.clone()),
                 owns_empty_key: owner_of_no_key(workers)? == worker,
+                closing: *closing,
             };
             Box::new(Aggregate::new(&input.schema, schema, keys.clone(), aggregates, options)?)
         }
@@ -337,6 +339,12 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             reach: window.reach,
             schema,
         })?),
+        Plan::OnClose(close) => {
+            let all = || (0..schema.fields().len()).collect();
+            let partitioned_by = close.input.partitioned_by.clone().unwrap_or_else(all);
+            let (closing, idle) = (close.closing, close.idle);
+            Box::new(OnClose::new(OnCloseOptions { schema, closing, idle, partitioned_by }))
+        }
         Plan::Input { .. } | Plan::Values { .. } | Plan::Exchange { .. } => {
             return Err(SqlError::internal(format!("not an operator: {}", head(node))));
         }

@@ -5,11 +5,13 @@
 //! plan with a name and a place for its output.
 
 mod aggregate;
+mod closing;
 mod job;
 mod ordered;
 mod plan;
 
 pub use aggregate::{Aggregate, AggregateFunction};
+pub use closing::{Closing, OnClose};
 pub use job::{Job, Output};
-pub use ordered::{Ranking, SortColumn, TopK, Window};
+pub use ordered::{Ranking, Reach, SortColumn, TopK, Window};
 pub use plan::{Expr, Join, JoinKey, JoinKind, Node, Plan};

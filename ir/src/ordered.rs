@@ -49,8 +49,29 @@ pub struct Window {
     pub order: Vec<SortColumn>,
     /// They share partition and order, and their arguments are columns of the input.
     pub functions: Vec<Arc<dyn WindowExpr>>,
-    /// How many rows before and behind a row its results depend on; `None`: on all of the partition.
-    pub reach: Option<usize>,
+    pub reach: Reach,
+}
+
+/// What the results for a row depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// All of the partition.
+    Partition,
+    /// So many rows before and behind it.
+    Rows(usize),
+    /// The rows of its session: those ordered by time with no gap between them of more than so many microseconds.
+    Session(i64),
+}
+
+impl Reach {
+    /// What two functions depend on together.
+    pub fn with(self, other: Reach) -> Reach {
+        match (self, other) {
+            (Reach::Rows(one), Reach::Rows(other)) => Reach::Rows(one.max(other)),
+            (Reach::Session(one), Reach::Session(other)) if one == other => self,
+            _ => Reach::Partition,
+        }
+    }
 }
 
 impl fmt::Display for SortColumn {
@@ -79,7 +100,11 @@ impl fmt::Display for Window {
         let names: Vec<&str> = self.functions.iter().map(|function| function.name()).collect();
         write!(f, "Window {}", names.join(", "))?;
         over(f, &self.partition, &self.order)?;
-        self.reach.map_or(Ok(()), |reach| write!(f, " reach {reach}"))
+        match self.reach {
+            Reach::Partition => Ok(()),
+            Reach::Rows(rows) => write!(f, " reach {rows}"),
+            Reach::Session(gap) => write!(f, " gap {gap} us"),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plan nodes. One `Display` serves EXPLAIN and tests.
 
-use crate::{Aggregate, TopK, Window};
+use crate::{Aggregate, Closing, OnClose, TopK, Window};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
@@ -59,7 +59,8 @@ pub enum Plan {
     Exchange { input: Box<Node>, keys: Vec<usize> },
     /// Groups by the columns `keys` of the input, which must be partitioned by (a subset of) them. The schema is the
     /// keys, in this order, then the aggregates. Without keys there is always exactly one row, also over no input.
-    Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate> },
+    /// `closing`: what is kept of a group is dropped, without a retraction, when this says that its row is final.
+    Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate>, closing: Option<Closing> },
     /// Each different row once. The input must be partitioned by (a subset of) its columns.
     Distinct { input: Box<Node> },
     /// The rows that come first in the order of their partition.
@@ -71,6 +72,8 @@ pub enum Plan {
     /// Each row as often as the longest of its arrays in the columns `lists` has elements, with the elements in place
     /// of the arrays, NULL where one is shorter. `outer`: a row whose arrays are all empty or NULL stays, with NULLs.
     Unnest { input: Box<Node>, lists: Vec<usize>, outer: bool },
+    /// Rows that wait until they are final. Nothing is ever retracted.
+    OnClose(Box<OnClose>),
     /// All rows of all inputs, which share the schema.
     Union { inputs: Vec<Node> },
 }
@@ -142,8 +145,28 @@ impl Node {
             | Plan::Distinct { input } => vec![input],
             Plan::TopK(top) => vec![&top.input],
             Plan::Window(window) => vec![&window.input],
+            Plan::OnClose(close) => vec![&close.input],
             Plan::Join(join) => vec![&join.left, &join.right],
             Plan::Union { inputs } => inputs.iter().collect(),
+        }
+    }
+
+    /// As [`Node::inputs`], to be changed.
+    pub fn inputs_mut(&mut self) -> Vec<&mut Node> {
+        match &mut self.plan {
+            Plan::Input { .. } | Plan::Values { .. } => vec![],
+            Plan::Filter { input, .. }
+            | Plan::Project { input, .. }
+            | Plan::Expand { input, .. }
+            | Plan::Exchange { input, .. }
+            | Plan::Aggregate { input, .. }
+            | Plan::Unnest { input, .. }
+            | Plan::Distinct { input } => vec![input],
+            Plan::TopK(top) => vec![&mut top.input],
+            Plan::Window(window) => vec![&mut window.input],
+            Plan::OnClose(close) => vec![&mut close.input],
+            Plan::Join(join) => vec![&mut join.left, &mut join.right],
+            Plan::Union { inputs } => inputs.iter_mut().collect(),
         }
     }
 
@@ -168,12 +191,14 @@ impl Node {
             Plan::Expand { sets, .. } => write!(f, "Expand to {} rows", sets.len()),
             Plan::Exchange { keys, .. } if keys.is_empty() => write!(f, "Exchange to one worker"),
             Plan::Exchange { keys, .. } => write!(f, "Exchange by {}", columns(keys)),
-            Plan::Aggregate { keys, aggregates, .. } => {
-                write!(f, "Aggregate by {} compute {}", columns(keys), list(aggregates))
+            Plan::Aggregate { keys, aggregates, closing, .. } => {
+                write!(f, "Aggregate by {} compute {}", columns(keys), list(aggregates))?;
+                closing.map_or(Ok(()), |closing| write!(f, " until {closing}"))
             }
             Plan::Distinct { .. } => write!(f, "Distinct"),
             Plan::TopK(top) => write!(f, "{top}"),
             Plan::Window(window) => write!(f, "{window}"),
+            Plan::OnClose(close) => write!(f, "{close}"),
             Plan::Join(join) => {
                 write!(f, "{:?}Join ({})", join.kind, list(&join.keys))?;
                 join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))

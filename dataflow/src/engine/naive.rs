@@ -63,7 +63,7 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
             sum(rows.flat_map(|(row, count)| sets.iter().map(move |set| (projected(&row, set), count))).collect())
         }
         Plan::Exchange { input, .. } => evaluate(input, contents),
-        Plan::Aggregate { input, keys, aggregates } => {
+        Plan::Aggregate { input, keys, aggregates, .. } => {
             let mut groups = BTreeMap::<Row, Vec<(Row, i64)>>::new();
             if keys.is_empty() {
                 groups.insert(vec![], vec![]);
@@ -79,7 +79,9 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
         }
         Plan::Distinct { input } => evaluate(input, contents).into_keys().map(|row| (row, 1)).collect(),
         Plan::Join(join) => sum(joined(join, evaluate(&join.left, contents), evaluate(&join.right, contents))),
-        Plan::TopK(_) | Plan::Window(_) | Plan::Unnest { .. } => panic!("the tests do not use it: {node}"),
+        Plan::TopK(_) | Plan::Window(_) | Plan::OnClose(_) | Plan::Unnest { .. } => {
+            panic!("the tests do not use it: {node}")
+        }
         Plan::Union { inputs } => sum(inputs.iter().flat_map(|input| evaluate(input, contents)).collect()),
     }
 }

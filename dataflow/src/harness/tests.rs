@@ -12,6 +12,7 @@ use millrace_types::hash::{KEY_SEED, hash_rows, mix};
 use millrace_types::{Weights, numeric};
 use std::sync::Arc;
 
+mod event_time;
 mod ordered;
 
 /// A row of the inputs: a key, a number, a text and a float, each possibly NULL.
@@ -391,7 +392,8 @@ fn aggregate(of: Aggregates, keys: &'static [usize], by: &'static [usize]) -> im
         let mut fields: Vec<_> = keys.iter().map(|&key| schema().fields()[key].clone()).collect();
         fields.extend(aggregates.iter().map(|aggregate| aggregate.output.clone()));
         let output = Arc::new(Schema::new(fields));
-        let options = AggregateOptions { append_only: false, partitioned_by: by.to_vec(), owns_empty_key: owner };
+        let options =
+            AggregateOptions { append_only: false, partitioned_by: by.to_vec(), owns_empty_key: owner, closing: None };
         Harness::new(Aggregate::new(&schema(), output, keys.to_vec(), &aggregates, options).unwrap())
     }
 }
@@ -454,7 +456,7 @@ fn a_sum_out_of_range_is_a_row_error_until_it_fits() {
         filter: None,
         output: output.clone(),
     };
-    let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true };
+    let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true, closing: None };
     let schema = Arc::new(Schema::new(vec![output]));
     let mut harness = Harness::new(Aggregate::new(&input, schema, vec![], &[sum], options).unwrap());
     harness.tick().unwrap();
@@ -493,7 +495,7 @@ fn over_flags(append_only: bool) -> (SchemaRef, Harness) {
         aggregate(Min, 0, None, DataType::Boolean),
     ];
     let fields: Vec<_> = aggregates.iter().map(|aggregate| aggregate.output.clone()).collect();
-    let options = AggregateOptions { append_only, partitioned_by: vec![], owns_empty_key: true };
+    let options = AggregateOptions { append_only, partitioned_by: vec![], owns_empty_key: true, closing: None };
     let schema = Arc::new(Schema::new(fields));
     (input.clone(), Harness::new(Aggregate::new(&input, schema, vec![], &aggregates, options).unwrap()))
 }

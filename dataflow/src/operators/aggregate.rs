@@ -13,9 +13,12 @@
 //! At the end of a tick each group that came to something else retracts its row and inserts the new one; a group without
 //! rows vanishes with its state; without keys there is exactly one row from the first tick on. A group whose aggregate
 //! cannot be given, as when a sum leaves its type, gives a row error instead of its row until it can.
+//!
+//! A group whose row is final by the watermark (`closed`) is dropped without a retraction.
 
 mod accumulator;
 mod changes;
+mod closed;
 mod distinct;
 mod extreme;
 mod fixed;
@@ -32,13 +35,15 @@ mod value;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
 use crate::state::batch_of;
 use accumulator::{Accumulator, Kind};
-use arrow::array::ArrayRef;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use changes::Changes;
+use closed::Closed;
 use distinct::{Distinct, GroupHashes};
 use gathered::Gathered;
 use groups::{BLOCK, Groups, Prepared, exists};
-use millrace_types::{Delta, KeyGroupRange, Result, Tick, Weights};
+use millrace_ir::Closing;
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, Tick, Weights};
 use outcomes::{Outcomes, Values};
 
 /// What an [`Aggregate`] must know beside what it computes.
@@ -51,6 +56,8 @@ pub struct AggregateOptions {
     pub partitioned_by: Vec<usize>,
     /// Whether this worker owns the one group of an aggregate without keys.
     pub owns_empty_key: bool,
+    /// When the row of a group is final, if that is known.
+    pub closing: Option<Closing>,
 }
 
 /// Keeps one output row per group up to date.
@@ -72,6 +79,8 @@ pub struct Aggregate {
     /// The batches of the open tick with their groups, if an aggregate is computed at its end.
     open: Vec<(Delta, Vec<u32>)>,
     defers: bool,
+    /// When groups are dropped, if they are.
+    closed: Option<Closed>,
 }
 
 /// Which side of a change a row of the output is.
@@ -140,6 +149,7 @@ impl Aggregate {
             gathered,
             open,
             defers,
+            closed: options.closing.map(Closed::new),
         })
     }
 
@@ -209,7 +219,7 @@ impl Aggregate {
         let Aggregate { accumulators, groups, .. } = self;
         accumulators.iter_mut().for_each(|accumulator| accumulator.settle(groups));
         let (dirty, before) = (std::mem::take(&mut self.groups.dirty), std::mem::take(&mut self.groups.before));
-        let (mut rows, mut gone) = (Emission::default(), Vec::new());
+        let (mut rows, mut gone, mut new) = (Emission::default(), Vec::new(), Vec::new());
         for (block, groups) in dirty.chunks(BLOCK).enumerate() {
             self.groups.fetch(groups);
             for (at, &group) in groups.iter().enumerate() {
@@ -217,6 +227,8 @@ impl Aggregate {
                 self.emit_group(group, slot, &before[slot * self.groups.stride..], &mut rows, out);
                 if self.groups.clean(group) {
                     gone.push(group);
+                } else if self.closed.is_some() && !exists(&before[slot * self.groups.stride..]) {
+                    new.push(group);
                 }
             }
             if rows.groups.len() >= EMITTED {
@@ -224,13 +236,53 @@ impl Aggregate {
             }
         }
         out.push(self.delta_of(rows)?);
-        for group in gone {
-            self.groups.remove(group);
-            self.accumulators.iter_mut().for_each(|accumulator| accumulator.forget(group));
-        }
+        gone.into_iter().for_each(|group| self.forget(group));
+        self.note(&new)?;
         (self.groups.dirty, self.groups.before) = (dirty, before);
         self.groups.dirty.clear();
         self.groups.before.clear();
+        Ok(())
+    }
+
+    fn forget(&mut self, group: u32) {
+        self.groups.remove(group);
+        self.accumulators.iter_mut().for_each(|accumulator| accumulator.forget(group));
+    }
+
+    /// The times of groups that are there, by their keys.
+    fn times(&self, key: usize, groups: &[u32]) -> Result<Vec<Option<i64>>> {
+        let rows: Vec<u64> = groups.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
+        let keys = self.groups.key_columns(&rows, groups)?;
+        let times = keys[key].as_primitive::<TimestampMicrosecondType>();
+        Ok((0..groups.len()).map(|at| times.is_valid(at).then(|| times.value(at))).collect())
+    }
+
+    /// Remembers when groups close.
+    fn note(&mut self, new: &[u32]) -> Result<()> {
+        let Some(closed) = self.closed.as_ref().filter(|_| !new.is_empty()) else { return Ok(()) };
+        let times = self.times(closed.key(), new)?;
+        if let Some(closed) = &mut self.closed {
+            let known = new.iter().zip(times).filter_map(|(group, time)| Some((*group, time?)));
+            known.for_each(|(group, time)| closed.note(time, group));
+        }
+        Ok(())
+    }
+
+    /// Drops the groups that are final. A number that stands for another group by now has another time, or is noted
+    /// for this one as well.
+    fn drop_closed(&mut self) -> Result<()> {
+        let Some(closed) = self.closed.as_mut().filter(|closed| closed.is_due()) else { return Ok(()) };
+        let (key, mut due) = (closed.key(), closed.take());
+        due.sort_unstable_by_key(|(_, group)| *group);
+        due.dedup_by_key(|(_, group)| *group);
+        due.retain(|(_, group)| exists(self.groups.row(*group)));
+        let groups: Vec<u32> = due.iter().map(|(_, group)| *group).collect();
+        let times = self.times(key, &groups)?;
+        for ((noted, group), time) in due.into_iter().zip(times) {
+            if time == Some(noted) {
+                self.forget(group);
+            }
+        }
         Ok(())
     }
 
@@ -320,15 +372,21 @@ impl Operator for Aggregate {
             let Aggregate { groups, accumulators, .. } = self;
             accumulators.iter_mut().for_each(|accumulator| accumulator.note_before(&groups.dirty));
         }
-        if self.groups.dirty.is_empty() {
-            return Ok(());
+        if !self.groups.dirty.is_empty() {
+            if self.defers {
+                self.finish_tick()?;
+            }
+            self.emit(out)?;
+            self.started = true;
+            self.accumulators.iter_mut().for_each(Accumulator::end_tick);
         }
-        if self.defers {
-            self.finish_tick()?;
+        self.drop_closed()
+    }
+
+    fn on_watermark(&mut self, _port: usize, watermark: EventTime, _out: &mut Output) -> Result<()> {
+        if let Some(closed) = &mut self.closed {
+            closed.advance(watermark.0);
         }
-        self.emit(out)?;
-        self.started = true;
-        self.accumulators.iter_mut().for_each(Accumulator::end_tick);
         Ok(())
     }
 
@@ -337,13 +395,21 @@ impl Operator for Aggregate {
     }
 
     fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
-        self.read_sections(from, &groups)
+        self.read_sections(from, &groups)?;
+        match self.closed.is_some() {
+            true => self.note(&self.groups.all()),
+            false => Ok(()),
+        }
     }
 
     fn state_size(&self) -> StateSize {
         let beside: usize = self.accumulators.iter().map(Accumulator::bytes_beside).sum();
         let beside = beside + self.distincts.iter().map(|distinct| distinct.size().bytes).sum::<usize>();
         let gathered = self.gathered.as_ref().map(Gathered::size).unwrap_or_default();
-        StateSize { rows: self.groups.len() + gathered.rows, bytes: self.groups.bytes() + beside + gathered.bytes }
+        let closing = self.closed.as_ref().map_or(0, Closed::bytes);
+        StateSize {
+            rows: self.groups.len() + gathered.rows,
+            bytes: self.groups.bytes() + beside + gathered.bytes + closing,
+        }
     }
 }

@@ -15,6 +15,9 @@
 //!
 //! At the ends of such a stretch rows miss neighbours, and their results may be wrong; but they see the same rows before
 //! and after, so that they are no difference.
+//!
+//! Sessions are evaluated where they change. A stretch goes as far as no gap separates rows, counting those that came as
+//! well as those that went: so sessions that a row joins, and those into which one falls apart, are one stretch.
 
 use super::expression::sql_error;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
@@ -23,7 +26,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::window::WindowExpr;
-use millrace_ir::SortColumn;
+use millrace_ir::{Reach, SortColumn};
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
 use std::sync::Arc;
 
@@ -33,8 +36,7 @@ pub struct WindowOptions {
     pub partition: Vec<usize>,
     pub order: Vec<SortColumn>,
     pub functions: Vec<Arc<dyn WindowExpr>>,
-    /// How many rows before and behind a row its results depend on; `None`: on all of the partition.
-    pub reach: Option<usize>,
+    pub reach: Reach,
     /// The columns of the input, then those of the functions.
     pub schema: SchemaRef,
 }
@@ -43,7 +45,7 @@ pub struct WindowOptions {
 pub struct Window {
     state: Ordered,
     functions: Functions,
-    reach: Option<usize>,
+    reach: Reach,
 }
 
 /// About how many rows are evaluated together.
@@ -74,8 +76,9 @@ impl Operator for Window {
         state.settle(
             |format, rows, changes| {
                 let parts = match *reach {
-                    Some(reach) => rows.near(changes, 2 * reach),
-                    None => vec![rows.beside(changes)],
+                    Reach::Rows(reach) => rows.near(changes, 2 * reach),
+                    Reach::Session(gap) => rows.in_sessions(changes, gap),
+                    Reach::Partition => vec![rows.beside(changes)],
                 };
                 for part in parts {
                     for (row, was, is) in part {

@@ -35,6 +35,16 @@ impl OrderedRow {
         OrderedRow { bytes: view.bytes.into(), peers: view.peers.len() as u32, identity: view.identity.len() as u32 }
     }
 
+    /// The value of the one column that rows are ordered by, a timestamp: the last bytes of what peers agree in.
+    /// A number is a byte that says that it is there, then its bytes from the highest on with the sign turned round.
+    pub fn time(&self) -> i64 {
+        let peers = self.view().peers;
+        match peers.last_chunk::<9>() {
+            Some([1, bytes @ ..]) => i64::from_be_bytes(*bytes) ^ i64::MIN,
+            _ => i64::MAX,
+        }
+    }
+
     /// Its parts.
     #[inline]
     pub fn view(&self) -> RowView<'_> {
@@ -263,6 +273,47 @@ impl Rows {
             rest = later;
         }
         parts
+    }
+
+    /// The parts of [`beside`](Rows::beside) that hold every change with its session: rows, as they are and as they are
+    /// to be, with no gap of more than `gap` microseconds between one and the next. They are ordered by time.
+    pub fn in_sessions<'a>(&'a self, changes: &'a [(OrderedRow, i64)], gap: i64) -> Vec<Beside<'a>> {
+        let joins = |earlier: i64, later: i64| later.saturating_sub(earlier) <= gap;
+        let (mut parts, mut rest) = (Vec::new(), changes);
+        while let Some((row, _)) = rest.first() {
+            let (mut start, mut time) = (self.normal(self.seek(row.view().identity)), row.time());
+            let mut end = start;
+            while let Some(before) = self.before(start)
+                && let Some((row, _)) = self.get(before)
+                && joins(row.time(), time)
+            {
+                (start, time) = (before, row.time());
+            }
+            time = row.time();
+            let mut count = 1;
+            loop {
+                let known = self.get(end).map(|(row, _)| row.time()).filter(|next| joins(time, *next));
+                let changed = rest.get(count).map(|(row, _)| row.time()).filter(|next| joins(time, *next));
+                match (known, changed) {
+                    (Some(next), changed) if changed.is_none_or(|changed| next <= changed) => {
+                        (time, end) = (next.max(time), self.normal((end.0, end.1 + 1)));
+                    }
+                    (_, Some(next)) => (time, count) = (next, count + 1),
+                    _ => break,
+                }
+            }
+            let (now, later) = rest.split_at(count);
+            let rows = self.from(start, Some(end)).peekable();
+            parts.push(Beside { rows, changes: now.iter().peekable() });
+            rest = later;
+        }
+        parts
+    }
+
+    /// The place before one.
+    fn before(&self, place: Cursor) -> Option<Cursor> {
+        let before = self.back(place, 1);
+        (before < place).then_some(before)
     }
 
     /// The places `distance` rows before a row and behind it, or the ends.

@@ -18,6 +18,7 @@ mod rule;
 mod text;
 
 pub use guard::GuardFilters;
+pub use interval::interval as interval_of;
 pub use moment::MONTHS;
 pub use number::{decimal as decimal_of, decimal_to_float, float_to_decimal};
 pub use open::OpenLiterals;

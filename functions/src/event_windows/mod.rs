@@ -7,10 +7,12 @@
 //! (`session.rs`).
 
 mod grid;
+mod physical;
 mod session;
 mod settled;
 
 pub use grid::{EventWindow, Shape};
+pub use physical::TimeExpression;
 pub use session::{Sessions, window_functions};
 pub use settled::SettledWindows;
 

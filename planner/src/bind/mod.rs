@@ -4,6 +4,7 @@
 //! constants Postgres's types ([`literals`]), parameters the types of what they meet ([`parameters`]), and results the
 //! Arrow types that [`millrace_types::SqlType`] lists ([`output`]).
 
+mod asof;
 mod check;
 mod common_type;
 mod constant;

@@ -4,7 +4,8 @@ use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::{
-    event_windows, limits, literals, orders, output, recursion, row_values, set_operations, using, whole_rows, windows,
+    asof, event_windows, limits, literals, orders, output, recursion, row_values, set_operations, using, whole_rows,
+    windows,
 };
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
@@ -111,6 +112,7 @@ pub fn plan(
     parameter_types: &[Option<SqlType>],
 ) -> Result<LogicalPlan> {
     let mut query = query.clone();
+    asof::spell_out(&mut query)?;
     event_windows::spell_out(&mut query)?;
     super::refuse::query(&query)?;
     if using::merges_columns(&query) {

@@ -72,7 +72,7 @@ fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
         partitioned_by: node::moved(&input.partitioned_by, place),
         unique_key: Some((0..keys.len()).collect()),
         event_time: input.event_time.and_then(place),
-        plan: Plan::Aggregate { input: Box::new(input), keys, aggregates },
+        plan: Plan::Aggregate { input: Box::new(input), keys, aggregates, closing: None },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs: a plan under the name of the relation that it maintains.
 
-use super::{lower, node};
+use super::{Emission, lower_to_emit, node};
 use crate::bind::Bound;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -32,10 +32,10 @@ fn meeting(plan: Node, key: &[usize]) -> Node {
 /// How a query is kept up to date, as EXPLAIN shows it: the rewritten logical plan and the dataflow plan.
 ///
 /// # Errors
-/// As [`lower`].
-pub fn explain(bound: &Bound, functions: &FunctionSource) -> Result<String> {
+/// As [`lower_to_emit`].
+pub fn explain(bound: &Bound, functions: &FunctionSource, emission: Emission) -> Result<String> {
     let logical = rewrite::rewrite(bound.plan.clone(), functions)?;
-    let dataflow = lower(bound, functions)?;
+    let dataflow = lower_to_emit(bound, functions, emission)?;
     let dataflow = meeting(dataflow.clone(), dataflow.unique_key.as_deref().unwrap_or_default());
     Ok(format!("Logical plan\n{}\n\nDataflow plan\n{dataflow}", readable(logical)?))
 }

@@ -5,6 +5,7 @@
 //! rows that an operator must see together would not already be on one worker.
 
 mod aggregate;
+mod closing;
 mod expression;
 mod grouping;
 mod job;
@@ -18,6 +19,7 @@ mod unnest;
 mod values;
 mod window;
 
+pub use closing::Emission;
 pub use job::{explain, job, readable};
 
 use crate::bind::{Bound, RelationSource};
@@ -35,10 +37,21 @@ use std::sync::Arc;
 /// # Errors
 /// `0A000` naming a construct that cannot be kept up to date, and the errors of [`rewrite::rewrite`].
 pub fn lower(bound: &Bound, functions: &FunctionSource) -> Result<Node> {
+    lower_to_emit(bound, functions, Emission::Changes)
+}
+
+/// As [`lower`], of rows that appear when `emission` says.
+///
+/// # Errors
+/// As [`lower`], and `0A000` with the reason where rows are never final.
+pub fn lower_to_emit(bound: &Bound, functions: &FunctionSource, emission: Emission) -> Result<Node> {
     // Before rewriting, which takes `now()` for a constant of the statement.
     refuse::changing_functions(&bound.plan)?;
     let plan = rewrite::rewrite(bound.plan.clone(), functions)?;
-    let node = Lowering::new().plan(&plan)?;
+    let mut node = Lowering::new().plan(&plan)?;
+    if let Emission::OnClose { idle } = emission {
+        node = closing::on_close(node, idle)?;
+    }
     Ok(node::with_schema(node, bound.schema.clone()))
 }
 

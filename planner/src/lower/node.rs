@@ -1,6 +1,7 @@
 //! Small steps on nodes that several kinds of plan need.
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_expr::expressions::Column;
 use millrace_ir::{Expr, Node, Plan};
 use std::sync::Arc;
@@ -8,6 +9,19 @@ use std::sync::Arc;
 /// A column of a node's output as an expression over it.
 pub fn column(node: &Node, index: usize) -> Expr {
     Arc::new(Column::new(node.schema.field(index).name(), index))
+}
+
+/// A node without columns and rows: what is left where a node is taken out of a plan.
+pub fn nothing() -> Node {
+    let schema: SchemaRef = Arc::new(Schema::empty());
+    Node {
+        plan: Plan::Values { rows: RecordBatch::new_empty(schema.clone()) },
+        schema,
+        append_only: true,
+        partitioned_by: None,
+        unique_key: None,
+        event_time: None,
+    }
 }
 
 /// The node with other names or nullability for its columns, whose types stay.

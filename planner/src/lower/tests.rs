@@ -27,7 +27,7 @@ fn queries_become_dataflow_plans() {
 fn explaining_shows_both_plans() {
     let query = parse_query("SELECT channel, count(*) FROM bids GROUP BY channel").expect("it parses");
     let bound = bind_view(&query, &[], &catalog(), functions()).expect("it binds");
-    let text = super::explain(&bound, functions()).expect("it explains");
+    let text = super::explain(&bound, functions(), super::Emission::Changes).expect("it explains");
     assert!(text.starts_with("Logical plan\nProjection: bids.channel"), "{text}");
     assert!(text.contains("Dataflow plan\nProject channel@0"), "{text}");
 }

@@ -28,7 +28,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_planner::create_window_expr_with_name;
-use millrace_ir::{Expr, Node, Plan, Ranking, SortColumn, TopK, Window};
+use millrace_functions::event_windows::Sessions;
+use millrace_ir::{Expr, Node, Plan, Ranking, Reach, SortColumn, TopK, Window};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
 
@@ -121,8 +122,22 @@ fn ranking(call: &LogicalExpr) -> Option<Ranking> {
     }
 }
 
+/// The rows of a session, if that is what a function is about.
+fn session(function: &WindowFunctionDefinition, params: &WindowFunctionParams) -> Result<Option<Reach>> {
+    let WindowFunctionDefinition::WindowUDF(function) = function else { return Ok(None) };
+    let by_time_alone = params.order_by.len() == 1 && !params.partition_by.contains(&params.order_by[0].expr);
+    match params.args.as_slice() {
+        [time, LogicalExpr::Literal(gap, _)] if Sessions::side(function).is_some() => {
+            let gap = Sessions::gap(gap)?;
+            let ordered = by_time_alone && params.order_by[0].expr == *time && params.order_by[0].asc;
+            Ok(ordered.then_some(Reach::Session(gap)))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// How many rows before and behind a row the result of a function depends on; `None`: on all of the partition.
-fn reach(function: &WindowFunctionDefinition, params: &WindowFunctionParams) -> Option<usize> {
+fn rows_reached(function: &WindowFunctionDefinition, params: &WindowFunctionParams) -> Option<usize> {
     let by_frame = match function {
         WindowFunctionDefinition::WindowUDF(function) => match (function.name(), params.args.get(1)) {
             ("lag" | "lead", None) => return Some(1),
@@ -241,8 +256,7 @@ fn windowed(input: Node, names: &DFSchema, calls: &[&Call], outputs: &[FieldRef]
     });
     let functions = functions.collect::<Result<Vec<_>>>()?;
     let unique_key = input.unique_key.clone();
-    let reach = calls.iter().map(|call| call.reach).collect::<Option<Vec<usize>>>();
-    let reach = reach.and_then(|reaches| reaches.into_iter().max());
+    let reach = calls.iter().map(|call| call.reach).reduce(Reach::with).unwrap_or(Reach::Partition);
     let window = Window { input, partition, order, functions, reach };
     let event_time = window.input.event_time;
     let plan = Plan::Window(Box::new(window));
@@ -280,8 +294,7 @@ struct Call {
     partition: Vec<usize>,
     order: Vec<SortColumn>,
     ranking: Option<Ranking>,
-    /// How many rows before and behind a row its result depends on, if not on all of the partition.
-    reach: Option<usize>,
+    reach: Reach,
 }
 
 /// The columns that the projection below computes: those of the input, and behind them what functions are called with.
@@ -347,7 +360,8 @@ impl<'a> Columns<'a> {
             return Err(SqlError::internal(format!("not a window function: {expr}")));
         };
         let WindowFunction { fun, mut params } = *call;
-        let reach = reach(&fun, &params);
+        let reach = session(&fun, &params)?.or_else(|| rows_reached(&fun, &params).map(Reach::Rows));
+        let reach = reach.unwrap_or(Reach::Partition);
         params.args = params.args.iter().map(|argument| self.argument(argument)).collect::<Result<_>>()?;
         let partition = params.partition_by.iter().map(|expr| self.column(expr)).collect::<Result<Vec<_>>>()?;
         let order = params.order_by.iter().map(|sort| self.sort(sort)).collect::<Result<Vec<_>>>()?;

@@ -55,23 +55,27 @@ fn materialized_view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement>
     let options = options::with(cursor)?;
     cursor.expect("as")?;
     let (ast, query) = cursor.with_text(Cursor::query)?;
-    emission(cursor)?;
+    let on_close = emission(cursor)?;
     if cursor.peeks("with no data") {
         return cursor.unsupported("WITH NO DATA");
     }
     cursor.accept("with data");
-    let view = CreateMaterializedView { name, or_replace, if_not_exists, columns, options, query, ast };
+    let view = CreateMaterializedView { name, or_replace, if_not_exists, columns, options, query, ast, on_close };
     Ok(Statement::CreateMaterializedView(view))
 }
 
-/// When the rows of a view appear. Changes at once is what views do.
-fn emission(cursor: &mut Cursor) -> Parsed<()> {
+/// When the rows of a view appear: the options of `EMIT ON WINDOW CLOSE`, `None` for changes at once.
+fn emission(cursor: &mut Cursor) -> Parsed<Option<Vec<(String, String)>>> {
     let ends = cursor.parser.peek_token_ref().token == Token::SemiColon;
-    if ends && cursor.peek_word_at(1).is_some_and(|word| word == "changes") {
-        cursor.skip_semicolons();
-        cursor.expect("changes")?;
+    if !ends || !cursor.peek_word_at(1).is_some_and(|word| ["changes", "final", "on"].contains(&word.as_str())) {
+        return Ok(None);
     }
-    Ok(())
+    cursor.skip_semicolons();
+    match cursor.accept_one(&["changes", "final", "on window close"]) {
+        Some("changes") => Ok(None),
+        Some(_) => options::with(cursor).map(Some),
+        None => cursor.unexpected(),
+    }
 }
 
 fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {

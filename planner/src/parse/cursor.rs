@@ -1,7 +1,7 @@
 //! A place in the tokens of one statement, with the small steps that our own statements are parsed by.
 
 use super::failure::{Failure, Parsed};
-use super::{limits, tokens, unsupported};
+use super::{asof, limits, tokens, unsupported};
 use millrace_functions::PostgresDialect;
 use millrace_types::Result;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query};
@@ -30,6 +30,7 @@ impl<'a> Cursor<'a> {
         tokens::enclose_distinct_from(&mut tokens);
         tokens::end_before_options(&mut tokens);
         tokens::name_rows_from(&mut tokens);
+        asof::mark_asof_joins(&mut tokens);
         let parser = Parser::new(&PostgresDialect).with_recursion_limit(RECURSION).with_tokens_with_locations(tokens);
         Ok(Cursor { parser, sql })
     }

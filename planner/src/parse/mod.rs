@@ -4,6 +4,7 @@
 //! stage can point into what the user wrote. Before anything recursive sees the tokens their nesting is bounded.
 
 mod alter;
+mod asof;
 mod columns;
 mod copy;
 mod create;
@@ -22,6 +23,7 @@ mod transaction;
 mod types;
 mod unsupported;
 
+pub(crate) use asof::ASOF_MARK;
 pub use statement::*;
 pub use types::sql_type;
 pub(crate) use types::syntax_of_type;

@@ -318,6 +318,8 @@ pub struct CreateMaterializedView {
     /// The text of the query.
     pub query: String,
     pub ast: Box<Query>,
+    /// `EMIT ON WINDOW CLOSE [WITH (...)]`: its options; `None`: rows appear as they change.
+    pub on_close: Option<Vec<(String, String)>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

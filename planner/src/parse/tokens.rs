@@ -51,14 +51,23 @@ fn unfinished(error: TokenizerError, lines: &Lines, sql: &str) -> SqlError {
     SqlError::new(SqlState::SYNTAX_ERROR, format!("{what} at or near \"{rest}\"")).at(position)
 }
 
-/// Puts a semicolon where `EMIT CHANGES` ends a statement: `EMIT` would be taken for the alias of what stands before it.
+/// Puts a semicolon where `EMIT ...` follows a query: `EMIT` would be taken for the alias of what stands before it.
 pub fn end_before_emission(tokens: &mut [TokenWithSpan]) {
-    let is_text = |token: &Token| !matches!(token, Token::Whitespace(_) | Token::SemiColon | Token::EOF);
-    let words: Vec<usize> = (0..tokens.len()).rev().filter(|index| is_text(&tokens[*index].token)).take(2).collect();
-    let [changes, emit] = words[..] else { return };
-    let is_word = |index: usize, word: &str| matches!(&tokens[index].token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word));
-    if is_word(emit, "emit") && is_word(changes, "changes") {
-        tokens[emit].token = Token::SemiColon;
+    let text: Vec<usize> = (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
+    let words: Vec<String> = text.iter().map(|n| word(&tokens[*n].token)).collect();
+    let is_emission = |place: usize| {
+        let next = |at: usize, expected: &str| words.get(place + at).is_some_and(|word| word == expected);
+        let on_close = next(1, "on") && next(2, "window") && next(3, "close");
+        next(0, "emit") && (next(1, "changes") || next(1, "final") || on_close)
+    };
+    let mut depth = 0usize;
+    for place in 0..text.len() {
+        match tokens[text[place]].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ if depth == 0 && place > 0 && is_emission(place) => tokens[text[place]].token = Token::SemiColon,
+            _ => {}
+        }
     }
 }
 

@@ -99,12 +99,8 @@ fn refuse(cursor: &Cursor, verb: &str) -> Parsed<Statement> {
 
 /// Constructs inside queries by words that only they have, `(` and `)` among them.
 const CONSTRUCTS: &[(&[&str], &str)] = &[
-    (&["emit", "on", "window", "close"], "EMIT ON WINDOW CLOSE"),
-    (&["emit", "final"], "EMIT ON WINDOW CLOSE"),
     (&["for", "system_time", "as", "of"], "FOR SYSTEM_TIME AS OF"),
     (&["match_recognize", "("], "MATCH_RECOGNIZE"),
-    (&["asof", "join"], "ASOF JOIN"),
-    (&["asof", "left", "join"], "ASOF JOIN"),
     (&["as", "changelog", "from"], "CHANGELOG"),
     (&["with", "mutually", "recursive"], "WITH MUTUALLY RECURSIVE"),
     (&["where", "current", "of"], "WHERE CURRENT OF"),

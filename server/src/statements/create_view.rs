@@ -2,14 +2,14 @@
 
 use super::answer::done;
 use super::context::Context;
-use super::replace;
+use super::{emission, replace};
 use crate::coordinator::{Definition, Parts, now};
 use crate::session::Session;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind, Seen};
 use millrace_ir::Job;
 use millrace_planner::bind::{Bound, bind_query};
-use millrace_planner::lower::{job, lower};
+use millrace_planner::lower::{Emission, job, lower_to_emit};
 use millrace_planner::parse::{CreateMaterializedView, CreateView, fold, name_parts};
 use millrace_types::{RelationId, Result, SqlError, SqlState, SqlType, sql_type_of};
 use millrace_wire::{Notice, Response};
@@ -24,10 +24,16 @@ pub struct PlannedJob {
     pub seen: Vec<Seen>,
 }
 
-/// Plans the job that keeps a query's rows under an id and name.
-pub fn plan_job(context: &Context, query: &ast::Query, id: RelationId, name: &str) -> Result<PlannedJob> {
+/// Plans the job that keeps a query's rows under an id and name, which appear when `emission` says.
+pub fn plan_job(
+    context: &Context,
+    query: &ast::Query,
+    emission: Emission,
+    id: RelationId,
+    name: &str,
+) -> Result<PlannedJob> {
     let bound = maintainable(context, query)?;
-    let node = lower(&bound, &context.functions)?;
+    let node = lower_to_emit(&bound, &context.functions, emission)?;
     Ok(PlannedJob { job: job(id, name, node), schema: bound.schema, depends_on: context.used(), seen: context.seen() })
 }
 
@@ -173,12 +179,13 @@ pub async fn execute_materialized(
     {
         return Ok(response);
     }
-    let options = view_options(&create.options)?;
+    let mut options = view_options(&create.options)?;
+    options.extend(emission::options(create)?);
     if before.is_none() {
         context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     }
     let id = session.database.coordinator.allocate(1);
-    let planned = plan_job(&context, &create.ast, id, &taken.1)?;
+    let planned = plan_job(&context, &create.ast, emission::of(&options)?, id, &taken.1)?;
     let relation = Relation {
         id,
         schema: taken.0,

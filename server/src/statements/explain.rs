@@ -3,6 +3,7 @@
 use super::answer::{rows, text_columns, text_rows};
 use super::context::Context;
 use super::create_view::maintainable;
+use super::emission;
 use super::lookup::Lookup;
 use super::prepared::Prepared;
 use super::running::Runnable;
@@ -12,7 +13,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::displayable;
 use millrace_catalog::RelationKind;
 use millrace_dataflow::growth::{self, Shown};
-use millrace_planner::lower;
+use millrace_planner::lower::{self, Emission};
 use millrace_planner::parse::{Explain, ExplainTarget, Statement, name_parts, parse_query};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Response, Tag};
@@ -37,7 +38,7 @@ pub async fn execute(session: &mut Session, explain: &Explain, prepared: &Prepar
                 SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
             })?;
             let context = Context::of_definition(session, context.published.clone(), &relation);
-            maintained(&context, explain, &*parse_query(query)?)?
+            maintained(&context, explain, &*parse_query(query)?, emission::of(relation.kind.options())?)?
         }
     };
     let lines: Vec<_> = text.lines().map(|line| vec![Some(line.to_owned())]).collect();
@@ -48,13 +49,20 @@ async fn statement_plan(session: &mut Session, explain: &Explain, statement: &St
     let snapshot = session.snapshot();
     let context = Context::new(session, snapshot.published.clone(), text);
     match statement {
-        Statement::Query(query) if shown(explain) != Shown::default() => maintained(&context, explain, query),
+        Statement::Query(query) if shown(explain) != Shown::default() => {
+            maintained(&context, explain, query, Emission::Changes)
+        }
         Statement::Query(query) => ad_hoc(session, &context, explain, query, snapshot).await,
-        Statement::CreateMaterializedView(create) => maintained(&context, explain, &create.ast),
+        Statement::CreateMaterializedView(create) => {
+            maintained(&context, explain, &create.ast, emission::of(&emission::options(create)?)?)
+        }
         Statement::CreateSink(create) => match &create.from {
-            millrace_planner::parse::SinkInput::Query { ast, .. } => maintained(&context, explain, ast),
+            millrace_planner::parse::SinkInput::Query { ast, .. } => {
+                maintained(&context, explain, ast, Emission::Changes)
+            }
             millrace_planner::parse::SinkInput::Relation(name) => {
-                maintained(&context, explain, &*parse_query(&format!("SELECT * FROM {name}"))?)
+                let query = parse_query(&format!("SELECT * FROM {name}"))?;
+                maintained(&context, explain, &query, Emission::Changes)
             }
         },
         _ => Err(SqlError::unsupported("EXPLAIN of this statement")
@@ -89,14 +97,15 @@ fn shown(explain: &Explain) -> Shown {
 }
 
 /// The logical plan, and the dataflow with its fragments; or what its operators emit and keep.
-fn maintained(context: &Context, explain: &Explain, query: &Query) -> Result<String> {
+fn maintained(context: &Context, explain: &Explain, query: &Query, emission: Emission) -> Result<String> {
     let bound = maintainable(context, query)?;
-    let job = lower::job(millrace_types::RelationId(0), "explained", lower::lower(&bound, &context.functions)?);
+    let node = lower::lower_to_emit(&bound, &context.functions, emission)?;
+    let job = lower::job(millrace_types::RelationId(0), "explained", node);
     let shown = shown(explain);
     if shown != Shown::default() {
         return Ok(growth::describe(&job.plan, shown));
     }
-    let plans = lower::explain(&bound, &context.functions)?;
+    let plans = lower::explain(&bound, &context.functions, emission)?;
     Ok(format!("{plans}\n\nFragments\n{}", millrace_dataflow::render::describe(&job)))
 }
 

@@ -17,6 +17,7 @@ mod create_view;
 mod cursors;
 mod delete;
 mod drop;
+mod emission;
 mod explain;
 mod insert;
 mod like;

@@ -3,6 +3,7 @@
 use super::answer::done;
 use super::context::Context;
 use super::create_view::plan_job;
+use super::emission;
 use crate::coordinator::{Definition, Published, Replacement, Step, schema_of};
 use crate::session::Session;
 use millrace_catalog::{Change, Column, Relation, RelationKind};
@@ -167,7 +168,8 @@ impl<'a> Planning<'a> {
                 let context = Context::of_definition(self.session, Arc::new(self.published.clone()), &after)
                     .with_stand_ins(self.stand_ins.clone());
                 let id = self.session.database.coordinator.allocate(1);
-                let job = plan_job(&context, query, id, &after.name)?.job;
+                let emission = emission::of(after.kind.options())?;
+                let job = plan_job(&context, query, emission, id, &after.name)?.job;
                 after.append_only = job.plan.append_only;
                 Some(job)
             }

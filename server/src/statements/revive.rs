@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::create_sink::plan_stream;
 use super::create_view::plan_job;
+use super::emission;
 use crate::coordinator::{Parts, schema_of};
 use millrace_catalog::{Relation, RelationKind};
 use millrace_planner::parse::parse_query;
@@ -19,8 +20,9 @@ pub fn parts(relation: &Relation, context: &Context) -> Result<Parts> {
         RelationKind::Source { options } => {
             parts.source = Some(millrace_connectors::create_source(options, &schema_of(relation))?.1);
         }
-        RelationKind::MaterializedView { query, .. } => {
-            parts.job = Some(plan_job(context, &*parse_query(query)?, relation.id, &relation.name)?.job);
+        RelationKind::MaterializedView { query, options } => {
+            let (query, emission) = (parse_query(query)?, emission::of(options)?);
+            parts.job = Some(plan_job(context, &query, emission, relation.id, &relation.name)?.job);
         }
         RelationKind::Sink { query, options } => {
             let (job, schema) = plan_stream(context, &*parse_query(query)?, relation.id, &relation.name)?;

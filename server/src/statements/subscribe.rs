@@ -14,6 +14,7 @@ use crate::session::Session;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind};
+use millrace_planner::lower::Emission;
 use millrace_planner::parse::{Subscribe, SubscribeTarget, name_parts};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, SqlType, Tick, field_of, sql_type_of};
 use millrace_wire::{Response, Tag};
@@ -112,7 +113,7 @@ async fn temporary_view(
     let context = Context::new(session, session.published(), text);
     let id = session.database.coordinator.allocate(1);
     let name = format!("subscription_{id}");
-    let planned = plan_job(&context, ast, id, &name)?;
+    let planned = plan_job(&context, ast, Emission::Changes, id, &name)?;
     let columns = planned.schema.fields().iter().map(|field| Column::new(field.name(), sql_type_of(field))).collect();
     let relation = Relation {
         id,

@@ -11,7 +11,7 @@ use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::windows::create_window_expr;
 use datafusion::scalar::ScalarValue;
-use millrace_ir::{Ranking, SortColumn};
+use millrace_ir::{Ranking, Reach, SortColumn};
 use std::cmp::{Ordering, Reverse};
 
 /// By `k`, in the order of `n` descending, which has NULLs first.
@@ -171,7 +171,7 @@ fn function(call: WindowFunctionDefinition, args: &[Arc<dyn PhysicalExpr>], fram
 }
 
 /// `lag(n)`, and the sum of `n` over the row and its two neighbours.
-fn window(reach: Option<usize>) -> Harness {
+fn window(reach: Reach) -> Harness {
     let around = WindowFrame::new_bounds(
         WindowFrameUnits::Rows,
         WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))),
@@ -209,7 +209,7 @@ fn windowed(rows: &[Row]) -> Bag {
 
 #[test]
 fn window_functions_see_the_rows_of_their_partition() {
-    for (reach, keys) in [(None, 4), (Some(1), 4), (Some(1), 1), (Some(2), 2)] {
+    for (reach, keys) in [(Reach::Partition, 4), (Reach::Rows(1), 4), (Reach::Rows(1), 1), (Reach::Rows(2), 2)] {
         check(Workers::new(move |_, _| window(reach), vec![vec![0]]), keys, |inputs| windowed(&inputs[0].rows));
     }
 }

@@ -53,7 +53,9 @@ fn keys(select: &mut Select) {
         keys.iter().filter_map(call).filter(|(_, part, _)| part.is_empty() || part == "start").collect();
     for (window, _, arguments) in windows {
         let end = function(&format!("{window}_end"), arguments.clone());
-        let (uses_end, has_end) = (uses_end(select, &window), is_key(select, &window));
+        // The end of a session says when it is final, whoever asks for it.
+        let uses_end = window == "session" || uses_end(select, &window);
+        let has_end = is_key(select, &window);
         if let (GroupByExpr::Expressions(keys, _), true, false) = (&mut select.group_by, uses_end, has_end) {
             keys.push(end);
         }

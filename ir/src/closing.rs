@@ -1,0 +1,42 @@
+//! Rows that are final once the watermark has come far enough.
+
+use crate::Node;
+use crate::plan::columns;
+use std::fmt;
+
+/// Tells when a row is final: when its time in `column` and `delay` microseconds more are not after the watermark.
+///
+/// ```text
+///   column         delay          since
+///   window_end     0              the window holds what is before its end
+///   window_start   the size       that is its end
+///   ts             1              a row of the watermark's own time may still come
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    pub column: usize,
+    pub delay: i64,
+}
+
+/// The rows of the input, each once, when it is final. The schema is that of the input.
+#[derive(Clone, Debug)]
+pub struct OnClose {
+    pub input: Node,
+    pub closing: Closing,
+    /// After so many microseconds of the wall clock without input the clock counts as the watermark.
+    pub idle: Option<i64>,
+}
+
+impl fmt::Display for Closing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", columns(&[self.column]))?;
+        if self.delay == 0 { Ok(()) } else { write!(f, " + {} us", self.delay) }
+    }
+}
+
+impl fmt::Display for OnClose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnClose {}", self.closing)?;
+        self.idle.map_or(Ok(()), |idle| write!(f, " idle after {idle} us"))
+    }
+}
