@@ -1,10 +1,13 @@
 //! Nexmark queries, from JSON files and from the generator, into a sink or a view.
 
+mod windowed;
+
 use crate::bench::Bench;
 use crate::pipeline::{Cost, Pipeline, run};
 use crate::report::{Figure, Target};
 use anyhow::Result;
 use millrace_connectors::nexmark::Table;
+use windowed::WINDOWED;
 
 /// A query of the benchmark.
 struct Query {
@@ -178,7 +181,7 @@ const STATEFUL: &[Query] = &[
 pub async fn from_files(bench: &Bench) -> Result<Vec<Figure>> {
     let events = bench.size(2_000_000, 500_000);
     let mut figures = vec![];
-    for query in QUERIES.iter().chain(STATEFUL) {
+    for query in QUERIES.iter().chain(STATEFUL).chain(WINDOWED) {
         let sources = query.tables.iter().map(|table| file_source(bench, *table, events)).collect::<Result<_>>()?;
         let cost = run(bench, &pipeline(query, sources)).await?;
         let mut of_query = common(&format!("{} from JSON files", query.name), &cost);

@@ -91,7 +91,8 @@ fn nearest(parts: &[Expr], alias: &Ident) -> Result<(Expr, bool)> {
     let found = parts.iter().filter_map(|part| match part {
         Expr::BinaryOp { left, op: op @ (Lt | LtEq | Gt | GtEq), right } => {
             let is_less = matches!(op, Lt | LtEq);
-            match (mentions(left, alias), mentions(right, alias)) {
+            // What is compared with a constant is no time of both sides.
+            match (side(left, alias)?, side(right, alias)?) {
                 (true, false) => Some((left.as_ref().clone(), is_less)),
                 (false, true) => Some((right.as_ref().clone(), !is_less)),
                 _ => None,
@@ -110,23 +111,29 @@ fn nearest(parts: &[Expr], alias: &Ident) -> Result<(Expr, bool)> {
     }
 }
 
-/// Whether an expression holds a column that is said to be of a relation.
-fn mentions(expr: &Expr, alias: &Ident) -> bool {
-    struct Finder(String, bool);
+/// Whether an expression holds a column that is said to be of a relation; `None` when it holds none at all.
+fn side(expr: &Expr, alias: &Ident) -> Option<bool> {
+    struct Finder {
+        relation: String,
+        found: Option<bool>,
+    }
     impl Visitor for Finder {
         type Break = SqlError;
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlError> {
-            if let Expr::CompoundIdentifier(parts) = expr {
-                self.1 |= parts.len() > 1 && fold(&parts[parts.len() - 2]) == self.0;
-            }
+            let is_of = match expr {
+                Expr::CompoundIdentifier(parts) if parts.len() > 1 => fold(&parts[parts.len() - 2]) == self.relation,
+                Expr::Identifier(_) => false,
+                _ => return ControlFlow::Continue(()),
+            };
+            self.found = Some(self.found.unwrap_or(false) || is_of);
             ControlFlow::Continue(())
         }
     }
-    let mut finder = Finder(fold(alias), false);
+    let mut finder = Finder { relation: fold(alias), found: None };
     // It never breaks off.
     let _ = expr.walk(&mut finder);
-    finder.1
+    finder.found
 }
 
 /// `SELECT * FROM relation WHERE parts ORDER BY time LIMIT 1`

@@ -9,7 +9,7 @@ use super::node;
 use datafusion::logical_expr::WindowFrameBound;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::window::StandardWindowExpr;
-use millrace_functions::event_windows::{Shape, Side, TimeExpression};
+use millrace_functions::event_windows::{EventWindow, Side, TimeExpression};
 use millrace_ir::{Closing, Expr, Join, JoinKind, Node, OnClose, Plan, Reach, SortColumn, TopK, Window};
 use millrace_types::{Result, SqlError};
 
@@ -29,7 +29,7 @@ pub enum Emission {
 /// `0A000` with the reason, where rows never are.
 pub fn on_close(node: Node, idle: Option<i64>) -> Result<Node> {
     let mut node = waiting(node, idle)?;
-    bounded(&mut node);
+    bounded(&mut node, idle, true);
     Ok(node)
 }
 
@@ -70,8 +70,10 @@ fn is_watermarked(node: &Node) -> bool {
     }
 }
 
-/// Lets operators below drop what is final.
-fn bounded(node: &mut Node) {
+/// Lets operators below drop what is final. What aggregates come to leaves them only then: whoever is above waits for it
+/// in any case, and is spared what changes in between.
+fn bounded(node: &mut Node, idle: Option<i64>, is_top: bool) {
+    let mut waits = None;
     if let Plan::Aggregate { input, keys, aggregates, closing } = &mut node.plan {
         let keeps_rows = aggregates.iter().any(|call| call.distinct || call.function.keeps_rows());
         let known = closings(input).unwrap_or_default();
@@ -79,9 +81,24 @@ fn bounded(node: &mut Node) {
             let column = keys.iter().position(|key| *key == known.closing.column)?;
             Some(Closing { column, ..known.closing })
         };
-        *closing = if keeps_rows { None } else { known.iter().filter_map(of_key).min_by_key(|closing| closing.delay) };
+        let first = known.iter().filter_map(of_key).min_by_key(|closing| closing.delay);
+        *closing = if keeps_rows { None } else { first };
+        waits = first.filter(|_| !is_top);
     }
-    node.inputs_mut().into_iter().for_each(bounded);
+    let passes_on =
+        matches!(node.plan, Plan::OnClose(_) | Plan::Project { .. } | Plan::Filter { .. } | Plan::Exchange { .. });
+    node.inputs_mut().into_iter().for_each(|input| bounded(input, idle, is_top && passes_on));
+    if let Some(closing) = waits {
+        let (input, event_time) = (std::mem::replace(node, node::nothing()), Some(closing.column));
+        *node = Node {
+            schema: input.schema.clone(),
+            append_only: true,
+            partitioned_by: input.partitioned_by.clone(),
+            unique_key: input.unique_key.clone(),
+            event_time,
+            plan: Plan::OnClose(Box::new(OnClose { input, closing, idle })),
+        };
+    }
 }
 
 fn refused(reason: &str) -> SqlError {
@@ -95,6 +112,8 @@ struct Known {
     closing: Closing,
     /// Whether it is a side of a window, and not the time of a row.
     of_window: bool,
+    /// The step and the offset of the grid that its times lie on.
+    grid: (i64, i64),
 }
 
 impl Known {
@@ -107,7 +126,7 @@ impl Known {
 fn closings(node: &Node) -> Result<Vec<Known>> {
     match &node.plan {
         Plan::Input { .. } => {
-            let known = |column| Known { closing: Closing { column, delay: 1 }, of_window: false };
+            let known = |column| Known { closing: Closing { column, delay: 1 }, of_window: false, grid: (1, 0) };
             Ok(node.event_time.map(known).into_iter().collect())
         }
         Plan::Values { .. } => Ok(vec![]),
@@ -151,7 +170,8 @@ fn common(one: &[Known], other: &[Known]) -> Vec<Known> {
     let both = one.iter().filter_map(|known| {
         let same = other.iter().find(|other| other.closing.column == known.closing.column)?;
         let delay = known.closing.delay.max(same.closing.delay);
-        Some(Known { closing: Closing { delay, ..known.closing }, of_window: known.of_window && same.of_window })
+        let of_window = known.of_window && same.of_window;
+        Some(Known { closing: Closing { delay, ..known.closing }, of_window, grid: (1, 0) })
     });
     both.collect()
 }
@@ -163,24 +183,36 @@ fn projected(below: &[Known], exprs: &[Expr]) -> Vec<Known> {
         if let Some(column) = expr.downcast_ref::<Column>() {
             return of(column.index()).map(|known| known.at(place));
         }
-        let (column, later, of_window) = match TimeExpression::of(expr)? {
-            TimeExpression::Before { column, micros } => (column, micros, None),
-            TimeExpression::Window { window, side, column } => {
-                // A row is before the end of its windows, by a microsecond at least.
-                let later = match (side, window.shape, &window.zone) {
-                    (Side::End, ..) => -1,
-                    (Side::Start, Shape::Tumble | Shape::Hop | Shape::Cumulate, None) => window.size - 1,
-                    // Days of a zone differ in length.
-                    (Side::Start, _, Some(_)) => return None,
-                };
-                (column, later, Some(true))
+        match TimeExpression::of(expr)? {
+            TimeExpression::Before { column, micros } => {
+                let known = of(column)?.at(place);
+                let closing = Closing { delay: known.closing.delay.saturating_add(micros), ..known.closing };
+                let (step, offset) = known.grid;
+                Some(Known { closing, grid: (step, offset.saturating_sub(micros)), ..known })
             }
-        };
-        let known = of(column)?;
-        let closing = Closing { column: place, delay: known.closing.delay.saturating_add(later) };
-        Some(Known { closing, of_window: of_window.unwrap_or(known.of_window) })
+            TimeExpression::Window { window, side, column } => side_of(of(column)?, &window, side, place),
+        }
     });
     known.collect()
+}
+
+/// What a side of the windows of a known time says. How long before the end of a window the last time comes at least
+/// follows from the grid of times, if ends of windows always lie alike on it.
+fn side_of(time: &Known, window: &EventWindow, side: Side, column: usize) -> Option<Known> {
+    let (step, offset) = time.grid;
+    let before_end = match window.zone.is_none() && window.step % step == 0 {
+        true => window.offset.wrapping_sub(offset).wrapping_sub(1).rem_euclid(step) + 1,
+        false => 1,
+    };
+    let later = match (side, &window.zone) {
+        (Side::End, _) => 0,
+        (Side::Start, None) => window.size,
+        // Days of a zone differ in length.
+        (Side::Start, Some(_)) => return None,
+    };
+    let delay = time.closing.delay.saturating_add(later).saturating_sub(before_end);
+    let grid = if window.zone.is_none() { (window.step, window.offset) } else { (1, 0) };
+    Some(Known { closing: Closing { column, delay }, of_window: true, grid })
 }
 
 /// What remains of the first rows of partitions: windows that are partitions of their own, or the time in whose order

@@ -1,5 +1,6 @@
 //! Scalar expressions over a node's columns.
 
+use super::closing::Emission;
 use super::refuse;
 use crate::error::sql_error;
 use datafusion::common::DFSchema;
@@ -13,11 +14,13 @@ use millrace_types::Result;
 /// What lowering a plan needs besides the plan.
 pub struct Lowering {
     properties: ExecutionProps,
+    /// When the rows of the plan appear.
+    pub emission: Emission,
 }
 
 impl Lowering {
-    pub fn new() -> Lowering {
-        Lowering { properties: ExecutionProps::new() }
+    pub fn new(emission: Emission) -> Lowering {
+        Lowering { properties: ExecutionProps::new(), emission }
     }
 
     /// A logical expression over columns of `schema`, as it is evaluated.

@@ -13,6 +13,7 @@ mod join;
 mod node;
 mod project;
 mod refuse;
+mod slices;
 #[cfg(test)]
 mod tests;
 mod unnest;
@@ -48,7 +49,7 @@ pub fn lower_to_emit(bound: &Bound, functions: &FunctionSource, emission: Emissi
     // Before rewriting, which takes `now()` for a constant of the statement.
     refuse::changing_functions(&bound.plan)?;
     let plan = rewrite::rewrite(bound.plan.clone(), functions)?;
-    let mut node = Lowering::new().plan(&plan)?;
+    let mut node = Lowering::new(emission).plan(&plan)?;
     if let Emission::OnClose { idle } = emission {
         node = closing::on_close(node, idle)?;
     }

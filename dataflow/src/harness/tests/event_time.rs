@@ -137,6 +137,7 @@ fn rows_leave_once_when_they_are_final() {
         let mut random = Random(span);
         let (mut there, mut left, mut watermark) = (vec![], vec![], 0i64);
         let mut workers = Workers::new(|_, _| on_close(None), vec![vec![0]]);
+        workers.workers[0].watermark(0, EventTime(watermark)).unwrap();
         for tick in 0..200 {
             for _ in 0..random.below(3) {
                 let (mut changed, mut weights) = (vec![], vec![]);
