@@ -275,6 +275,11 @@ impl RelationKind {
         }
     }
 
+    /// Whether it has stored rows of its own.
+    pub fn is_table(&self) -> bool {
+        matches!(self, RelationKind::Table(_))
+    }
+
     /// The text of the query behind it; `None` for tables and sources.
     pub fn query(&self) -> Option<&str> {
         match self {

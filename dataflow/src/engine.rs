@@ -12,7 +12,7 @@
 use crate::fragment::catching;
 use crate::job_end::Outcome;
 use crate::jobs::Jobs;
-use crate::operator::Timers;
+use crate::operator::{RejectedRow, Timers};
 use crate::read_model::ReadModel;
 use crate::render::render;
 use crate::timely::{Channels, Threads, spawn};
@@ -82,6 +82,8 @@ pub struct TickResult {
     pub models: Vec<(RelationId, ReadModel)>,
     /// The changes of jobs that only emit, and of relations subscribed to; a relation without changes is left out.
     pub outputs: Vec<(RelationId, Vec<Delta>)>,
+    /// The jobs that left out rows that came too late, and these rows.
+    pub rejected: Vec<(RelationId, Vec<RejectedRow>)>,
     /// Jobs that ended by an error, and those that read them. They run no more; the others go on.
     pub failed: Vec<(RelationId, SqlError)>,
 }
@@ -192,6 +194,11 @@ impl Engine {
     /// made from.
     pub fn watermark(&self, relation: RelationId) -> Option<EventTime> {
         self.state.lock().jobs.watermark(relation)
+    }
+
+    /// Whether some job wants a tick without input, by what time it is.
+    pub fn is_due(&self, now: EventTime) -> bool {
+        self.state.lock().jobs.due(now).next().is_some()
     }
 
     /// The moment of the wall clock at which some job wants a tick.
@@ -332,18 +339,19 @@ impl State {
             outcomes.remove(job);
             self.ask(Command::Drop(*job))?;
         }
-        let mut result = TickResult { tick, models: vec![], outputs: vec![], failed };
+        let mut result = TickResult { tick, models: vec![], outputs: vec![], rejected: vec![], failed };
         for (job, outcomes) in outcomes {
             let watched = self.jobs.is_watched(job);
             let timers = outcomes.iter().map(|outcome| outcome.timers).fold(Timers::default(), Timers::or);
             self.jobs.set_timers(job, timers);
             let Some(known) = self.jobs.get_mut(job) else { continue };
-            let (mut changed, mut deltas) = (false, vec![]);
+            let (mut changed, mut deltas, mut rejected) = (false, vec![], vec![]);
             for (part, outcome) in known.parts.iter_mut().zip(outcomes) {
                 if let Some(new) = outcome.part {
                     (*part, changed) = (new, true);
                 }
                 deltas.extend(outcome.deltas);
+                rejected.extend(outcome.rejected);
             }
             if let Some(model) = known.model.as_mut().filter(|_| changed) {
                 *model = model.with_parts(known.parts.clone());
@@ -351,6 +359,9 @@ impl State {
             }
             if watched {
                 result.outputs.push((job, deltas));
+            }
+            if !rejected.is_empty() {
+                result.rejected.push((job, rejected));
             }
         }
         Ok(result)

@@ -154,6 +154,7 @@ impl Fragment {
 
     fn pass_on(&mut self, mut emitted: Output, target: Target, out: &mut Output) -> Result<()> {
         emitted.take_errors().into_iter().for_each(|error| out.report(error));
+        out.reject(emitted.take_rejected().into_iter());
         emitted.take_deltas().into_iter().try_for_each(|delta| self.feed(target, delta, out))
     }
 

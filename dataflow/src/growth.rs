@@ -113,6 +113,7 @@ fn kept(node: &Node) -> Option<Kept> {
             };
             kept("the rows of both inputs", bound)
         }
+        Plan::Temporal { .. } => kept("the rows that the clock is still to pass", Bound::Rows),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => {
             kept("the first rows of each partition", of_groups(&top.input, &top.partition))
         }
@@ -122,6 +123,7 @@ fn kept(node: &Node) -> Option<Kept> {
         Plan::Input { .. }
         | Plan::Values { .. }
         | Plan::Filter { .. }
+        | Plan::Reject { .. }
         | Plan::Project { .. }
         | Plan::Expand { .. }
         | Plan::Exchange { .. }

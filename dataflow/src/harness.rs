@@ -45,6 +45,16 @@ impl Harness {
         self.collect(out)
     }
 
+    /// The wall clock as of the open tick.
+    pub fn clock(&mut self, now: EventTime) -> Result<()> {
+        self.operator.on_clock(now)
+    }
+
+    /// When the operator wants a tick by the wall clock.
+    pub fn next_alarm(&self) -> Option<EventTime> {
+        self.operator.next_alarm()
+    }
+
     /// Ends the tick; what it emitted as a whole.
     pub fn tick(&mut self) -> Result<Vec<Delta>> {
         let mut out = Output::default();

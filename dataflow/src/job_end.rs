@@ -1,6 +1,6 @@
 //! The end of a job on one worker: where its changes, its row errors and its failure arrive.
 
-use crate::operator::{Moment, RowError, StateSize, Timers};
+use crate::operator::{Moment, RejectedRow, RowError, StateSize, Timers};
 use crate::read_model::{MaintainedPart, Part};
 use millrace_types::{Delta, Result, SqlError, Tick};
 use std::rc::Rc;
@@ -20,6 +20,8 @@ pub struct JobEnd {
     name: String,
     model: Option<MaintainedPart>,
     first_tick: Option<Tick>,
+    /// The last tick that reached the job.
+    tick: Tick,
     /// What time it is in the open tick.
     moment: Rc<Moment>,
     /// Ticks before this one are through on this worker.
@@ -29,6 +31,7 @@ pub struct JobEnd {
     deltas: Vec<Delta>,
     rows: usize,
     errors: Vec<RowError>,
+    rejected: Vec<RejectedRow>,
     /// The read model changed since it was last published.
     changed: bool,
     failure: Option<SqlError>,
@@ -43,6 +46,8 @@ pub struct Outcome {
     pub deltas: Vec<Delta>,
     /// Why the job ended.
     pub failure: Option<SqlError>,
+    /// The rows that came too late.
+    pub rejected: Vec<RejectedRow>,
     /// When the job wants a tick without input.
     pub timers: Timers,
 }
@@ -56,11 +61,17 @@ impl JobEnd {
     /// Begins a tick; `tapped`: its deltas are wanted. The job's first tick also publishes a read model without rows.
     pub fn begin(&mut self, tick: Tick, moment: Moment, tapped: bool) {
         self.tapped = tapped;
+        self.tick = tick;
         self.moment = Rc::new(moment);
         if self.first_tick.is_none() {
             self.first_tick = Some(tick);
             self.changed = true;
         }
+    }
+
+    /// The last tick that reached the job.
+    pub fn tick(&self) -> Tick {
+        self.tick
     }
 
     /// What time it is in the open tick.
@@ -110,6 +121,11 @@ impl JobEnd {
         self.errors.extend(errors);
     }
 
+    /// Takes the rows of the open tick that came too late.
+    pub fn reject(&mut self, rows: Vec<RejectedRow>) {
+        self.rejected.extend(rows);
+    }
+
     /// Ends the job; the first reason counts.
     pub fn fail(&mut self, error: SqlError) {
         self.failure.get_or_insert(error);
@@ -136,7 +152,8 @@ impl JobEnd {
             _ => None,
         };
         let deltas = if self.tapped { deltas } else { vec![] };
-        Outcome { part, deltas, failure: self.failure.clone(), timers: Timers::default() }
+        let rejected = std::mem::take(&mut self.rejected);
+        Outcome { part, deltas, failure: self.failure.clone(), rejected, timers: Timers::default() }
     }
 
     fn update(&mut self) -> Result<()> {

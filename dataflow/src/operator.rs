@@ -1,6 +1,6 @@
 //! The contract of an operator. Operators know deltas and ticks; they know nothing of threads, timely or SQL.
 
-use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
+use millrace_types::{Delta, EventTime, KeyGroupRange, RelationId, Result, SqlError, Tick};
 use std::sync::Arc;
 
 /// One step of a dataflow, on one worker.
@@ -88,7 +88,11 @@ impl Timers {
 pub struct Output {
     deltas: Vec<Delta>,
     errors: Vec<RowError>,
+    rejected: Vec<RejectedRow>,
 }
+
+/// A row that came too late: its source, and its number there.
+pub type RejectedRow = (RelationId, i64);
 
 /// A row's expression that failed, as often as the row was inserted (`weight > 0`) or retracted.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,6 +121,16 @@ impl Output {
         self.errors.push(error);
     }
 
+    /// Reports rows that came too late.
+    pub fn reject(&mut self, rows: impl Iterator<Item = RejectedRow>) {
+        self.rejected.extend(rows);
+    }
+
+    /// Takes the rows that came too late.
+    pub fn take_rejected(&mut self) -> Vec<RejectedRow> {
+        std::mem::take(&mut self.rejected)
+    }
+
     /// Takes the deltas emitted so far.
     pub fn take_deltas(&mut self) -> Vec<Delta> {
         std::mem::take(&mut self.deltas)
@@ -129,7 +143,7 @@ impl Output {
 
     /// Whether nothing was emitted.
     pub fn is_empty(&self) -> bool {
-        self.deltas.is_empty() && self.errors.is_empty()
+        self.deltas.is_empty() && self.errors.is_empty() && self.rejected.is_empty()
     }
 }
 

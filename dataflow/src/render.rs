@@ -19,7 +19,8 @@ use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
 use crate::operators::{
-    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, OnClose, OnCloseOptions, Project, TopK,
+    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, OnClose, OnCloseOptions, Project, Reject,
+    Temporal, TopK,
     TopKOptions, Union, Unnest, Window, WindowOptions,
 };
 use crate::state::Borrowed;
@@ -38,6 +39,8 @@ pub struct Graph {
     pub stages: Vec<Stage>,
     /// The relations that operators read where their read models keep them.
     pub loans: Vec<Loan>,
+    /// Whether what time it is matters to the job.
+    pub timed: bool,
 }
 
 /// A leaf of the plan.
@@ -87,10 +90,19 @@ pub enum Feed {
 /// # Errors
 /// `0A000` when an operator cannot do what the plan asks for.
 pub fn render(job: &Job, worker: usize, workers: usize, keeper: Keeper) -> Result<Graph> {
-    let graph = Graph { ports: vec![], stages: vec![], loans: vec![] };
+    let graph = Graph { ports: vec![], stages: vec![], loans: vec![], timed: is_timed(&job.plan) };
     let mut rendering = Rendering { worker, workers, keeper, graph };
     rendering.stage(&job.plan, None)?;
     Ok(rendering.graph)
+}
+
+/// Whether something in a plan goes by watermarks or by the clock.
+fn is_timed(node: &Node) -> bool {
+    match &node.plan {
+        Plan::Input { watermarked, .. } => *watermarked,
+        Plan::Temporal { .. } => true,
+        _ => node.inputs().into_iter().any(is_timed),
+    }
 }
 
 struct Rendering<'a> {
@@ -277,6 +289,7 @@ fn state_of(node: &Node) -> Option<&'static str> {
         Plan::Distinct { .. } => Some("one count per different row"),
         Plan::Join(_) => Some("the rows of its inputs, but of relations with its key"),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => Some("the first rows of each partition"),
+        Plan::Temporal { .. } => Some("the rows that the clock is still to pass"),
         Plan::TopK(_) | Plan::Window(_) => Some("the rows of each partition in order"),
         Plan::OnClose(_) => Some("the rows that are not final yet"),
         _ => None,
@@ -293,6 +306,10 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
     let schema = node.schema.clone();
     Ok(match &node.plan {
         Plan::Filter { predicate, .. } => Box::new(Filter::new(predicate.clone())),
+        Plan::Reject { source, end, before, number, .. } => Box::new(Reject::new(*source, *end, *before, *number)),
+        Plan::Temporal { value, comparison, moment, .. } => {
+            Box::new(Temporal::new(schema, *value, *comparison, moment.clone()))
+        }
         Plan::Expand { sets, .. } => Box::new(Expand::new(sets, &schema)),
         Plan::Project { exprs, .. } => Box::new(Project::new(exprs.clone(), schema)),
         Plan::Union { .. } => Box::new(Union::new(schema)),

@@ -88,3 +88,49 @@ impl ScalarUDFImpl for Clock {
         self.reading(chrono::Utc::now(), &args.config_options).map(ColumnarValue::Scalar)
     }
 }
+
+/// Whether an expression is a call of one of these functions.
+pub fn is_clock(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Clock>())
+}
+
+/// What a call of one of these functions gives at a moment, a `timestamptz`; `None` for other expressions.
+pub fn at(expr: &Expr, moment: &Expr) -> Option<Expr> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let result = call.func.inner().downcast_ref::<Clock>()?.result.clone();
+    let reading = ScalarUDF::from(ClockAt { result, signature: Signature::any(1, Volatility::Immutable) });
+    Some(reading.call(vec![moment.clone()]))
+}
+
+/// What the clock reads at a moment.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ClockAt {
+    result: DataType,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for ClockAt {
+    fn name(&self) -> &str {
+        "clock_at"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.result.clone())
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new("clock_at", self.result.clone(), true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let moments = args.args[0].to_array(args.number_rows)?;
+        let (from, to) = (Field::new("", timestamptz(), false), Field::new("", self.result.clone(), false));
+        let zone = session_zone(&args.config_options).map_err(carried)?;
+        let read = cast(&moments, &from, &to, Purpose::Explicit, &zone).map_err(carried)?;
+        Ok(ColumnarValue::Array(read))
+    }
+}

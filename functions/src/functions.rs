@@ -27,6 +27,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::subquery::functions,
     crate::rows::functions,
     crate::event_windows::functions,
+    crate::watermark::functions,
 ];
 
 /// Every scalar function; of two with a name the later counts.

@@ -17,7 +17,7 @@ mod aggregates;
 mod arrays;
 mod calendar;
 pub mod casts;
-mod clock;
+pub mod clock;
 mod common_type;
 mod date_format;
 mod datetime;
@@ -50,6 +50,7 @@ mod time_zone;
 mod to_char;
 mod type_names;
 mod walk;
+mod watermark;
 
 pub use aggregates::functions as aggregate_functions;
 pub use error::{carried, sql_error_of};
@@ -60,6 +61,7 @@ pub use syntax::{PARTITION_BY, PostgresDialect, postgres_syntax};
 pub use time_zone::session_zone;
 pub use type_names::{TypeNames, sql_type};
 pub use walk::{Walk, each_expression, each_select};
+pub use watermark::CURRENT_WATERMARK;
 
 use datafusion::common::Result;
 use datafusion::common::config::Dialect;

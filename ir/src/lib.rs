@@ -14,4 +14,4 @@ pub use aggregate::{Aggregate, AggregateFunction};
 pub use closing::{Closing, OnClose};
 pub use job::{Job, Output};
 pub use ordered::{Ranking, Reach, SortColumn, TopK, Window};
-pub use plan::{Expr, Join, JoinKey, JoinKind, Node, Plan};
+pub use plan::{Comparison, Expr, Join, JoinKey, JoinKind, Node, Plan};

@@ -51,6 +51,13 @@ pub enum Plan {
     Values { rows: RecordBatch },
     /// The rows for which `predicate` is true.
     Filter { input: Box<Node>, predicate: Expr },
+    /// The rows but those that come too late for their windows: where `end`, the end of the window, is not after
+    /// `before`, the watermark that the row came behind. Of each that is left out, the `number` in its `source` is
+    /// reported.
+    Reject { input: Box<Node>, source: RelationId, end: usize, before: usize, number: usize },
+    /// The rows whose column `value` compares so with `moment`, an expression over a row of one column that is the wall
+    /// clock: rows come and go as it goes on.
+    Temporal { input: Box<Node>, value: usize, comparison: Comparison, moment: Expr },
     /// One expression for each column of the schema.
     Project { input: Box<Node>, exprs: Vec<Expr> },
     /// A row for each of `sets`, each of which has one expression for each column of the schema.
@@ -76,6 +83,26 @@ pub enum Plan {
     OnClose(Box<OnClose>),
     /// All rows of all inputs, which share the schema.
     Union { inputs: Vec<Node> },
+}
+
+/// How a value compares with a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        })
+    }
 }
 
 /// What a join gives. A row's partners are the rows of the other input that it makes a pair with.
@@ -137,6 +164,8 @@ impl Node {
         match &self.plan {
             Plan::Input { .. } | Plan::Values { .. } => vec![],
             Plan::Filter { input, .. }
+            | Plan::Reject { input, .. }
+            | Plan::Temporal { input, .. }
             | Plan::Project { input, .. }
             | Plan::Expand { input, .. }
             | Plan::Exchange { input, .. }
@@ -156,6 +185,8 @@ impl Node {
         match &mut self.plan {
             Plan::Input { .. } | Plan::Values { .. } => vec![],
             Plan::Filter { input, .. }
+            | Plan::Reject { input, .. }
+            | Plan::Temporal { input, .. }
             | Plan::Project { input, .. }
             | Plan::Expand { input, .. }
             | Plan::Exchange { input, .. }
@@ -187,6 +218,8 @@ impl Node {
             }
             Plan::Values { rows } => write!(f, "Values ({} rows)", rows.num_rows()),
             Plan::Filter { predicate, .. } => write!(f, "Filter {predicate}"),
+            Plan::Reject { end, before, .. } => write!(f, "Reject #{end} <= #{before}"),
+            Plan::Temporal { value, comparison, moment, .. } => write!(f, "Temporal #{value} {comparison} {moment}"),
             Plan::Project { exprs, .. } => write!(f, "Project {}", list(exprs)),
             Plan::Expand { sets, .. } => write!(f, "Expand to {} rows", sets.len()),
             Plan::Exchange { keys, .. } if keys.is_empty() => write!(f, "Exchange to one worker"),

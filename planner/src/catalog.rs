@@ -75,6 +75,18 @@ pub struct RelationKey {
     pub unique: bool,
 }
 
+/// The columns of a source that nobody sees and plans may ask for: the watermark of the row's split before the row, of
+/// the type of the event time, and the row's number.
+#[derive(Debug)]
+pub struct HiddenColumns {
+    /// All columns, the hidden ones last.
+    pub schema: SchemaRef,
+    /// Reads the rows ad hoc, with these columns.
+    pub provider: Arc<dyn TableProvider>,
+    /// Whether windows that are final reject rows.
+    pub rejects: bool,
+}
+
 /// A relation.
 #[derive(Debug)]
 pub struct Relation {
@@ -92,6 +104,8 @@ pub struct Relation {
     pub event_time: Option<usize>,
     /// Whether it has a watermark, or is made from relations that have one.
     pub watermarked: bool,
+    /// What a source with a watermark knows of each row beside its columns.
+    pub hidden: Option<HiddenColumns>,
     /// The ways in which rows are looked up.
     pub keys: Vec<RelationKey>,
     /// The text of a plain view's query.

@@ -13,6 +13,7 @@ mod catalog;
 mod decorrelate;
 mod error;
 mod functions;
+mod lateness;
 pub mod lower;
 mod numbering;
 pub mod parse;
@@ -20,6 +21,6 @@ pub mod rewrite;
 #[cfg(test)]
 mod testing;
 
-pub use catalog::{Catalog, Generated, Relation, RelationKey, RelationKind};
+pub use catalog::{Catalog, Generated, HiddenColumns, Relation, RelationKey, RelationKind};
 pub use error::sql_error;
 pub use functions::FunctionSource;

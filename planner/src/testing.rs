@@ -69,6 +69,7 @@ impl TestCatalog {
             unique_key,
             event_time: None,
             watermarked: false,
+            hidden: None,
             view_query: None,
             provider: Arc::new(EmptyTable::new(schema)),
             defaults: vec![],

@@ -75,6 +75,11 @@ struct Flags {
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     trust_network: bool,
+
+    /// Test mode: the clock stands still until ALTER SYSTEM SET CLOCK or ADVANCE CLOCK moves it
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test_clock: bool,
 }
 
 /// How log lines look.
@@ -100,6 +105,7 @@ pub struct Config {
     pub log: String,
     pub log_format: LogFormat,
     pub trust_network: bool,
+    pub test_clock: bool,
 }
 
 impl Default for Config {
@@ -117,6 +123,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             trust_network: false,
+            test_clock: false,
         }
     }
 }

@@ -66,7 +66,7 @@ impl Drop for Server {
 fn spawn(binary: &Path, folder: &Path, address: SocketAddr) -> Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(folder))?;
     Command::new(binary)
-        .args(["--listen", &address.to_string(), "--workers", "2", "--data-dir"])
+        .args(["--listen", &address.to_string(), "--workers", "2", "--test-clock", "--data-dir"])
         .arg(folder.join("data"))
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -194,6 +194,14 @@ impl Run {
         rows.collect::<Vec<_>>().into_iter().filter(|delta| !delta.is_empty())
     }
 
+    /// The least key that is not less than one.
+    pub fn first_key_from(&self, key: u64) -> Option<u64> {
+        self.chunks[self.chunk_of_key(key)..].iter().find_map(|chunk| {
+            let at = chunk.keys.partition_point(|known| *known < key);
+            chunk.keys.get(at).copied()
+        })
+    }
+
     /// How many rows it has.
     pub fn len(&self) -> usize {
         self.rows

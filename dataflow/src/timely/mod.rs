@@ -156,7 +156,7 @@ fn connect<'scope>(scope: Scope<'scope, u64>, index: usize, graph: Graph, end: &
         inputs.push(Feeder { handle, router: router(exchanged_by.clone()), worker });
         ports.push(Some((stream, exchanged_by.is_some())));
     }
-    let last = graph.stages.len().saturating_sub(1);
+    let (last, timed) = (graph.stages.len().saturating_sub(1), graph.timed);
     let (mut fragments, mut outputs): (Vec<_>, Vec<Option<(Parcels<'scope>, bool)>>) = (vec![], vec![]);
     for (at, stage) in graph.stages.into_iter().enumerate() {
         let feeds = stage.feeds.iter().map(|feed| match feed {
@@ -167,7 +167,7 @@ fn connect<'scope>(scope: Scope<'scope, u64>, index: usize, graph: Graph, end: &
         let fragment = Rc::new(RefCell::new(stage.fragment));
         fragments.push(fragment.clone());
         let exchanged = stage.exchanged_by.is_some();
-        let node = Node { fragment, router: router(stage.exchanged_by), worker, end: end.clone() };
+        let node = Node { fragment, router: router(stage.exchanged_by), worker, end: end.clone(), timed };
         let output = node.install(&stage.name, scope, feeds, at == last);
         outputs.push(output.map(|stream| (stream, exchanged)));
     }

@@ -34,6 +34,8 @@ pub struct Node {
     pub router: Router,
     pub worker: usize,
     pub end: Rc<RefCell<JobEnd>>,
+    /// Whether what time it is matters to the job: then every tick that reaches it ends here, also without input.
+    pub timed: bool,
 }
 
 /// A tick that has begun and not ended.
@@ -69,7 +71,8 @@ impl Node {
         };
         builder.build(move |mut capabilities| {
             let first = capabilities.pop();
-            let mut running = Running { node: self, receivers, sender, first, open: BTreeMap::new(), started: false };
+            let mut running =
+                Running { node: self, receivers, sender, first, open: BTreeMap::new(), started: false, ended: 0 };
             move |frontiers| running.schedule(frontiers)
         });
         stream
@@ -84,9 +87,12 @@ struct Running {
     node: Node,
     receivers: Vec<Receiver>,
     sender: Option<Sender>,
-    /// The right to send at the job's first tick, where every operator is called also without input.
+    /// The right to send at the job's first tick, where every operator is called also without input; where time matters,
+    /// at every tick to come.
     first: Option<Capability<u64>>,
     started: bool,
+    /// The last tick that has ended.
+    ended: u64,
     open: BTreeMap<u64, Open>,
 }
 
@@ -95,6 +101,7 @@ impl Running {
     fn schedule(&mut self, frontiers: &[MutableAntichain<u64>]) {
         let frontier = frontiers.iter().filter_map(|f| f.frontier().first().copied()).min().unwrap_or(u64::MAX);
         self.open_first();
+        self.open_current();
         self.receive();
         while let Some(tick) = self.open.first_key_value().map(|(tick, _)| *tick).filter(|tick| *tick <= frontier) {
             let ends = tick < frontier;
@@ -104,6 +111,13 @@ impl Running {
                 self.open.insert(tick, open);
                 break;
             }
+            self.ended = tick;
+        }
+        if let Some(standing) =
+            self.first.as_mut().filter(|standing| frontier != u64::MAX && *standing.time() < frontier)
+            && self.started
+        {
+            standing.downgrade(&frontier);
         }
         if self.sender.is_none() {
             self.node.end.borrow_mut().set_frontier(frontier);
@@ -118,9 +132,25 @@ impl Running {
         let first = self.node.end.borrow().first_tick().filter(|_| !self.started);
         if let Some(tick) = first {
             self.started = true;
-            let capability = self.first.take().map(|capability| capability.delayed(&tick.0));
+            let capability = self.first.as_ref().map(|capability| capability.delayed(&tick.0));
+            if !self.node.timed {
+                self.first = None;
+            }
             self.open.insert(tick.0, Open { capability, arrived: vec![] });
         }
+    }
+
+    /// Opens the tick that has reached the job, whether or not input comes here.
+    fn open_current(&mut self) {
+        let tick = self.node.end.borrow().tick().0;
+        if !self.node.timed || !self.started || tick <= self.ended {
+            return;
+        }
+        let standing = &self.first;
+        self.open.entry(tick).or_insert_with(|| {
+            let capability = standing.as_ref().map(|capability| capability.delayed(&tick));
+            Open { capability, arrived: vec![] }
+        });
     }
 
     fn receive(&mut self) {
@@ -170,6 +200,7 @@ impl Running {
             return Ok(());
         }
         self.node.end.borrow_mut().report(out.take_errors());
+        self.node.end.borrow_mut().reject(out.take_rejected());
         let (Some(sender), Some(capability)) = (&mut self.sender, &open.capability) else {
             return out.take_deltas().into_iter().try_for_each(|delta| self.node.end.borrow_mut().deliver(delta));
         };

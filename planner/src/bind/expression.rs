@@ -7,11 +7,11 @@ use crate::catalog::Catalog;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, DFSchemaRef, DataFusionError};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::planner::PlannerContext;
@@ -76,6 +76,23 @@ impl RowExpressions {
         }
     }
 
+    /// A function in the expressions whose value is not a function of its arguments.
+    pub fn changing_function(&self) -> Option<String> {
+        let mut found = None;
+        for expr in &self.exprs {
+            // Looking at an expression cannot fail.
+            let _ = expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    found.get_or_insert_with(|| call.name().to_owned());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            });
+        }
+        found
+    }
+
     /// The expressions with each converted to the type of a column.
     pub(super) fn assigned_to(mut self, fields: &[&Field]) -> Result<RowExpressions> {
         let assigned = self.exprs.into_iter().zip(self.schema.fields()).zip(fields);
@@ -115,10 +132,10 @@ fn refuse(plan: &LogicalPlan, clause: &str) -> Result<()> {
             LogicalPlan::Window(_) => (SqlState::GROUPING_ERROR, "window functions are"),
             LogicalPlan::Unnest(_) => (SqlState::FEATURE_NOT_SUPPORTED, "set-returning functions are"),
             LogicalPlan::Subquery(_) => (SqlState::FEATURE_NOT_SUPPORTED, "subqueries are"),
-            _ => return Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue),
+            _ => return Ok(TreeNodeRecursion::Continue),
         };
         refusal = Some(SqlError::new(state, format!("{what} not allowed in {clause}")));
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Stop)
+        Ok(TreeNodeRecursion::Stop)
     })
     .map_err(sql_error)?;
     refusal.map_or(Ok(()), Err)

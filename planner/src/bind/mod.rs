@@ -32,6 +32,7 @@ mod tests;
 mod update;
 mod using;
 mod view;
+mod watermark;
 mod whole_rows;
 mod window_calls;
 mod windows;
@@ -46,6 +47,7 @@ pub use query::{Bound, bind_query, with_parameters};
 pub use source::{RelationSource, executable};
 pub use update::{Update, bind_update};
 pub use view::bind_view;
+pub use watermark::{WatermarkExpression, micros};
 
 pub use names::name_outputs;
 pub(crate) use names::plain_name;

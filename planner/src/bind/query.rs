@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
+use crate::lateness::reject_late;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue};
@@ -51,6 +52,7 @@ pub fn bind_query(
     let mut known = Parameters::given(parameter_types);
     known.observe_plan(&plan).map_err(sql_error)?;
     let plan = typed(plan, &known, count, functions).and_then(|plan| output::canonical(plan).map_err(sql_error))?;
+    let plan = reject_late(plan)?;
     let schema = output::schema(&plan);
     Ok(Bound { plan, parameters: known.types(count), schema })
 }

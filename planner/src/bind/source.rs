@@ -2,6 +2,7 @@
 
 use crate::catalog::{Relation, RelationKind};
 use crate::error::sql_error;
+use crate::lateness::Rejecting;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Constraint, Constraints};
@@ -19,13 +20,20 @@ pub struct RelationSource {
     view: Option<LogicalPlan>,
     /// A table's primary key: a query that groups by it may name the table's other columns too.
     constraints: Constraints,
+    /// Whether the hidden columns are among those that it has.
+    has_hidden: bool,
 }
 
 impl RelationSource {
     pub(super) fn new(relation: Arc<Relation>, view: Option<LogicalPlan>) -> RelationSource {
         let key = relation.unique_key.clone().filter(|_| relation.kind == RelationKind::Table);
         let constraints = Constraints::new_unverified(key.into_iter().map(Constraint::PrimaryKey).collect());
-        RelationSource { relation, view, constraints }
+        RelationSource { relation, view, constraints, has_hidden: false }
+    }
+
+    /// The relation with its hidden columns, if it has any.
+    pub(crate) fn with_hidden(relation: Arc<Relation>) -> RelationSource {
+        RelationSource { has_hidden: relation.hidden.is_some(), ..RelationSource::new(relation, None) }
     }
 
     /// The relation that is read.
@@ -36,7 +44,8 @@ impl RelationSource {
 
 impl TableSource for RelationSource {
     fn schema(&self) -> SchemaRef {
-        self.relation.schema.clone()
+        let hidden = self.relation.hidden.as_ref().filter(|_| self.has_hidden);
+        hidden.map_or(&self.relation.schema, |hidden| &hidden.schema).clone()
     }
 
     fn table_type(&self) -> TableType {
@@ -60,12 +69,17 @@ pub fn executable(plan: LogicalPlan) -> Result<LogicalPlan> {
     plan.transform_down_with_subqueries(|plan| match plan {
         LogicalPlan::TableScan(mut scan) => match scan.source.downcast_ref::<RelationSource>() {
             Some(source) => {
-                scan.source = provider_as_source(source.relation.provider.clone());
+                let hidden = source.relation.hidden.as_ref().filter(|_| source.has_hidden);
+                let provider = hidden.map_or(&source.relation.provider, |hidden| &hidden.provider);
+                scan.source = provider_as_source(provider.clone());
                 Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
             }
             None => Ok(Transformed::no(LogicalPlan::TableScan(scan))),
         },
-        other => Ok(Transformed::no(other)),
+        other => match Rejecting::of(&other) {
+            Some(rejecting) => rejecting.as_filter().map(Transformed::yes),
+            None => Ok(Transformed::no(other)),
+        },
     })
     .map(|transformed| transformed.data)
     .map_err(sql_error)

@@ -130,7 +130,11 @@ fn closings(node: &Node) -> Result<Vec<Known>> {
             Ok(node.event_time.map(known).into_iter().collect())
         }
         Plan::Values { .. } => Ok(vec![]),
-        Plan::Filter { input, .. } | Plan::Exchange { input, .. } | Plan::Distinct { input } => closings(input),
+        Plan::Filter { input, .. }
+        | Plan::Reject { input, .. }
+        | Plan::Exchange { input, .. }
+        | Plan::Distinct { input } => closings(input),
+        Plan::Temporal { .. } => Err(refused("rows come and go with the wall clock")),
         Plan::OnClose(close) => closings(&close.input),
         Plan::Unnest { input, .. } => closings(input),
         Plan::Project { input, exprs } => Ok(projected(&closings(input)?, exprs)),

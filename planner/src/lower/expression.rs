@@ -3,6 +3,7 @@
 use super::closing::Emission;
 use super::refuse;
 use crate::error::sql_error;
+use crate::functions::FunctionSource;
 use datafusion::common::DFSchema;
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr as LogicalExpr;
@@ -10,6 +11,7 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::physical_expr::create_physical_expr;
 use millrace_ir::Expr;
 use millrace_types::Result;
+use std::sync::Arc;
 
 /// What lowering a plan needs besides the plan.
 pub struct Lowering {
@@ -19,8 +21,11 @@ pub struct Lowering {
 }
 
 impl Lowering {
-    pub fn new(emission: Emission) -> Lowering {
-        Lowering { properties: ExecutionProps::new(), emission }
+    /// Expressions are evaluated in the zone that the functions are for.
+    pub fn new(emission: Emission, functions: &FunctionSource) -> Lowering {
+        let mut properties = ExecutionProps::new();
+        properties.config_options = Some(Arc::new(functions.analysis().clone()));
+        Lowering { properties, emission }
     }
 
     /// A logical expression over columns of `schema`, as it is evaluated.

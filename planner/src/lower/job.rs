@@ -1,5 +1,6 @@
 //! Jobs: a plan under the name of the relation that it maintains.
 
+use super::temporal::temporal_filters;
 use super::{Emission, lower_to_emit, node};
 use crate::bind::Bound;
 use crate::error::sql_error;
@@ -34,7 +35,7 @@ fn meeting(plan: Node, key: &[usize]) -> Node {
 /// # Errors
 /// As [`lower_to_emit`].
 pub fn explain(bound: &Bound, functions: &FunctionSource, emission: Emission) -> Result<String> {
-    let logical = rewrite::rewrite(bound.plan.clone(), functions)?;
+    let logical = rewrite::rewrite(temporal_filters(bound.plan.clone())?, functions)?;
     let dataflow = lower_to_emit(bound, functions, emission)?;
     let dataflow = meeting(dataflow.clone(), dataflow.unique_key.as_deref().unwrap_or_default());
     Ok(format!("Logical plan\n{}\n\nDataflow plan\n{dataflow}", readable(logical)?))

@@ -13,7 +13,9 @@ mod join;
 mod node;
 mod project;
 mod refuse;
+mod reject;
 mod slices;
+mod temporal;
 #[cfg(test)]
 mod tests;
 mod unnest;
@@ -25,6 +27,7 @@ pub use job::{explain, job, readable};
 
 use crate::bind::{Bound, RelationSource};
 use crate::functions::FunctionSource;
+use crate::lateness::Rejecting;
 use crate::rewrite;
 use datafusion::logical_expr::{Distinct, LogicalPlan, TableScan};
 use expression::Lowering;
@@ -32,6 +35,7 @@ use millrace_functions::sets::Unnest;
 use millrace_ir::{Node, Plan};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
+use temporal::TemporalFilter;
 
 /// The dataflow plan of a bound query, with the columns of its schema.
 ///
@@ -46,10 +50,11 @@ pub fn lower(bound: &Bound, functions: &FunctionSource) -> Result<Node> {
 /// # Errors
 /// As [`lower`], and `0A000` with the reason where rows are never final.
 pub fn lower_to_emit(bound: &Bound, functions: &FunctionSource, emission: Emission) -> Result<Node> {
-    // Before rewriting, which takes `now()` for a constant of the statement.
-    refuse::changing_functions(&bound.plan)?;
-    let plan = rewrite::rewrite(bound.plan.clone(), functions)?;
-    let mut node = Lowering::new(emission).plan(&plan)?;
+    // Before rewriting, which would move conditions on the clock to where nothing knows them.
+    let plan = temporal::temporal_filters(bound.plan.clone())?;
+    refuse::changing_functions(&plan)?;
+    let plan = rewrite::rewrite(plan, functions)?;
+    let mut node = Lowering::new(emission, functions).plan(&plan)?;
     if let Emission::OnClose { idle } = emission {
         node = closing::on_close(node, idle)?;
     }
@@ -70,14 +75,23 @@ impl Lowering {
             LogicalPlan::Window(window) => self.window(window),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Values(values) => self.values(values),
-            LogicalPlan::Extension(_) => match Unnest::of(plan) {
-                Some(unnest) => self.unnest(unnest),
-                None => Err(refuse::node(plan)),
-            },
+            LogicalPlan::Extension(_) => self.extension(plan),
             LogicalPlan::EmptyRelation(empty) => values::empty(empty),
             // A relation has no order: as in Postgres, that of a view's query does not matter to who reads it.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.plan(&sort.input),
             other => Err(refuse::node(other)),
+        }
+    }
+
+    /// A node that is not DataFusion's own.
+    fn extension(&self, plan: &LogicalPlan) -> Result<Node> {
+        if let Some(unnest) = Unnest::of(plan) {
+            return self.unnest(unnest);
+        }
+        match (Rejecting::of(plan), TemporalFilter::of(plan)) {
+            (Some(rejecting), _) => self.rejecting(rejecting),
+            (_, Some(filter)) => self.temporal(filter),
+            _ => Err(refuse::node(plan)),
         }
     }
 

@@ -1,9 +1,11 @@
 //! What cannot be kept up to date yet: each construct is refused by its name.
 
+use super::temporal::misplaced;
 use crate::catalog::{Relation, RelationKind};
 use crate::error::sql_error;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
+use millrace_functions::clock;
 use millrace_types::{Result, SqlError, SqlState};
 
 /// `0A000` for a construct that a maintained query may not hold; ad hoc it may.
@@ -93,7 +95,10 @@ pub fn changing_functions(plan: &LogicalPlan) -> Result<()> {
 fn changing(expr: &Expr) -> Option<SqlError> {
     match expr {
         Expr::ScalarFunction(function) if function.func.signature().volatility != Volatility::Immutable => {
-            Some(in_view(format!("the function {}(), whose value changes by itself,", function.name())))
+            match clock::is_clock(expr) {
+                true => Some(misplaced(function.name())),
+                false => Some(in_view(format!("the function {}(), whose value changes by itself,", function.name()))),
+            }
         }
         _ => None,
     }

@@ -5,11 +5,16 @@ use super::create;
 use super::cursor::Cursor;
 use super::failure::Parsed;
 use super::sequence;
-use super::statement::{Alter, AlterAction, ObjectKind, Statement};
+use super::statement::{Alter, AlterAction, ObjectKind, SetTime, Statement};
+use sqlparser::tokenizer::Token;
 
 /// A statement that starts with ALTER.
 pub fn alter(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("alter")?;
+    if cursor.accept_one(&["system set clock to", "system set clock"]).is_some() {
+        cursor.accept_token(&Token::Eq);
+        return cursor.expression().map(|to| Statement::SetTime(SetTime::Clock(to)));
+    }
     let Some(kind) = create::kind(cursor) else { return super::unsupported::alter(cursor) };
     let if_exists = cursor.accept("if exists");
     cursor.accept("only");

@@ -2,7 +2,10 @@
 
 use super::cursor::Cursor;
 use super::failure::Parsed;
-use super::{CheckDefinition, ColumnDefinition, GeneratedColumn, KeyDefinition, LikeTable, fold, sequence, types};
+use super::{
+    CheckDefinition, ColumnDefinition, GeneratedColumn, KeyDefinition, LikeTable, WatermarkDefinition, fold, options,
+    sequence, types,
+};
 use millrace_types::{SqlError, SqlState, SqlType};
 use sqlparser::ast::Ident;
 use sqlparser::tokenizer::Token;
@@ -18,6 +21,7 @@ pub struct Columns {
     pub unique: Vec<KeyDefinition>,
     pub checks: Vec<CheckDefinition>,
     pub like: Vec<LikeTable>,
+    pub watermark: Option<WatermarkDefinition>,
     pub not_enforced: bool,
 }
 
@@ -33,6 +37,9 @@ const SERIAL: [(&str, SqlType); 6] = [
 
 /// A column or a constraint alone, as ALTER TABLE ... ADD has it.
 pub fn element(cursor: &mut Cursor) -> Parsed<Columns> {
+    if cursor.peeks("watermark for") {
+        return cursor.unsupported("ALTER TABLE ... ADD WATERMARK");
+    }
     let mut columns = Columns::default();
     columns.element(cursor)?;
     Ok(columns)
@@ -82,7 +89,7 @@ pub fn columns(cursor: &mut Cursor) -> Parsed<Columns> {
 impl Columns {
     fn element(&mut self, cursor: &mut Cursor) -> Parsed<()> {
         if cursor.peeks("watermark for") {
-            return cursor.unsupported("WATERMARK FOR");
+            return self.watermark(cursor);
         }
         if cursor.accept("like") {
             return self.like(cursor);
@@ -115,6 +122,22 @@ impl Columns {
 
     fn constraint_name(&self, cursor: &mut Cursor) -> Parsed<Option<Ident>> {
         if cursor.accept("constraint") { cursor.identifier().map(Some) } else { Ok(None) }
+    }
+
+    /// `WATERMARK FOR column AS expression [WITH (...)]`
+    fn watermark(&mut self, cursor: &mut Cursor) -> Parsed<()> {
+        let position = cursor.position();
+        cursor.expect("watermark for")?;
+        if self.watermark.is_some() {
+            let error = SqlError::new(SqlState::INVALID_TABLE_DEFINITION, "multiple watermarks for one relation");
+            return Err(error.at(position + 1).into());
+        }
+        let column = cursor.identifier()?;
+        cursor.expect("as")?;
+        let (_, expression) = cursor.with_text(Cursor::expression)?;
+        let options = options::with(cursor)?;
+        self.watermark = Some(WatermarkDefinition { column, expression, options });
+        Ok(())
     }
 
     /// After LIKE.

@@ -98,7 +98,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         on_conflict = conflict_behavior(cursor)?;
     }
     refuse_clauses(cursor)?;
-    let Columns { columns, primary_key, unique, checks, like, not_enforced } = columns;
+    let Columns { columns, primary_key, unique, checks, like, watermark, not_enforced } = columns;
     Ok(Statement::CreateTable(CreateTable {
         name,
         if_not_exists,
@@ -108,6 +108,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         unique,
         checks,
         like,
+        watermark,
         options,
         on_conflict,
         not_enforced,
@@ -186,12 +187,12 @@ fn source(cursor: &mut Cursor) -> Parsed<Statement> {
     if let Some(check) = columns.checks.first() {
         return cursor.unsupported(format!("CHECK ({}) on a source", check.expression));
     }
-    let Columns { columns, primary_key, .. } = columns;
+    let Columns { columns, primary_key, watermark, .. } = columns;
     let primary_key = primary_key.map(|key| key.columns).unwrap_or_default();
     if columns.iter().any(|column| column.generated.is_some()) {
         return cursor.unsupported("a generated column of a source");
     }
-    Ok(Statement::CreateSource(CreateSource { name, if_not_exists, columns, primary_key, options }))
+    Ok(Statement::CreateSource(CreateSource { name, if_not_exists, columns, primary_key, watermark, options }))
 }
 
 fn sink(cursor: &mut Cursor) -> Parsed<Statement> {

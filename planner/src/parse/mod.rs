@@ -121,7 +121,7 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
         }
         "set" | "reset" | "prepare" | "execute" | "deallocate" | "declare" | "fetch" | "move" | "close" | "discard"
         | "listen" | "notify" | "unlisten" | "flush" | "wait" | "checkpoint" | "cancel" | "analyze" | "analyse"
-        | "vacuum" | "truncate" | "refresh" => session::session(cursor),
+        | "vacuum" | "truncate" | "refresh" | "advance" => session::session(cursor),
         "insert" | "update" | "delete" => modification(cursor),
         _ => cursor.query().map(into_table),
     }

@@ -40,11 +40,26 @@ pub fn session(cursor: &mut Cursor) -> Parsed<Statement> {
     }
 }
 
+/// After ADVANCE.
+fn advance(cursor: &mut Cursor) -> Parsed<SetTime> {
+    match cursor.accept_one(&["clock by", "clock to", "watermark of"]) {
+        Some("clock by") => Ok(SetTime::ClockBy(cursor.expression()?)),
+        Some("clock to") => Ok(SetTime::Clock(cursor.expression()?)),
+        Some(_) => {
+            let relation = cursor.name()?;
+            cursor.expect("to")?;
+            Ok(SetTime::Watermark { relation, to: cursor.expression()? })
+        }
+        None => cursor.unexpected(),
+    }
+}
+
 fn housekeeping(cursor: &mut Cursor, word: &str) -> Parsed<Statement> {
     match word {
         "flush" => Ok(Statement::Flush),
         "wait" => Ok(Statement::Wait),
         "checkpoint" => Ok(Statement::Checkpoint),
+        "advance" => advance(cursor).map(Statement::SetTime),
         "cancel" => {
             cursor.accept_one(&["jobs", "job"]);
             Ok(Statement::CancelJob(cursor.parser.parse_literal_uint()?))

@@ -89,16 +89,28 @@ pub enum Statement {
     },
     /// `UNLISTEN channel`; `None` for `*`.
     Unlisten(Option<Ident>),
-    /// Reads are always strict, so that there is nothing to wait for.
+    /// Waits until all is read that lies ready in sources; reads are always strict.
     Flush,
     /// As `Flush`.
     Wait,
     Checkpoint,
+    SetTime(SetTime),
     CancelJob(u64),
     /// Accepted and without effect.
     Analyze,
     /// Accepted and without effect.
     Vacuum,
+}
+
+/// What time it is for a server in test mode.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SetTime {
+    /// `ALTER SYSTEM SET CLOCK [TO] moment`, `ADVANCE CLOCK TO moment`
+    Clock(ast::Expr),
+    /// `ADVANCE CLOCK BY interval`
+    ClockBy(ast::Expr),
+    /// `ADVANCE WATERMARK OF relation TO moment`
+    Watermark { relation: ObjectName, to: ast::Expr },
 }
 
 /// `EXPLAIN`.
@@ -269,6 +281,7 @@ pub struct CreateTable {
     pub unique: Vec<KeyDefinition>,
     pub checks: Vec<CheckDefinition>,
     pub like: Vec<LikeTable>,
+    pub watermark: Option<WatermarkDefinition>,
     /// `WITH (...)` and FORMAT .. ENCODE; keys in lowercase unless quoted.
     pub options: Vec<(String, String)>,
     pub on_conflict: ConflictBehavior,
@@ -293,6 +306,16 @@ pub struct CreateSource {
     pub if_not_exists: bool,
     pub columns: Vec<ColumnDefinition>,
     pub primary_key: Vec<Ident>,
+    pub watermark: Option<WatermarkDefinition>,
+    pub options: Vec<(String, String)>,
+}
+
+/// `WATERMARK FOR column AS expression WITH (...)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatermarkDefinition {
+    pub column: Ident,
+    /// The text of the expression.
+    pub expression: String,
     pub options: Vec<(String, String)>,
 }
 

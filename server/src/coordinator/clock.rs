@@ -14,26 +14,31 @@
 
 use super::checkpoint::{Checkpointing, Outcome};
 use super::define::{Built, Definition};
+use super::event_time::{RelationTime, Timed};
 use super::filling::Filling;
 use super::ingest::Reading;
 use super::journal::Journal;
+use super::late_rows::LateStore;
 use super::published::Published;
 use super::remembered::Remembered;
 use super::replace::Replacing;
 use super::sinks::{SinkStatus, Sinks};
 use super::source_status::SourceStatus;
 use super::subscriptions::{Subscription, Subscriptions};
+use super::timing::Settling;
+use super::wall_clock::WallClock;
 use super::writes::{Accepted, Writes};
 use arc_swap::ArcSwap;
 use millrace_connectors::Source;
 use millrace_dataflow::engine::{Engine, OperatorInfo, RelationInput, TickInput, TickResult};
 use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Source rows in one tick.
@@ -41,7 +46,7 @@ const TICK_ROWS: usize = 256 * 1024;
 /// Transactions in one tick.
 const TICK_COMMITS: usize = 4096;
 /// How long the clock sleeps at most, so that what has no waker is looked at.
-const IDLE: Duration = Duration::from_millis(500);
+pub(super) const IDLE: Duration = Duration::from_millis(500);
 
 /// What sessions ask of the clock.
 pub enum Request {
@@ -57,12 +62,27 @@ pub enum Request {
     Checkpoint { reply: oneshot::Sender<Result<Tick>> },
     /// A checkpoint is written, or has failed.
     Checkpointed(Outcome),
+    /// Say what time it is.
+    SetTime { change: TimeChange, reply: oneshot::Sender<Result<()>> },
     /// How much state each operator keeps.
     Operators { reply: oneshot::Sender<Vec<OperatorInfo>> },
+    /// Answer when all is read that lies ready in sources now.
+    Settle { reply: oneshot::Sender<()> },
     /// Readers have something.
     Wake,
     /// End the thread after the requests before this one.
     Shutdown,
+}
+
+/// What statements of a server in test mode say of the time.
+#[derive(Clone, Copy, Debug)]
+pub enum TimeChange {
+    /// The wall clock goes on to a moment.
+    Clock(EventTime),
+    /// The wall clock goes on by so many microseconds.
+    ClockBy(i64),
+    /// The watermark of a source or table is at least this.
+    Watermark(RelationId, EventTime),
 }
 
 /// Wakes the clock for what readers have queued; many wakes before it looks count as one.
@@ -94,6 +114,10 @@ impl Waker {
 pub struct DefinedSource {
     pub source: Arc<dyn Source>,
     pub status: Arc<SourceStatus>,
+    /// Its watermark, if it has one.
+    pub timed: Option<Arc<Timed>>,
+    /// Its rows that came too late.
+    pub late: Arc<LateStore>,
 }
 
 /// The sources' facts that sessions read for system relations and ad-hoc queries.
@@ -122,6 +146,7 @@ pub struct Clock {
     pub(super) sinks: Sinks,
     pub(super) subscriptions: Subscriptions,
     pub(super) waiting: Vec<Waiting>,
+    pub(super) settling: Vec<Settling>,
     pub(super) replacing: Vec<Replacing>,
     /// Whether a definition is half changed, so that nothing is shown until it is whole.
     pub(super) changing: bool,
@@ -130,6 +155,13 @@ pub struct Clock {
     /// How far sources had been read when the server ended, of those that are not there again yet or have moved on.
     pub(super) remembered: Remembered,
     pub(super) fillings: Vec<Filling>,
+    pub(super) wall: Arc<WallClock>,
+    /// What time it was in the last tick: it does not go back.
+    pub(super) last_now: Cell<EventTime>,
+    /// The definitions of watermarks.
+    pub(super) timed: HashMap<RelationId, Arc<Timed>>,
+    /// How far the times of tables have come; those of sources are known to their readings.
+    pub(super) table_times: HashMap<RelationId, RelationTime>,
     /// Whether there is anybody who would have to wait for a long tick: not while the server recovers.
     pub(super) serving: bool,
     /// Position from which the readings are asked, so that a busy one does not starve the others.
@@ -152,6 +184,7 @@ impl Clock {
         sink_facts: SinkFacts,
         waker: Waker,
         checkpoints: Checkpointing,
+        wall: Arc<WallClock>,
     ) -> Clock {
         Clock {
             engine,
@@ -165,12 +198,17 @@ impl Clock {
             sinks: Sinks::default(),
             subscriptions: Subscriptions::default(),
             waiting: vec![],
+            settling: vec![],
             replacing: vec![],
             changing: false,
             waker,
             checkpoints,
             remembered: Remembered::default(),
             fillings: vec![],
+            last_now: Cell::new(wall.now()),
+            wall,
+            timed: HashMap::new(),
+            table_times: HashMap::new(),
             serving: false,
             turn: 0,
         }
@@ -180,7 +218,7 @@ impl Clock {
     pub fn run(mut self, requests: Receiver<Request>) {
         self.serving = true;
         loop {
-            let first = requests.recv_timeout(IDLE).ok();
+            let first = requests.recv_timeout(self.patience()).ok();
             let (mut commits, mut next) = (vec![], first);
             let mut definition = None;
             while let Some(request) = next.take() {
@@ -205,6 +243,7 @@ impl Clock {
             if let Some(request) = definition {
                 self.answer(request);
             }
+            self.finish_settling();
             self.checkpoint_if_due();
         }
     }
@@ -228,6 +267,10 @@ impl Clock {
             }
             Request::Checkpoint { reply } => self.checkpoint_now(reply),
             Request::Checkpointed(outcome) => self.finish_checkpoint(outcome),
+            Request::SetTime { change, reply } => {
+                let _ = reply.send(self.set_time(change));
+            }
+            Request::Settle { reply } => self.settle(reply),
             Request::Operators { reply } => {
                 let _ = reply.send(self.engine.operators());
             }
@@ -236,7 +279,7 @@ impl Clock {
     }
 
     /// Runs one tick over the commits and what the readings have, if there is anything.
-    fn tick(&mut self, commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>) {
+    pub(super) fn tick(&mut self, commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>) {
         let (writes, accepted) = self.accept(commits);
         self.waker.rest();
         let (mut inputs, more) = self.take_readings();
@@ -244,10 +287,12 @@ impl Clock {
             self.waker.wake();
         }
         inputs.extend(self.take_fillings());
+        self.observe_tables(&writes);
+        let watermarks = self.advance_times();
         let durable = accepted.iter().any(|commit| commit.durable);
         inputs.extend(writes.iter().map(|(table, deltas)| self.table_input(table, deltas.to_vec())));
-        if !inputs.is_empty() {
-            let outcome = self.run_tick(writes, inputs, durable);
+        if !inputs.is_empty() || !watermarks.is_empty() || self.engine.is_due(self.now()) {
+            let outcome = self.run_tick(writes, inputs, watermarks, durable);
             for commit in accepted {
                 let _ = commit.reply.send(outcome.clone());
             }
@@ -277,10 +322,11 @@ impl Clock {
 
     fn take_readings(&mut self) -> (Vec<RelationInput>, bool) {
         let (mut inputs, mut left, mut more) = (vec![], TICK_ROWS, false);
+        let now = self.now();
         let count = self.readings.len();
         for step in 0..count {
             let reading = &mut self.readings[(self.turn + step) % count];
-            let (deltas, unread) = reading.take(left);
+            let (deltas, unread) = reading.take(left, now);
             more |= unread;
             left = left.saturating_sub(deltas.iter().map(Delta::len).sum());
             if !deltas.is_empty() {
@@ -300,11 +346,17 @@ impl Clock {
 
     /// One tick through engine and journal, then published. A journal that cannot take the transactions undoes them in
     /// the engine before anybody has seen them.
-    fn run_tick(&mut self, writes: Writes, inputs: Vec<RelationInput>, durable: bool) -> Result<Tick> {
+    pub(super) fn run_tick(
+        &mut self,
+        writes: Writes,
+        inputs: Vec<RelationInput>,
+        watermarks: Vec<(RelationId, EventTime)>,
+        durable: bool,
+    ) -> Result<Tick> {
         let tick = self.state.tick.next();
         let written = self.journal.write(tick, self.as_stored(&writes), durable);
         let noted = self.journal.offsets(tick, self.new_offsets(&inputs));
-        let mut result = self.engine.tick(TickInput { tick, inputs, now: self.now(), watermarks: vec![] })?;
+        let mut result = self.engine.tick(TickInput { tick, inputs, now: self.now(), watermarks })?;
         if let Err(error) = written.wait() {
             let undo = writes
                 .iter()
@@ -322,11 +374,6 @@ impl Clock {
         Ok(tick)
     }
 
-    /// The wall clock.
-    pub(super) fn now(&self) -> EventTime {
-        now()
-    }
-
     /// Changes by the ids under which the command log knows the tables.
     fn as_stored(&self, writes: &Writes) -> Writes {
         let storage = |id: RelationId| self.state.catalog.get(id).map_or(id, |relation| relation.storage());
@@ -336,6 +383,7 @@ impl Clock {
     /// Makes the outcome of a tick visible to everyone at once.
     pub(super) fn publish(&mut self, result: TickResult) {
         self.state.tick = result.tick;
+        self.keep_rejected(result.rejected);
         self.state.models.extend(result.models);
         for (job, error) in result.failed {
             tracing::error!(%job, error = %error, "job failed");
@@ -369,8 +417,10 @@ impl Clock {
             self.readings.retain(|reading| !(reading.only.is_some() && reading.is_caught_up()));
         }
         let still_reading: Vec<_> = self.readings.iter().filter_map(|reading| reading.only).collect();
-        if through.iter().any(|job| !still_reading.contains(job) && self.state.building.remove(job)) {
-            self.show();
+        let mut built = through;
+        built.retain(|job| !still_reading.contains(job) && self.state.building.remove(job));
+        if !built.is_empty() {
+            self.follow(&built);
         }
         if !self.replacing.is_empty() {
             self.finish_replacing();
@@ -411,14 +461,9 @@ fn merged(mut first: TickResult, second: TickResult) -> TickResult {
     first.tick = second.tick;
     first.models.extend(second.models);
     first.outputs.extend(second.outputs);
+    first.rejected.extend(second.rejected);
     first.failed.extend(second.failed);
     first
-}
-
-/// The wall clock, read once per tick and handed to operators with it.
-pub fn now() -> EventTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    EventTime(since.as_micros() as i64)
 }
 
 /// The error of requests that come while the server ends.

@@ -4,7 +4,9 @@
 //! restart takes the same path with definitions that are already written.
 
 use super::clock::{Clock, DefinedSource, Waiting};
+use super::event_time::{RelationTime, Timed};
 use super::ingest::{Bounds, Reading};
+use super::late_rows::LateStore;
 use super::replace::Replacement;
 use super::reshape::Reshape;
 use super::sinks::SinkStatus;
@@ -49,6 +51,8 @@ pub struct Parts {
     pub source: Option<Arc<dyn Source>>,
     /// The outside world of a sink or of a table with a sink connector.
     pub sink: Option<Box<dyn Sink>>,
+    /// The watermark of a source or table.
+    pub timed: Option<Arc<Timed>>,
 }
 
 /// A definition that took effect.
@@ -125,9 +129,11 @@ impl Clock {
 
     /// Brings a relation of the catalog to life; its inputs must live already.
     pub(super) fn start(&mut self, relation: &Relation, parts: Parts) -> Result<()> {
+        self.keep_time(relation, parts.timed.clone());
         if let Some(source) = parts.source {
-            let status = Arc::new(SourceStatus::default());
-            self.sources.lock().insert(relation.id, Arc::new(DefinedSource { source, status }));
+            let (status, late) = (Arc::new(SourceStatus::default()), Arc::new(LateStore::default()));
+            let defined = DefinedSource { source, status, timed: parts.timed, late };
+            self.sources.lock().insert(relation.id, Arc::new(defined));
         }
         let feeds = match (&relation.kind, parts.sink) {
             (_, Some(sink)) => {
@@ -157,10 +163,18 @@ impl Clock {
             job.plan.relations().into_iter().map(|(relation, columns)| (relation, columns.to_vec())).collect();
         self.engine.create(job)?;
         self.jobs.insert(id, reads.clone());
-        let hydrated = self.engine.hydrate(id, self.state.tick.next(), self.now(), true)?;
-        self.publish(hydrated);
         let sources = self.sources_among(&reads);
+        // One that has history to read sees watermarks when it has read it.
+        let follows = !sources.keys().any(|source| self.has_begun(*source));
+        let hydrated = self.engine.hydrate(id, self.state.tick.next(), self.now(), follows)?;
+        self.publish(hydrated);
         sources.into_iter().try_for_each(|(source, columns)| self.attach(source, columns, id))
+    }
+
+    /// Whether a source has been read for others already.
+    fn has_begun(&self, source: RelationId) -> bool {
+        let shared = self.readings.iter().find(|reading| reading.relation == source && reading.only.is_none());
+        shared.is_some_and(|reading| reading.offsets.values().any(|offset| offset.0 > 0))
     }
 
     /// The sources that a job reads, with their columns.
@@ -179,7 +193,7 @@ impl Clock {
         let shared = self.readings.iter().position(|reading| reading.relation == source && reading.only.is_none());
         let Some(shared) = shared else {
             let bounds = Bounds { from: BTreeMap::new(), until: None };
-            let reading = self.read(source, columns.into_iter().collect(), None, bounds)?;
+            let reading = self.read(source, columns, None, bounds)?;
             self.readings.push(reading);
             return Ok(());
         };
@@ -189,11 +203,13 @@ impl Clock {
             let union = held.union(&columns).copied().collect();
             let bounds = Bounds { from: offsets.clone(), until: None };
             // Chunks that wait in the old queue are read again: the offsets count only what ticks have taken.
+            let time = self.readings[shared].time.take();
             self.readings[shared] = self.read(source, union, None, bounds)?;
+            self.readings[shared].time = time;
         }
         if offsets.values().any(|offset| offset.0 > 0) {
             let bounds = Bounds { from: BTreeMap::new(), until: Some(offsets) };
-            let reading = self.read(source, columns.into_iter().collect(), Some(job), bounds)?;
+            let reading = self.read(source, columns, Some(job), bounds)?;
             self.readings.push(reading);
             self.state.building.insert(job);
         }
@@ -203,7 +219,7 @@ impl Clock {
     fn read(
         &self,
         source: RelationId,
-        columns: Arc<[usize]>,
+        columns: BTreeSet<usize>,
         only: Option<RelationId>,
         bounds: Bounds,
     ) -> Result<Reading> {
@@ -211,10 +227,13 @@ impl Clock {
         let defined = defined.ok_or_else(|| SqlError::internal(format!("source {source} is not defined")))?;
         if bounds.from.is_empty() && only.is_none() {
             defined.status.reset();
+            defined.late.reset();
             self.remembered.resume(source, &*defined.source);
+            self.engine.forget_watermark(source);
         }
-        let (source_of, status) = (defined.source.clone(), defined.status.clone());
-        Reading::start(source, source_of, columns, only, bounds, status, self.waker.clone())
+        let timed = self.timed.get(&source);
+        let time = timed.map(|timed| RelationTime::new(timed.clone(), defined.source.is_bounded()));
+        Reading::start(source, &defined, columns, only, bounds, time, self.waker.clone())
     }
 
     fn drop_relations(&mut self, relations: &[RelationId], schema: Option<String>) -> Result<Built> {
@@ -247,10 +266,14 @@ impl Clock {
             }
             self.state.models.remove(&job);
         }
+        self.each_late_store(|late| late.forget(id));
         self.sinks.drop(id);
         self.sink_facts.lock().remove(&id);
         self.subscriptions.end(id);
         self.sources.lock().remove(&id);
+        self.timed.remove(&id);
+        self.table_times.remove(&id);
+        self.engine.forget_watermark(id);
         self.state.building.remove(&id);
         self.state.failed.remove(&id);
         self.fillings.retain(|filling| filling.job != id);

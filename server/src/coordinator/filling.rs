@@ -151,7 +151,11 @@ impl Clock {
         self.engine.attach(filling.job)?;
         self.state.building.remove(&filling.job);
         let sources = filling.sources.clone();
-        sources.into_iter().try_for_each(|(source, columns)| self.attach(source, columns, filling.job))
+        sources.into_iter().try_for_each(|(source, columns)| self.attach(source, columns, filling.job))?;
+        if !self.state.building.contains(&filling.job) {
+            self.engine.follow(filling.job);
+        }
+        Ok(())
     }
 
     /// Keeps the changes of a relation for the jobs that are to see them later; whether there are any.

@@ -10,13 +10,18 @@
 //! history by a reader of its own, up to where the shared reader stands; since changes add up in any order, both may
 //! run side by side, and the job counts as built when its own reader is through.
 
-use super::clock::Waker;
+use super::clock::{DefinedSource, Waker};
+use super::event_time::{Held, RelationTime, Stamped};
+use super::late_rows::{LateRows, LateStore};
 use super::source_status::{SourceStatus, SplitState};
+use arrow::array::{Int64Array, RecordBatch};
+use millrace_catalog::Late;
 use millrace_connectors::{Chunk, Poll, Source, Split, SplitReader};
-use millrace_types::{Delta, Offset, RelationId, Result, SqlError};
+use millrace_planner::bind::WatermarkExpression;
+use millrace_types::{Delta, EventTime, Offset, RelationId, Result, SqlError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,6 +45,12 @@ pub struct Reading {
     pub only: Option<RelationId>,
     /// How far each split has been taken into ticks, by split id.
     pub offsets: BTreeMap<u32, Offset>,
+    /// How far the times of its rows have come, if the source has a watermark.
+    pub time: Option<RelationTime>,
+    held: Option<Held>,
+    /// The rows of the open tick that came too late.
+    pub late: Vec<LateRows>,
+    late_store: Arc<LateStore>,
     /// What each split is called outside.
     names: BTreeMap<u32, String>,
     caught_up: BTreeMap<u32, bool>,
@@ -48,6 +59,7 @@ pub struct Reading {
     discovered: bool,
     events: Receiver<Event>,
     stop: Arc<AtomicBool>,
+    rounds: Arc<AtomicU64>,
     status: Arc<SourceStatus>,
 }
 
@@ -59,6 +71,8 @@ enum Event {
         split: u32,
         chunk: Chunk,
         lag: Option<u64>,
+        /// How far time has come with each row, if the source has a watermark.
+        marks: Option<Int64Array>,
     },
     /// Nothing unread right now, or nothing ever again.
     CaughtUp {
@@ -83,41 +97,54 @@ impl Reading {
     /// Starts to read.
     pub fn start(
         relation: RelationId,
-        source: Arc<dyn Source>,
-        columns: Arc<[usize]>,
+        defined: &DefinedSource,
+        columns: BTreeSet<usize>,
         only: Option<RelationId>,
         bounds: Bounds,
-        status: Arc<SourceStatus>,
+        time: Option<RelationTime>,
         waker: Waker,
     ) -> Result<Reading> {
+        let held = time.as_ref().map(|time| time.timed.held(columns.clone()));
+        let all: Arc<[usize]> = columns.into_iter().collect();
+        let (columns, read) =
+            held.as_ref().map_or((all.clone(), all), |held| (held.columns.clone(), held.read.clone()));
+        let marks = time.as_ref().map(|time| time.timed.expression.over(&read)).transpose()?;
+        let (source, status) = (defined.source.clone(), defined.status.clone());
         let (sender, events) = sync_channel(QUEUED_CHUNKS);
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let offsets = bounds.from.clone();
-        let threads = Threads { source, columns: columns.clone(), bounds, sender, stop: stop.clone(), waker };
+        let threads =
+            Threads { source, columns: read, marks, bounds, sender, stop: stop.clone(), rounds: rounds.clone(), waker };
         thread::Builder::new().name(format!("read-{relation}")).spawn(move || threads.run())?;
         Ok(Reading {
             relation,
             columns,
             only,
             offsets,
+            time,
+            held,
+            late: vec![],
+            late_store: defined.late.clone(),
             names: BTreeMap::new(),
             caught_up: BTreeMap::new(),
             ended: BTreeSet::new(),
             discovered: false,
             events,
             stop,
+            rounds,
             status,
         })
     }
 
     /// Takes what the readers have decoded, up to about `limit` rows, and whether there may be more.
-    pub fn take(&mut self, limit: usize) -> (Vec<Delta>, bool) {
+    pub fn take(&mut self, limit: usize, now: EventTime) -> (Vec<Delta>, bool) {
         let (mut deltas, mut rows) = (vec![], 0);
+        self.late.clear();
         while rows < limit {
             let Ok(event) = self.events.try_recv() else { return (deltas, false) };
             match event {
-                Event::Splits(splits) => self.know(splits),
-                Event::Chunk { split, chunk, lag } => {
+                Event::Splits(splits) => self.know(splits, now),
+                Event::Chunk { split, chunk, lag, marks } => {
                     rows += chunk.rows.num_rows();
                     self.offsets.insert(split, chunk.end);
                     // Without a known end a split is never behind anything.
@@ -126,12 +153,18 @@ impl Reading {
                         self.status.record(split, &chunk, lag);
                     }
                     if chunk.rows.num_rows() > 0 {
-                        deltas.push(Delta::inserts(chunk.rows));
+                        match self.timed(split, chunk.rows, marks, now) {
+                            Ok(rows) => deltas.push(Delta::inserts(rows)),
+                            Err(error) => self.status.fail(Some(split), error),
+                        }
                     }
                 }
                 Event::CaughtUp { split, finished } => {
                     self.caught_up.insert(split, true);
                     self.ended.insert(split);
+                    if let Some(time) = self.time.as_mut().filter(|_| finished) {
+                        time.finish(split);
+                    }
                     if self.only.is_none() {
                         self.status
                             .set_state(split, if finished { SplitState::Finished } else { SplitState::CaughtUp });
@@ -149,16 +182,39 @@ impl Reading {
         (deltas, true)
     }
 
-    fn know(&mut self, splits: Vec<Split>) {
+    fn know(&mut self, splits: Vec<Split>, now: EventTime) {
         self.discovered = true;
         for split in splits {
             self.caught_up.entry(split.id).or_insert(false);
             self.offsets.entry(split.id).or_default();
             self.names.insert(split.id, split.name.clone());
+            if let Some(time) = &mut self.time {
+                time.know(split.id, &split.name, now);
+            }
             if self.only.is_none() {
                 self.status.know(split);
             }
         }
+    }
+
+    /// Takes in the times of rows, and gives them the hidden columns that were asked for. Keeps those that came too late
+    /// beside the tick.
+    fn timed(
+        &mut self,
+        split: u32,
+        rows: RecordBatch,
+        marks: Option<Int64Array>,
+        now: EventTime,
+    ) -> Result<RecordBatch> {
+        let (Some(time), Some(marks), Some(held)) = (&mut self.time, marks, &self.held) else { return Ok(rows) };
+        let drops = time.timed.definition.late == Late::Drop;
+        let Stamped { rows, late } = time.stamp(split, rows, &marks, held, now)?;
+        match late {
+            Some(late) if drops && self.only.is_none() => self.late_store.add(late.dropped()),
+            Some(late) if !drops => self.late.push(late),
+            _ => {}
+        }
+        Ok(rows)
     }
 
     /// How far each split has been taken into ticks, by its name.
@@ -174,6 +230,12 @@ impl Reading {
                 self.ended.contains(split)
                     || offsets.get(name).is_none_or(|wanted| self.offsets.get(split).is_some_and(|at| at >= wanted))
             })
+    }
+
+    /// How often the reader has found nothing unread in any split; how many rounds it takes until it has done so after now.
+    pub fn rounds(&self) -> (Arc<AtomicU64>, u64) {
+        // The round under way may have begun before.
+        (self.rounds.clone(), self.rounds.load(Ordering::Acquire).saturating_add(2))
     }
 
     /// Whether every split has been read to where it ended when the reader got there.
@@ -193,9 +255,12 @@ impl Drop for Reading {
 struct Threads {
     source: Arc<dyn Source>,
     columns: Arc<[usize]>,
+    marks: Option<WatermarkExpression>,
     bounds: Bounds,
     sender: SyncSender<Event>,
     stop: Arc<AtomicBool>,
+    /// Rounds through all splits that left nothing unread.
+    rounds: Arc<AtomicU64>,
     waker: Waker,
 }
 
@@ -213,6 +278,7 @@ impl Threads {
     fn run(self) {
         // A send fails once the clock has dropped the reading: then there is nothing left to do.
         let _: Result<(), Stopped> = self.read_all();
+        self.rounds.store(u64::MAX, Ordering::Release);
     }
 
     fn read_all(&self) -> Result<(), Stopped> {
@@ -225,11 +291,14 @@ impl Threads {
             if open.is_empty() && (self.source.is_bounded() || self.bounds.until.is_some()) {
                 return Ok(());
             }
-            let mut idle = true;
+            let (mut idle, mut behind) = (true, false);
             let mut next = 0;
             while next < open.len() {
                 match self.step(&mut open[next])? {
-                    Step::Read => idle = false,
+                    Step::Read { is_behind } => {
+                        idle = false;
+                        behind |= is_behind;
+                    }
                     Step::Waiting => {}
                     Step::Done => {
                         open.swap_remove(next);
@@ -237,6 +306,9 @@ impl Threads {
                     }
                 }
                 next += 1;
+            }
+            if !behind {
+                self.rounds.fetch_add(1, Ordering::AcqRel);
             }
             if idle {
                 self.check_running()?;
@@ -287,8 +359,10 @@ impl Threads {
             Ok(Poll::Chunk(chunk)) => {
                 open.caught_up = false;
                 let lag = open.reader.lag();
-                self.send(Event::Chunk { split, chunk, lag })?;
-                Ok(Step::Read)
+                let marks = self.marks.as_ref().map(|marks| marks.times(&chunk.rows));
+                self.send(Event::Chunk { split, chunk, lag, marks })?;
+                // What has no end is never behind.
+                Ok(Step::Read { is_behind: lag.is_some_and(|lag| lag > 0) })
             }
             Ok(Poll::Pending) => {
                 if !open.caught_up {
@@ -321,7 +395,7 @@ impl Threads {
 }
 
 enum Step {
-    Read,
+    Read { is_behind: bool },
     Waiting,
     Done,
 }

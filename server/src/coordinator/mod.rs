@@ -10,6 +10,10 @@
 //! | `replace` | definitions and views that take the place of others |
 //! | `filling` | new views over much that is there already |
 //! | `ingest` | reader threads of sources |
+//! | `event_time` | watermarks of sources and tables |
+//! | `late_rows` | rows that came too late, as data |
+//! | `timing` | when ticks are due |
+//! | `wall_clock` | what time it is |
 //! | `sequences` | numbers handed out outside of transactions |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
 //! | `journal` | what is written before it is acknowledged |
@@ -20,9 +24,11 @@
 mod checkpoint;
 mod clock;
 mod define;
+mod event_time;
 mod filling;
 mod ingest;
 mod journal;
+mod late_rows;
 mod published;
 mod recovery;
 mod remembered;
@@ -32,11 +38,15 @@ mod sequences;
 mod sinks;
 mod source_status;
 mod subscriptions;
+mod timing;
+mod wall_clock;
 mod writes;
 
 pub use checkpoint::{CheckpointFacts, CheckpointPolicy};
-pub use clock::{DefinedSource, now};
+pub use clock::{DefinedSource, TimeChange};
 pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
+pub use event_time::{Held, RelationTime, SplitPhase, SplitTime, Timed};
+pub use late_rows::Rejected;
 pub use published::Published;
 pub use replace::{Replacement, Step};
 pub use reshape::{EachRow, Reshape, store_anew};
@@ -44,13 +54,14 @@ pub use sequences::{Position, sequence_columns};
 pub use sinks::SinkStatus;
 pub use source_status::{SplitState, SplitStatus};
 pub use subscriptions::Subscription;
+pub use wall_clock::{WallClock, machine_now};
 pub use writes::{Accepted, Writes, key_identities, row_identities, value_text};
 
 use arc_swap::ArcSwap;
 use checkpoint::CheckpointHistory;
 use clock::{Request, SinkFacts, SourceFacts, shutting_down};
 use millrace_dataflow::engine::OperatorInfo;
-use millrace_types::{Delta, RelationId, Result, Tick};
+use millrace_types::{Delta, EventTime, RelationId, Result, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,10 +80,25 @@ pub struct Coordinator {
     next_id: AtomicU32,
     /// Where each sequence stands that was used since the start.
     positions: Mutex<HashMap<RelationId, Position>>,
+    wall: Arc<WallClock>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Coordinator {
+    /// What time it is.
+    pub fn now(&self) -> EventTime {
+        self.wall.now()
+    }
+
+    /// Moves the clock or a watermark of a server in test mode; answers when everything that follows from it has happened.
+    ///
+    /// # Errors
+    /// `55000` outside of test mode, and for the watermark of a source that nothing reads.
+    pub async fn set_time(&self, change: TimeChange) -> Result<()> {
+        self.wall.check_test_mode()?;
+        self.ask(|reply| Request::SetTime { change, reply }).await?
+    }
+
     /// What readers see now.
     pub fn published(&self) -> Arc<Published> {
         self.published.load_full()
@@ -99,6 +125,11 @@ impl Coordinator {
     /// Hands rows to a sink once, in order with the ticks of the jobs that feed it.
     pub async fn feed(&self, sink: RelationId, delta: Delta) -> Result<()> {
         self.ask(|reply| Request::Feed { sink, delta, reply }).await?
+    }
+
+    /// Waits until everything is read and published that lies ready in sources now.
+    pub async fn settle(&self) -> Result<()> {
+        self.ask(|reply| Request::Settle { reply }).await
     }
 
     /// Writes a checkpoint of everything that was committed before; answers its tick when it is durable.

@@ -1,9 +1,10 @@
 //! What the coordinator publishes after each tick: the one thing that readers look at.
 
+use super::event_time::RelationTime;
 use millrace_catalog::Catalog;
 use millrace_dataflow::read_model::ReadModel;
-use millrace_types::{RelationId, Result, SqlError, SqlState, Tick};
-use std::collections::{HashMap, HashSet};
+use millrace_types::{EventTime, RelationId, Result, SqlError, SqlState, Tick};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Every read model and the catalog, as of one tick. A statement takes it once and so reads one consistent state; it is
@@ -22,6 +23,8 @@ pub struct Published {
     pub recovering: HashSet<RelationId>,
     /// Jobs that ended with an error, which every read of them returns.
     pub failed: HashMap<RelationId, SqlError>,
+    /// How far the times of sources that are read, and of tables, have come.
+    pub times: Arc<BTreeMap<RelationId, RelationTime>>,
 }
 
 impl Published {
@@ -34,7 +37,21 @@ impl Published {
             building: HashSet::new(),
             recovering: HashSet::new(),
             failed: HashMap::new(),
+            times: Arc::default(),
         }
+    }
+
+    /// The watermark of a relation, and the source or table that it comes from: of what is made from several, the least.
+    pub fn watermark(&self, id: RelationId) -> (Option<EventTime>, Option<RelationId>) {
+        let Some(relation) = self.catalog.get(id) else { return (None, None) };
+        if relation.watermark.is_some() {
+            return (self.times.get(&id).and_then(|time| time.watermark), Some(id));
+        }
+        let made_from = relation.kind.query().map_or(&[][..], |_| &relation.depends_on);
+        let inputs = made_from.iter().filter(|input| self.catalog.is_watermarked(**input));
+        let least = inputs.map(|input| self.watermark(*input)).min_by_key(|(watermark, _)| *watermark);
+        let (watermark, from) = least.unwrap_or((None, None));
+        (watermark.filter(|_| !self.building.contains(&id)), from)
     }
 
     /// The rows of a relation, to be read by a query.

@@ -3,9 +3,11 @@
 use super::checkpoint::{CheckpointHistory, Checkpointing, load, note_recovered};
 use super::clock::{Clock, Waker};
 use super::define::Parts;
+use super::event_time::Timed;
 use super::journal::{Journal, stored_catalog};
 use super::published::Published;
 use super::remembered::Remembered;
+use super::wall_clock::WallClock;
 use super::{Coordinator, nullable, schema_of};
 use crate::config::Config;
 use crate::statements::{Context, revive};
@@ -49,6 +51,7 @@ impl Coordinator {
         let mut state_now = Published::new(catalog);
         state_now.tick = recovered.last_tick;
         let shared = published.clone();
+        let wall = Arc::new(WallClock::open(config.test_clock, &config.data_dir));
         let mut clock = Clock::new(
             engine,
             journal,
@@ -58,6 +61,7 @@ impl Coordinator {
             Arc::clone(&sink_facts),
             waker,
             checkpointing,
+            wall.clone(),
         );
         clock.revive(replay, functions, config)?;
         let thread = std::thread::Builder::new().name("clock".to_owned()).spawn(move || clock.run(queue))?;
@@ -69,6 +73,7 @@ impl Coordinator {
             checkpoints,
             next_id,
             positions: Mutex::default(),
+            wall,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -125,7 +130,8 @@ impl Clock {
     fn revive(&mut self, mut replay: Replay, functions: &FunctionSource, config: &Config) -> Result<()> {
         let relations = self.state.catalog.in_order_of_need();
         for relation in relations.iter().filter(|relation| is_stored(relation)) {
-            self.start(relation, Parts::default())?;
+            let timed = self.recovered_time(relation, functions);
+            self.start(relation, Parts { timed, ..Parts::default() })?;
         }
         for table in relations.iter().filter(|relation| is_stored(relation)) {
             replay.changes_of(table.id).try_for_each(|deltas| self.replay_table(table.id, deltas?))?;
@@ -150,6 +156,15 @@ impl Clock {
         Ok(())
     }
 
+    /// The watermark of a table, as its definition says.
+    fn recovered_time(&self, relation: &Relation, functions: &FunctionSource) -> Option<Arc<Timed>> {
+        let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
+        revive::timed(relation, &context).unwrap_or_else(|error| {
+            tracing::error!(relation = relation.name, %error, "a watermark cannot be brought back");
+            None
+        })
+    }
+
     fn replay_table(&mut self, table: RelationId, deltas: Vec<Delta>) -> Result<()> {
         let Some(relation) = self.state.catalog.get(table).cloned() else { return Ok(()) };
         let schema = schema_of(&relation);
@@ -163,9 +178,11 @@ impl Clock {
             open.push(delta.with_rows(batch));
             if rows >= REPLAY_ROWS || number + 1 == count {
                 let joined = Delta::concat(&nullable(&schema), &std::mem::take(&mut open))?;
+                self.observe_table(table, &joined);
+                let watermarks = self.advance_times();
                 let inputs = vec![self.table_input(table, vec![joined])];
                 let (tick, now) = (self.state.tick.next(), self.now());
-                let result = self.engine.tick(TickInput { tick, inputs, now, watermarks: vec![] })?;
+                let result = self.engine.tick(TickInput { tick, inputs, now, watermarks })?;
                 self.publish(result);
                 rows = 0;
             }

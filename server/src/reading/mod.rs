@@ -9,4 +9,4 @@ mod source_table;
 pub use memory::query_memory;
 pub use model_table::ModelTable;
 pub use snapshot::Snapshot;
-pub use source_table::SourceTable;
+pub use source_table::{SourceTable, with_hidden};

@@ -1,9 +1,9 @@
 //! Sources read ad hoc: from their start to what is there now.
 
 use super::model_table::external;
-use crate::coordinator::DefinedSource;
+use crate::coordinator::{DefinedSource, Held, RelationTime};
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
@@ -13,8 +13,9 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
+use millrace_catalog::Late;
 use millrace_connectors::{Poll, Split};
-use millrace_types::{Offset, SqlError, SqlState};
+use millrace_types::{EventTime, Offset, SqlError, SqlState};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,12 +29,20 @@ const READ_AHEAD: usize = 2;
 pub struct SourceTable {
     name: String,
     schema: SchemaRef,
-    source: Option<Arc<DefinedSource>>,
+    source: Option<(Arc<DefinedSource>, EventTime)>,
+}
+
+/// The columns of a source, with the hidden ones after them: see [`HiddenColumns`](millrace_planner::HiddenColumns).
+pub fn with_hidden(schema: &SchemaRef, time: usize) -> SchemaRef {
+    let hidden = [("\u{1}before", schema.field(time).data_type().clone()), ("\u{1}number", DataType::Int64)];
+    let hidden = hidden.map(|(name, data_type)| Arc::new(Field::new(name, data_type, true)));
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(hidden).collect::<Vec<_>>()))
 }
 
 impl SourceTable {
-    /// The source with these columns; `None` when its connector is not running.
-    pub fn new(name: String, schema: SchemaRef, source: Option<Arc<DefinedSource>>) -> SourceTable {
+    /// The source with these columns, of which the last may be hidden ones, and what time it is; `None` when its connector
+    /// is not running.
+    pub fn new(name: String, schema: SchemaRef, source: Option<(Arc<DefinedSource>, EventTime)>) -> SourceTable {
         SourceTable { name, schema, source }
     }
 }
@@ -67,15 +76,20 @@ impl TableProvider for SourceTable {
                 format!("source \"{}\" is not running", self.name),
             )
         };
-        let source = self.source.clone().ok_or_else(|| external(stopped()))?;
+        let (source, now) = self.source.clone().ok_or_else(|| external(stopped()))?;
         let splits = source.source.splits().map_err(external)?;
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
         let read = source.status.splits();
+        let timed = source
+            .timed
+            .as_ref()
+            .filter(|timed| timed.definition.late == Late::Drop || columns.iter().any(|column| *column >= timed.width));
+        let held = timed.map(|timed| timed.held(columns.iter().copied().collect()));
         let parts = splits.into_iter().map(|split| {
             let seen = read.iter().find(|(id, _)| *id == split.id).map(|(_, status)| status.offset);
-            let (source, columns, schema) = (source.clone(), columns.clone(), schema.clone());
-            Arc::new(SplitPartition { source, split, columns, schema, seen, limited: limit.is_some() })
+            let (source, columns, schema, held) = (source.clone(), columns.clone(), schema.clone(), held.clone());
+            Arc::new(SplitPartition { source, split, columns, held, now, schema, seen, limited: limit.is_some() })
                 as Arc<dyn PartitionStream>
         });
         Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), parts.collect(), None, [], false, limit)?))
@@ -86,6 +100,9 @@ struct SplitPartition {
     source: Arc<DefinedSource>,
     split: Split,
     columns: Vec<usize>,
+    /// What is read to tell which rows are late, if that matters.
+    held: Option<Held>,
+    now: EventTime,
     schema: SchemaRef,
     /// How far views have read it.
     seen: Option<Offset>,
@@ -107,10 +124,11 @@ impl PartitionStream for SplitPartition {
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let mut builder = RecordBatchReceiverStreamBuilder::new(self.schema.clone(), READ_AHEAD);
         let batches = builder.tx();
-        let (source, split, columns) = (self.source.clone(), self.split.clone(), self.columns.clone());
+        let (source, split) = (self.source.clone(), self.split.clone());
         let (schema, seen, limited) = (self.schema.clone(), self.seen, self.limited);
+        let mut stamping = Stamping::of(self);
         builder.spawn_blocking(move || {
-            let mut reader = source.source.open(&split, Offset::default(), &columns).map_err(external)?;
+            let mut reader = source.source.open(&split, Offset::default(), stamping.read()).map_err(external)?;
             let mut position = Offset::default();
             loop {
                 let endless = reader.lag().is_none() && !source.source.is_bounded() && !limited;
@@ -120,9 +138,10 @@ impl PartitionStream for SplitPartition {
                 match reader.poll(BATCH_ROWS).map_err(external)? {
                     Poll::Chunk(chunk) => {
                         position = chunk.end;
-                        let options =
-                            arrow::array::RecordBatchOptions::new().with_row_count(Some(chunk.rows.num_rows()));
-                        let columns = chunk.rows.columns().to_vec();
+                        let options = arrow::array::RecordBatchOptions::new();
+                        let rows = stamping.stamp(chunk.rows).map_err(external)?;
+                        let options = options.with_row_count(Some(rows.num_rows()));
+                        let columns = rows.columns().to_vec();
                         let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
                         if batches.blocking_send(Ok(rows)).is_err() {
                             return Ok(());
@@ -133,6 +152,42 @@ impl PartitionStream for SplitPartition {
             }
         });
         builder.build()
+    }
+}
+
+/// Tells rows by their times as a view's reading does.
+struct Stamping {
+    split: u32,
+    columns: Vec<usize>,
+    timed: Option<(RelationTime, Held)>,
+    now: EventTime,
+}
+
+impl Stamping {
+    fn of(partition: &SplitPartition) -> Stamping {
+        let SplitPartition { source, split, columns, held, now, .. } = partition;
+        let timed = source.timed.clone().zip(held.clone()).map(|(timed, held)| {
+            let mut time = RelationTime::new(timed, false);
+            time.know(split.id, &split.name, *now);
+            (time, held)
+        });
+        Stamping { split: split.id, columns: columns.clone(), timed, now: *now }
+    }
+
+    /// The columns that the connector reads.
+    fn read(&self) -> &[usize] {
+        self.timed.as_ref().map_or(&self.columns, |(_, held)| &held.read)
+    }
+
+    /// The columns that are asked for.
+    fn stamp(&mut self, rows: RecordBatch) -> millrace_types::Result<RecordBatch> {
+        let Some((time, held)) = &mut self.timed else { return Ok(rows) };
+        let marks = time.timed.expression.over(&held.read)?.times(&rows);
+        let rows = time.stamp(self.split, rows, &marks, held, self.now)?.rows;
+        let place = |column: &usize| held.columns.iter().position(|held| held == column);
+        let places: Option<Vec<usize>> = self.columns.iter().map(place).collect();
+        let places = places.ok_or_else(|| SqlError::internal("a reading lacks a column"))?;
+        Ok(rows.project(&places)?)
     }
 }
 

@@ -4,7 +4,7 @@ use super::alter::mentions;
 use super::alter_table::without_regclass;
 use crate::coordinator::{Published, schema_of};
 use crate::database::Database;
-use crate::reading::{ModelTable, SourceTable};
+use crate::reading::{ModelTable, SourceTable, with_hidden};
 use crate::session::Session;
 use crate::system;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -74,8 +74,18 @@ impl Context {
         }
     }
 
-    /// The context of a definition that is brought back to life.
+    /// The session's zone as definitions keep it.
+    pub fn zone_name(&self) -> Option<String> {
+        (self.time_zone != TimeZone::UTC)
+            .then(|| self.functions.state().config().options().execution.time_zone.clone())?
+    }
+
+    /// The context of a definition that is brought back to life, in the zone of the session that made it.
     pub fn of_recovery(published: Arc<Published>, functions: FunctionSource, relation: &catalog::Relation) -> Context {
+        let functions = match &relation.time_zone {
+            Some(zone) => in_zone_of_name(functions, zone),
+            None => functions,
+        };
         Context {
             published,
             search_path: [relation.schema.clone(), catalog::DEFAULT_SCHEMA.to_owned()].into(),
@@ -180,10 +190,7 @@ impl Context {
             | planner::RelationKind::MaterializedView => {
                 Arc::new(ModelTable::new(relation.id, schema.clone(), keys.clone()))
             }
-            planner::RelationKind::Source => {
-                let source = self.database.as_ref().and_then(|database| database.coordinator.source(relation.id));
-                Arc::new(SourceTable::new(relation.name.clone(), schema.clone(), source))
-            }
+            planner::RelationKind::Source => Arc::new(self.source_table(relation, &schema)),
             _ => Arc::new(EmptyTable::new(schema.clone())),
         };
         planner::Relation {
@@ -195,6 +202,7 @@ impl Context {
             unique_key: unique_columns(relation, &keys),
             event_time: relation.event_time,
             watermarked: self.published.catalog.is_watermarked(relation.id),
+            hidden: self.hidden_columns(relation, kind, &schema),
             keys,
             view_query: match &relation.kind {
                 RelationKind::View { query } => Some(query.clone()),
@@ -206,6 +214,37 @@ impl Context {
             checks: relation.checks().iter().map(|check| (check.name.clone(), check.sql.clone())).collect(),
             schema,
         }
+    }
+
+    fn source_table(&self, relation: &catalog::Relation, schema: &SchemaRef) -> SourceTable {
+        let running = self
+            .database
+            .as_ref()
+            .and_then(|database| Some((database.coordinator.source(relation.id)?, database.coordinator.now())));
+        SourceTable::new(relation.name.clone(), schema.clone(), running)
+    }
+
+    /// The hidden columns of a source with a watermark.
+    fn hidden_columns(
+        &self,
+        relation: &catalog::Relation,
+        kind: planner::RelationKind,
+        schema: &SchemaRef,
+    ) -> Option<planner::HiddenColumns> {
+        let watermark = relation.watermark.as_ref().filter(|_| kind == planner::RelationKind::Source)?;
+        let schema = with_hidden(schema, relation.event_time?);
+        let provider = Arc::new(self.source_table(relation, &schema));
+        Some(planner::HiddenColumns { schema, provider, rejects: watermark.late == catalog::Late::Window })
+    }
+
+    /// The late rows of a source: a relation named after it.
+    fn late_relation(&self, schema: Option<&str>, name: &str) -> Option<planner::Relation> {
+        let database = self.database.as_ref()?;
+        let source = name.strip_suffix(system::LATE_SUFFIX)?;
+        let source = self.published.catalog.resolve(schema, source, &self.search_path).ok()?;
+        let (defined, time) = (database.coordinator.source(source.id)?, source.event_time?);
+        let provider = Arc::new(system::LateTable::new(database.clone(), defined, &schema_of(source), time));
+        Some(system_relation(source.schema.clone(), name, provider))
     }
 
     /// The ways in which rows of a stored relation are looked up among its first `width` columns.
@@ -248,7 +287,9 @@ impl Context {
                 self.used.lock().insert(relation.id);
                 Ok(Some((relation.id, Arc::new(self.relation_of(relation, seen)))))
             }
-            Err(error) if error.state() == SqlState::UNDEFINED_TABLE => Ok(None),
+            Err(error) if error.state() == SqlState::UNDEFINED_TABLE => {
+                Ok(self.late_relation(schema, name).map(|relation| (relation.id, Arc::new(relation))))
+            }
             Err(error) => Err(error),
         }
     }
@@ -256,23 +297,29 @@ impl Context {
     fn system_relation(&self, schema: Option<&str>, name: &str) -> Option<planner::Relation> {
         let (schema, provider) =
             system::relation(self.database.as_ref()?, &self.published, self.facts.as_ref()?, schema, name)?;
-        Some(planner::Relation {
-            id: RelationId(0),
-            schema_name: schema,
-            name: name.to_owned(),
-            kind: planner::RelationKind::System,
-            schema: provider.schema(),
-            append_only: false,
-            unique_key: None,
-            event_time: None,
-            watermarked: false,
-            keys: vec![],
-            view_query: None,
-            provider,
-            defaults: vec![],
-            generated: vec![],
-            checks: vec![],
-        })
+        Some(system_relation(schema, name, provider))
+    }
+}
+
+/// A relation that is computed when it is read.
+fn system_relation(schema: String, name: &str, provider: Arc<dyn TableProvider>) -> planner::Relation {
+    planner::Relation {
+        id: RelationId(0),
+        schema_name: schema,
+        name: name.to_owned(),
+        kind: planner::RelationKind::System,
+        schema: provider.schema(),
+        append_only: false,
+        unique_key: None,
+        event_time: None,
+        watermarked: false,
+        hidden: None,
+        keys: vec![],
+        view_query: None,
+        provider,
+        defaults: vec![],
+        generated: vec![],
+        checks: vec![],
     }
 }
 
@@ -370,9 +417,15 @@ fn in_zone(functions: FunctionSource, session: &Session, time_zone: TimeZone) ->
     if time_zone == TimeZone::UTC {
         return functions;
     }
+    match session.settings.get("TimeZone") {
+        Ok(name) => in_zone_of_name(functions, name),
+        Err(_) => functions,
+    }
+}
+
+fn in_zone_of_name(functions: FunctionSource, name: &str) -> FunctionSource {
     let mut state = functions.state().clone();
-    let name = session.settings.get("TimeZone").ok().map(str::to_owned);
-    state.config_mut().options_mut().execution.time_zone = name;
+    state.config_mut().options_mut().execution.time_zone = Some(name.to_owned());
     FunctionSource::new(state)
 }
 

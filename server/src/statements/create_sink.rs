@@ -3,7 +3,7 @@
 use super::answer::done;
 use super::context::Context;
 use super::create_view::{already_there, define, maintainable, view_columns};
-use crate::coordinator::{Parts, now};
+use crate::coordinator::{Parts, machine_now};
 use crate::session::Session;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -48,12 +48,12 @@ pub async fn execute(session: &mut Session, create: &CreateSink, text: &str) -> 
         comment: None,
         watermark: None,
         event_time: None,
-        time_zone: None,
+        time_zone: context.zone_name(),
         append_only: job.plan.append_only,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
-    define(session, relation, Parts { job: Some(job), sink: Some(sink), source: None }, false).await?;
+    define(session, relation, Parts { job: Some(job), sink: Some(sink), ..Parts::default() }, false).await?;
     done("CREATE SINK")
 }
 
@@ -92,9 +92,9 @@ pub async fn insert_job(session: &mut Session, target: &Relation, query: &ast::Q
         comment: None,
         watermark: None,
         event_time: None,
-        time_zone: None,
+        time_zone: context.zone_name(),
         append_only: job.plan.append_only,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
     define(session, relation, Parts { job: Some(job), ..Parts::default() }, false).await?;

@@ -3,7 +3,8 @@
 use super::answer::done;
 use super::context::Context;
 use super::create_view::{already_there, define};
-use crate::coordinator::{Parts, now};
+use super::watermark;
+use crate::coordinator::{Parts, machine_now, schema_of};
 use crate::session::Session;
 use arrow::datatypes::{Schema, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind};
@@ -34,6 +35,7 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
         .fields()
         .iter()
         .map(|field| Column { not_null: not_null(field.name()), ..Column::new(field.name(), sql_type_of(field)) });
+    let watermark = create.watermark.as_ref().map(|watermark| watermark::defined(watermark, &schema)).transpose()?;
     let relation = Relation {
         id: session.database.coordinator.allocate(1),
         schema: taken.0,
@@ -45,14 +47,15 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
         seen: vec![],
         owner: session.user.clone(),
         comment: None,
-        watermark: None,
-        event_time: None,
-        time_zone: None,
+        event_time: watermark.as_ref().map(|(_, column)| *column),
+        watermark: watermark.map(|(watermark, _)| watermark),
+        time_zone: context.zone_name(),
         append_only: true,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
-    define(session, relation, Parts { source: Some(source), ..Parts::default() }, false).await?;
+    let timed = watermark::timed(&context, &relation, &schema_of(&relation))?;
+    define(session, relation, Parts { source: Some(source), timed, ..Parts::default() }, false).await?;
     done("CREATE SOURCE")
 }
 
@@ -82,7 +85,7 @@ fn with_start_time(mut options: Vec<(String, String)>) -> Vec<(String, String)> 
     });
     if paced
         && value("start.time").is_none()
-        && let Some(at) = chrono::DateTime::from_timestamp_micros(now().0)
+        && let Some(at) = chrono::DateTime::from_timestamp_micros(machine_now().0)
     {
         options.push(("start.time".to_owned(), at.naive_utc().to_string()));
     }

@@ -5,8 +5,8 @@ use super::answer::done;
 use super::context::Context;
 use super::create_source::{check_names, declared};
 use super::create_view::{already_there, define};
-use super::{like, sequences};
-use crate::coordinator::{Parts, now};
+use super::{like, sequences, watermark};
+use crate::coordinator::{Parts, machine_now};
 use crate::session::Session;
 use millrace_catalog::{Check, Column, Generated, Key, Relation, RelationKind, TableDefinition};
 use millrace_planner::parse::{
@@ -36,6 +36,9 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     }
     let first = session.database.coordinator.allocate(2 + create.unique.len() as u32);
     let (schema, name) = taken;
+    let declared_columns = declared(&create.columns);
+    let watermark = create.watermark.as_ref();
+    let watermark = watermark.map(|watermark| watermark::defined(watermark, &declared_columns)).transpose()?;
     let mut relation = Relation {
         id: first,
         kind: RelationKind::Table(table(create, &name, first)?),
@@ -47,18 +50,19 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
         seen: vec![],
         owner: session.user.clone(),
         comment: None,
-        watermark: None,
-        event_time: None,
-        time_zone: None,
+        event_time: watermark.as_ref().map(|(_, column)| *column),
+        watermark: watermark.map(|(watermark, _)| watermark),
+        time_zone: context.zone_name(),
         append_only: false,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
     let sequences = sequences::of_columns(session, &context, create, &mut relation)?;
     context.check_expressions(&relation)?;
-    let mut parts = Parts::default();
+    let timed = watermark::timed(&context, &relation, &declared_columns)?;
+    let mut parts = Parts { timed, ..Parts::default() };
     if !create.options.is_empty() {
-        parts.sink = Some(millrace_connectors::create_sink(&create.options, &declared(&create.columns), true)?);
+        parts.sink = Some(millrace_connectors::create_sink(&create.options, &declared_columns, true)?);
     }
     for sequence in sequences {
         sequences::define(session, sequence).await?;
@@ -80,6 +84,9 @@ fn refuse(create: &CreateTable) -> Result<()> {
     }
     if create.options.is_empty() {
         return Ok(());
+    }
+    if create.watermark.is_some() {
+        return Err(SqlError::unsupported("a watermark of a table that feeds a sink"));
     }
     if create.columns.iter().any(|column| column.generated.is_some()) {
         return Err(SqlError::unsupported("a generated column of a table that feeds a sink"));

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::create_view::{already_there, define, view_columns};
 use super::select;
-use crate::coordinator::{Parts, Writes, now};
+use crate::coordinator::{Parts, Writes, machine_now};
 use crate::session::Session;
 use futures::FutureExt;
 use millrace_catalog::{Relation, RelationKind, TableDefinition};
@@ -42,9 +42,9 @@ pub async fn execute(session: &mut Session, create: &CreateTableAs, text: &str) 
         comment: None,
         watermark: None,
         event_time: None,
-        time_zone: None,
+        time_zone: context.zone_name(),
         append_only: false,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
     let schema = crate::coordinator::schema_of(&relation);

@@ -3,7 +3,7 @@
 use super::answer::done;
 use super::context::Context;
 use super::{emission, replace};
-use crate::coordinator::{Definition, Parts, now};
+use crate::coordinator::{Definition, Parts, machine_now};
 use crate::session::Session;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind, Seen};
@@ -149,9 +149,9 @@ pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &st
         comment: None,
         watermark: None,
         event_time: None,
-        time_zone: None,
+        time_zone: context.zone_name(),
         append_only: false,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
     match before {
@@ -198,10 +198,10 @@ pub async fn execute_materialized(
         owner: session.user.clone(),
         comment: None,
         watermark: None,
-        event_time: None,
-        time_zone: None,
+        event_time: planned.job.plan.event_time,
+        time_zone: context.zone_name(),
         append_only: planned.job.plan.append_only,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     };
     if let Some(before) = before {

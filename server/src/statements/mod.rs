@@ -34,6 +34,7 @@ mod show;
 mod subscribe;
 mod truncate;
 mod update;
+mod watermark;
 
 pub use context::Context;
 pub use copy::copy_in;
@@ -129,12 +130,16 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Discard(what) => set::discard(session, *what),
         Subscribe(subscribe) => subscribe::execute(session, subscribe, &prepared.text).await,
         Listen(_) | Unlisten(_) | Notify { .. } => control::notifications(statement),
-        Flush | Wait => Ok(Response::Complete(control::tag(statement).to_owned())),
+        Flush | Wait => {
+            session.database.clone().coordinator.settle().await?;
+            Ok(Response::Complete(control::tag(statement).to_owned()))
+        }
         Analyze | Vacuum => Ok(Response::Complete(control::tag(statement).to_owned())),
         CancelJob(id) => drop::cancel_job(session, *id).await,
         Refresh { name, concurrently: _ } => replace::refresh(session, name).await,
         CreateIndex(create) => create_index::execute(session, create).await,
         CreateSequence(create) => sequences::create(session, create, &prepared.text).await,
+        SetTime(time) => watermark::set_time(session, time).await,
         Checkpoint => {
             session.database.coordinator.checkpoint().await?;
             answer::done("CHECKPOINT")

@@ -170,7 +170,7 @@ impl<'a> Planning<'a> {
                 let id = self.session.database.coordinator.allocate(1);
                 let emission = emission::of(after.kind.options())?;
                 let job = plan_job(&context, query, emission, id, &after.name)?.job;
-                after.append_only = job.plan.append_only;
+                (after.append_only, after.event_time) = (job.plan.append_only, job.plan.event_time);
                 Some(job)
             }
             _ => None,

@@ -3,15 +3,21 @@
 use super::context::Context;
 use super::create_sink::plan_stream;
 use super::create_view::plan_job;
-use super::emission;
-use crate::coordinator::{Parts, schema_of};
+use super::{emission, watermark};
+use crate::coordinator::{Parts, Timed, schema_of};
 use millrace_catalog::{Relation, RelationKind};
 use millrace_planner::parse::parse_query;
 use millrace_types::Result;
+use std::sync::Arc;
+
+/// The watermark of a relation of the catalog.
+pub fn timed(relation: &Relation, context: &Context) -> Result<Option<Arc<Timed>>> {
+    watermark::timed(context, relation, &schema_of(relation))
+}
 
 /// What a relation of the catalog needs to run. What it is made from must run already.
 pub fn parts(relation: &Relation, context: &Context) -> Result<Parts> {
-    let mut parts = Parts::default();
+    let mut parts = Parts { timed: timed(relation, context)?, ..Parts::default() };
     match &relation.kind {
         RelationKind::View { .. } | RelationKind::Sequence(_) => {}
         RelationKind::Table(table) => {

@@ -4,14 +4,18 @@ use super::context::Context;
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::RecordBatch;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::scalar::ScalarValue;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use millrace_functions::clock;
 use millrace_planner::{bind::executable, sql_error};
-use millrace_types::{Result, SqlError};
+use millrace_types::{EventTime, Result, SqlError};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -36,7 +40,7 @@ impl Runnable {
         snapshot: Arc<Snapshot>,
     ) -> Result<Runnable> {
         let state = session_state(session, context.functions.physical(), snapshot);
-        let plan = executable(plan)?;
+        let plan = executable(at_time(plan, session.database.coordinator.now())?)?;
         let plan = state.create_physical_plan(&plan).await.map_err(sql_error)?;
         Ok(Runnable { plan, context: state.task_ctx() })
     }
@@ -77,6 +81,23 @@ impl Runnable {
             reason = cancel.cancelled() => Err(reason),
         }
     }
+}
+
+/// A plan in which `now()` and its relatives read a moment: not the machine's clock, which constant folding would read.
+fn at_time(plan: LogicalPlan, now: EventTime) -> Result<LogicalPlan> {
+    let now = Expr::Literal(ScalarValue::TimestampMicrosecond(Some(now.0), Some("UTC".into())), None);
+    let plan = plan.transform_up_with_subqueries(|plan| {
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let read = expr.transform_up(|expr| match clock::at(&expr, &now) {
+                Some(reading) => Ok(Transformed::yes(reading)),
+                None => Ok(Transformed::no(expr)),
+            })?;
+            Ok(if read.transformed { read.update_data(|expr| name.restore(expr)) } else { read })
+        })
+    });
+    plan.map(|plan| plan.data).map_err(sql_error)
 }
 
 /// DataFusion's state for one statement: the shared one with the statement's snapshot and the session's time zone.

@@ -4,7 +4,7 @@ use super::answer::done;
 use super::context::Context;
 use super::create_table::free;
 use super::create_view::already_there;
-use crate::coordinator::{Definition, Parts, Position, now, sequence_columns};
+use crate::coordinator::{Definition, Parts, Position, machine_now, sequence_columns};
 use crate::session::Session;
 use millrace_catalog::{Change, Relation, RelationKind, Sequence};
 use millrace_planner::parse::{CreateSequence, CreateTable, GeneratedColumn, SequenceOptions, fold, name_parts};
@@ -53,7 +53,7 @@ fn relation(session: &Session, name: (String, String), sequence: Sequence, sql: 
         event_time: None,
         time_zone: None,
         append_only: false,
-        created_at: now().0,
+        created_at: machine_now().0,
         indexes: vec![],
     }
 }

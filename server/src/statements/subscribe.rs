@@ -130,7 +130,7 @@ async fn temporary_view(
         event_time: None,
         time_zone: None,
         append_only: planned.job.plan.append_only,
-        created_at: crate::coordinator::now().0,
+        created_at: crate::coordinator::machine_now().0,
         indexes: vec![],
     };
     let parts = Parts { job: Some(planned.job), ..Parts::default() };

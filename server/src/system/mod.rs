@@ -2,8 +2,11 @@
 
 mod facts;
 mod jobs;
+mod late;
 mod relations;
+mod watermarks;
 
 pub use facts::{facts, functions};
 pub use jobs::{Job, jobs, source_summary};
+pub use late::{LateTable, SUFFIX as LATE_SUFFIX};
 pub use relations::relation;

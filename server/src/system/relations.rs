@@ -41,9 +41,9 @@ pub fn relation(
     Some((schema.to_owned(), tables.relation(name)?))
 }
 
-type Columns = Vec<(&'static str, ArrayRef)>;
+pub(super) type Columns = Vec<(&'static str, ArrayRef)>;
 type Fill = fn(&Database, &Published, &[OperatorRow]) -> Columns;
-type OperatorRow = millrace_dataflow::engine::OperatorInfo;
+pub(super) type OperatorRow = millrace_dataflow::engine::OperatorInfo;
 
 /// The relations of the schema.
 const RELATIONS: &[(&str, Fill)] = &[
@@ -55,6 +55,8 @@ const RELATIONS: &[(&str, Fill)] = &[
     ("sinks", fill_sinks),
     ("operators", fill_operators),
     ("checkpoints", fill_checkpoints),
+    ("watermarks", super::watermarks::fill),
+    ("late_rows", super::late::fill),
 ];
 
 /// A relation whose rows are made when a query scans it.
@@ -105,11 +107,11 @@ impl TableProvider for OwnTable {
     }
 }
 
-fn text<S: AsRef<str>>(values: impl IntoIterator<Item = Option<S>>) -> ArrayRef {
+pub(super) fn text<S: AsRef<str>>(values: impl IntoIterator<Item = Option<S>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<StringViewArray>())
 }
 
-fn number(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
+pub(super) fn number(values: impl IntoIterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.into_iter().collect::<Int64Array>())
 }
 
