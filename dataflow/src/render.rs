@@ -20,8 +20,7 @@ use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
 use crate::operators::{
     Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, OnClose, OnCloseOptions, Project, Reject,
-    Temporal, TopK,
-    TopKOptions, Union, Unnest, Window, WindowOptions,
+    Temporal, TopK, TopKOptions, Union, Unnest, Window, WindowOptions,
 };
 use crate::state::Borrowed;
 use crate::timely::Feeder;

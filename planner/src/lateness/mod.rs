@@ -133,9 +133,8 @@ fn of_scan(scan: TableScan) -> Planned<Tracked> {
 
 fn of_alias(alias: SubqueryAlias, wanted: bool) -> Planned<Tracked> {
     let Tracked { plan, carried } = track(Arc::unwrap_or_clone(alias.input), wanted)?;
-    let renamed = |carried: Carried| {
-        Carried { time: Column::new(Some(alias.alias.clone()), carried.time.name), ..carried }
-    };
+    let renamed =
+        |carried: Carried| Carried { time: Column::new(Some(alias.alias.clone()), carried.time.name), ..carried };
     let carried = carried.map(renamed);
     let plan = SubqueryAlias::try_new(Arc::new(plan), alias.alias.clone()).map(LogicalPlan::SubqueryAlias)?;
     Ok(Tracked { plan, carried })
@@ -169,9 +168,9 @@ fn of_projection(projection: Projection, wanted: bool) -> Planned<Tracked> {
         exprs.extend(input.hidden());
     }
     let projection = Projection::try_new(exprs, Arc::new(input.plan))?;
-    let carried = place.zip(input.carried).map(|(place, carried)| {
-        Carried { time: Column::from(projection.schema.qualified_field(place)), ..carried }
-    });
+    let carried = place
+        .zip(input.carried)
+        .map(|(place, carried)| Carried { time: Column::from(projection.schema.qualified_field(place)), ..carried });
     Ok(Tracked { plan: LogicalPlan::Projection(projection), carried })
 }
 

@@ -297,6 +297,3 @@ impl SplitTime {
         before.collect()
     }
 }
-
-#[cfg(test)]
-mod tests;
