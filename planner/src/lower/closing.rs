@@ -7,11 +7,14 @@
 
 use super::node;
 use datafusion::logical_expr::WindowFrameBound;
-use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::window::StandardWindowExpr;
-use millrace_functions::event_windows::{EventWindow, Side, TimeExpression};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::window::{StandardWindowExpr, WindowExpr};
+use datafusion::physical_plan::windows::WindowUDFExpr;
+use datafusion::scalar::ScalarValue;
+use millrace_functions::event_windows::{EventWindow, Sessions, Side, TimeExpression};
 use millrace_ir::{Closing, Expr, Join, JoinKind, Node, OnClose, Plan, Reach, SortColumn, TopK, Window};
 use millrace_types::{Result, SqlError};
+use std::sync::Arc;
 
 /// When the rows of a view appear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -230,7 +233,9 @@ fn ordered(below: Vec<Known>, partition: &[usize], order: &[SortColumn], looks_b
     let mut known: Vec<Known> = in_partition.collect();
     if known.is_empty()
         && looks_back
-        && let Some(first) = order.first().filter(|first| !first.options.descending)
+        // What stands in the partition, too, orders nothing.
+        && let Some(first) = order.iter().find(|sort| !partition.contains(&sort.column))
+        && !first.options.descending
     {
         known.extend(below.iter().filter(|known| known.closing.column == first.column));
     }
@@ -250,27 +255,35 @@ fn windowed(window: &Window) -> Result<Vec<Known>> {
         else {
             return Ok(vec![]);
         };
-        let ends = window.functions.iter().enumerate().filter(|(_, function)| function_name(function) == "session_end");
+        let is_end = |function| called(function).and_then(|call| Sessions::side(call.fun())) == Some(Side::End);
+        let ends = window.functions.iter().enumerate().filter(|(_, function)| is_end(function));
         return Ok(ends.map(|(place, _)| Known { of_window: true, ..time.at(width + place) }).collect());
     }
-    let looks_back = window.functions.iter().all(|function| {
-        let ends_here = |bound: &WindowFrameBound| match bound {
-            WindowFrameBound::Following(_) => false,
-            WindowFrameBound::Preceding(_) | WindowFrameBound::CurrentRow => true,
-        };
-        match function_name(function).as_str() {
-            "row_number" | "rank" | "dense_rank" | "lag" => true,
-            "lead" | "ntile" | "percent_rank" | "cume_dist" => false,
-            _ => ends_here(&function.get_window_frame().end_bound),
-        }
-    });
-    ordered(below, &window.partition, &window.order, looks_back)
+    ordered(below, &window.partition, &window.order, window.functions.iter().all(looks_back))
 }
 
-/// What a window function is called; of aggregates nothing that is asked for.
-fn function_name(function: &std::sync::Arc<dyn datafusion::physical_expr::window::WindowExpr>) -> String {
-    let standard = function.as_any().downcast_ref::<StandardWindowExpr>();
-    standard.map_or_else(String::new, |standard| standard.get_standard_func_expr().name().to_owned())
+/// Whether what a function gives for a row depends on no row behind it.
+fn looks_back(function: &Arc<dyn WindowExpr>) -> bool {
+    let (name, args) = called(function).map_or(("", &[][..]), |call| (call.fun().name(), call.args()));
+    let is_behind = |offset: &Expr| match offset.downcast_ref::<Literal>().map(Literal::value) {
+        Some(ScalarValue::Int64(Some(offset))) => *offset >= 0,
+        Some(ScalarValue::Int32(Some(offset))) => *offset >= 0,
+        _ => false,
+    };
+    match name {
+        "row_number" | "rank" | "dense_rank" => true,
+        "lag" => args.get(1).is_none_or(is_behind),
+        "" | "first_value" | "last_value" | "nth_value" => {
+            !matches!(function.get_window_frame().end_bound, WindowFrameBound::Following(_))
+        }
+        _ => false,
+    }
+}
+
+/// The call of a window function that is no aggregate.
+fn called(function: &Arc<dyn WindowExpr>) -> Option<&WindowUDFExpr> {
+    let standard = function.as_any().downcast_ref::<StandardWindowExpr>()?;
+    standard.get_standard_func_expr().as_any().downcast_ref::<WindowUDFExpr>()
 }
 
 /// Windows that both inputs are joined by: then a row has all of its partners when its window is over.

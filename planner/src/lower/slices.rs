@@ -59,10 +59,14 @@ struct Windowed<'a> {
 
 impl<'a> Windowed<'a> {
     fn of(input: &'a Node, keys: &'a [usize], aggregates: &'a [Aggregate]) -> Option<Windowed<'a>> {
-        let (unnest, exprs) = match &input.plan {
-            Plan::Project { input: unnest, exprs } => (unnest.as_ref(), exprs.clone()),
-            _ => (input, (0..input.schema.fields().len()).map(|column| node::column(input, column)).collect()),
-        };
+        let mut exprs: Vec<Expr> = (0..input.schema.fields().len()).map(|column| node::column(input, column)).collect();
+        // Projections over projections are one.
+        let mut unnest = input;
+        while let Plan::Project { input: next, exprs: inner } = &unnest.plan {
+            let composed = exprs.iter().map(|expr| over(expr, |column| inner[column.index()].clone()));
+            exprs = composed.collect::<Result<_>>().ok()?;
+            unnest = next;
+        }
         let Plan::Unnest { input: below, lists, outer: false } = &unnest.plan else { return None };
         let Plan::Project { input: rows, exprs: below_exprs } = &below.plan else { return None };
         let slices = lists.iter().map(|list| TimeExpression::slice(&below_exprs[*list], &rows.schema));
