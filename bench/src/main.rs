@@ -12,6 +12,7 @@
 //! To add a measurement: a function from [`Bench`] to figures, and an entry in [`SCENARIOS`].
 
 mod bench;
+mod changes;
 mod groups;
 mod idle_views;
 mod latency;
@@ -48,6 +49,9 @@ struct Flags {
     /// Only these scenarios, by name; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Only the Nexmark queries whose names start so, as in `--query q15`
+    #[arg(long, value_name = "NAME")]
+    query: Option<String>,
     /// Folder for input files and the servers' data, which are removed afterwards [default: that for temporary files]
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -62,11 +66,13 @@ type Scenario = for<'a> fn(&'a Bench) -> Measured<'a>;
 /// All scenarios, in the order of the report.
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("nexmark-files", |bench| Box::pin(nexmark::from_files(bench))),
+    ("nexmark-state", |bench| Box::pin(nexmark::stateful_from_files(bench))),
     ("nexmark-generator", |bench| Box::pin(nexmark::from_generator(bench))),
     ("groups", |bench| Box::pin(groups::measure(bench))),
     ("latency", |bench| Box::pin(latency::measure(bench))),
     ("idle-views", |bench| Box::pin(idle_views::measure(bench))),
     ("lookups", |bench| Box::pin(lookups::measure(bench))),
+    ("changes", |bench| Box::pin(changes::measure(bench))),
     ("memory", |bench| Box::pin(memory::measure(bench))),
 ];
 
@@ -77,7 +83,7 @@ async fn main() -> Result<ExitCode> {
         let names: Vec<_> = SCENARIOS.iter().map(|(name, _)| *name).collect();
         anyhow::bail!("there is no scenario {unknown:?}; there are {}", names.join(", "));
     }
-    let bench = Bench::new(&flags.binary, flags.folder.as_deref(), flags.quick)?;
+    let bench = Bench::new(&flags.binary, flags.folder.as_deref(), flags.quick, flags.query.clone())?;
     let runs = flags.runs.unwrap_or(if flags.quick { 1 } else { 3 }).max(1);
     let report = measure(&bench, &flags.only, runs).await;
     println!("{}", report.markdown());

@@ -89,7 +89,7 @@ pub async fn run(bench: &Bench, pipeline: &Pipeline) -> Result<Cost> {
 }
 
 /// Whether all sources have been read to their end; the error of one that failed.
-async fn is_through(client: &Client) -> Result<bool> {
+pub async fn is_through(client: &Client) -> Result<bool> {
     for relation in ["sources", "splits", "sinks", "jobs"] {
         let failed = format!("SELECT error FROM millrace.{relation} WHERE error IS NOT NULL");
         if let Some(row) = client.query_opt(&failed, &[]).await? {

@@ -1,7 +1,7 @@
 //! What each operator of a plan emits and keeps, and what bounds what it keeps: EXPLAIN (CHANGELOG, STATE).
 
-use crate::render::{head, numbers};
-use millrace_ir::{Node, Plan};
+use crate::render::{Keeper, borrowable, head, is_self_join, numbers};
+use millrace_ir::{Join, JoinKind, Node, Plan};
 use std::fmt::Write;
 
 /// Which of it is shown.
@@ -30,15 +30,15 @@ enum Bound {
 }
 
 /// The operators of a plan, root first, each with lines of what was asked for; and at the end how many keep what nothing
-/// bounds.
-pub fn describe(root: &Node, shown: Shown) -> String {
+/// bounds. `keeper`: who keeps a relation by a key.
+pub fn describe(root: &Node, shown: Shown, keeper: Keeper) -> String {
     let mut text = String::new();
     let mut warnings = 0;
     let keeps = Kept { what: "every row of the view".to_owned(), bound: of_rows(root, "the view") };
     // Writing to a string cannot fail.
     let _ = writeln!(text, "Read model");
     lines(&mut text, 1, root, Some(keeps), shown, &mut warnings);
-    node(&mut text, 1, root, shown, &mut warnings);
+    node(&mut text, 1, root, shown, keeper, &mut warnings);
     if shown.state {
         let _ = match warnings {
             0 => writeln!(text, "State: bounded by the rows that are there"),
@@ -49,10 +49,10 @@ pub fn describe(root: &Node, shown: Shown) -> String {
     text
 }
 
-fn node(text: &mut String, depth: usize, of: &Node, shown: Shown, warnings: &mut usize) {
+fn node(text: &mut String, depth: usize, of: &Node, shown: Shown, keeper: Keeper, warnings: &mut usize) {
     let _ = writeln!(text, "{}{}", "  ".repeat(depth), head(of));
-    lines(text, depth + 1, of, kept(of), shown, warnings);
-    of.inputs().into_iter().for_each(|input| node(text, depth + 1, input, shown, warnings));
+    lines(text, depth + 1, of, kept(of, keeper), shown, warnings);
+    of.inputs().into_iter().for_each(|input| node(text, depth + 1, input, shown, keeper, warnings));
 }
 
 fn lines(text: &mut String, depth: usize, of: &Node, kept: Option<Kept>, shown: Shown, warnings: &mut usize) {
@@ -91,7 +91,7 @@ fn of_groups(input: &Node, keys: &[usize]) -> Bound {
     }
 }
 
-fn kept(node: &Node) -> Option<Kept> {
+fn kept(node: &Node, keeper: Keeper) -> Option<Kept> {
     let kept = |what: &str, bound| Some(Kept { what: what.to_owned(), bound });
     match &node.plan {
         Plan::Aggregate { input, aggregates, .. } if aggregates.iter().any(|a| a.function.keeps_rows()) => {
@@ -105,14 +105,7 @@ fn kept(node: &Node) -> Option<Kept> {
             kept(if keys.is_empty() { "one row" } else { "one row per group" }, of_groups(input, keys))
         }
         Plan::Distinct { input } => kept("one count per different row", of_rows(input, "the input")),
-        Plan::Join(join) => {
-            let bound = match (join.left.append_only, join.right.append_only) {
-                (true, true) => Bound::Nothing("since both inputs only ever grow".to_owned()),
-                (true, false) => of_rows(&join.left, "the left input"),
-                _ => of_rows(&join.right, "the right input"),
-            };
-            kept("the rows of both inputs", bound)
-        }
+        Plan::Join(join) => Some(kept_by_join(join, keeper)),
         Plan::Temporal { .. } => kept("the rows that the clock is still to pass", Bound::Rows),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => {
             kept("the first rows of each partition", of_groups(&top.input, &top.partition))
@@ -130,4 +123,39 @@ fn kept(node: &Node) -> Option<Kept> {
         | Plan::Unnest { .. }
         | Plan::Union { .. } => None,
     }
+}
+
+/// The rows of the inputs that nobody else keeps by the join's key, and for what is not an inner join how many pairs
+/// each row is in.
+fn kept_by_join(join: &Join, keeper: Keeper) -> Kept {
+    let lent = borrowable(join, keeper);
+    let sides = [(&join.left, "the left input"), (&join.right, "the right input")];
+    let own: Vec<_> = sides.into_iter().zip(&lent).filter(|(_, lent)| lent.is_none()).map(|(side, _)| side).collect();
+    let mut what = match own[..] {
+        [_, _] if is_self_join(join) => "the rows of the one relation once".to_owned(),
+        [] => "no rows".to_owned(),
+        [(_, name)] => format!("the rows of {name}"),
+        _ => "the rows of both inputs".to_owned(),
+    };
+    for lent in lent.iter().flatten() {
+        what += &format!(", not those of {}, which are read where it keeps them", lent.name);
+    }
+    let counted = match join.kind {
+        JoinKind::Inner => &sides[..0],
+        JoinKind::Full => &sides[..],
+        _ => &sides[..1],
+    };
+    for (_, name) in counted {
+        what += &format!(", a count per row of {name}");
+    }
+    let growing = |(input, _): &(&Node, &str)| input.append_only;
+    let bound = match (own.iter().find(|side| growing(side)), counted.iter().find(|side| growing(side))) {
+        _ if own.iter().filter(|side| growing(side)).count() == 2 => {
+            Bound::Nothing("since both inputs only ever grow".to_owned())
+        }
+        (Some((input, name)), _) | (None, Some((input, name))) => of_rows(input, name),
+        (None, None) if own.is_empty() && counted.is_empty() => Bound::Constant,
+        (None, None) => Bound::Rows,
+    };
+    Kept { what, bound }
 }

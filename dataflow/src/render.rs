@@ -14,6 +14,7 @@
 mod loan;
 
 pub use loan::{Keeper, Loan};
+pub(crate) use loan::{borrowable, is_self_join};
 
 use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
@@ -334,6 +335,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             keys: join.keys.clone(),
             residual: join.residual.clone(),
             schema,
+            is_self_join: borrowed.iter().all(Option::is_none) && is_self_join(join),
             borrowed,
         })),
         Plan::TopK(top) => Box::new(TopK::new(TopKOptions {

@@ -1,4 +1,4 @@
-//! `to_char` of dates, times and intervals: the common patterns.
+//! `to_char` of dates, times and intervals: the common patterns. A template is read once, and what it gave last is kept.
 
 use crate::casts;
 use crate::function::{Call, Overload};
@@ -7,7 +7,9 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType};
 use chrono::{Datelike, NaiveDate};
 use millrace_types::{Result, SqlType};
+use std::cell::RefCell;
 use std::fmt::Write;
+use std::rc::Rc;
 
 /// `to_char` over timestamps and intervals.
 pub fn overloads() -> Vec<Overload> {
@@ -38,28 +40,53 @@ pub fn overloads() -> Vec<Overload> {
                     date: None,
                     offset: None,
                 };
-                Ok(Some(write(call.text(1).value(row), &parts)))
+                Ok(Some(write(&steps(call.text(1).value(row)), &parts)))
             })
         }),
     ]
 }
 
 fn rendered(call: &Call, local: impl Fn(usize) -> Result<(i64, Option<i32>)>) -> Result<ArrayRef> {
+    let known = RefCell::new(Known::default());
     call.texts(|row| {
         let (micros, offset) = local(row)?;
-        let date = temporal::civil(micros)?.date();
-        let time = micros.rem_euclid(DAY);
-        let parts = Parts {
-            year: date.year(),
-            month: date.month(),
-            day: date.day(),
-            hours: time / 3_600_000_000,
-            micros: time % 3_600_000_000,
-            date: Some(date),
-            offset,
-        };
-        Ok(Some(write(call.text(1).value(row), &parts)))
+        known.borrow_mut().text(call.text(1).value(row), micros, offset).map(Some)
     })
+}
+
+/// The texts that a template gave last: times that differ in less than its smallest unit have the same, and neighbours
+/// in a stream mostly do.
+#[derive(Default)]
+struct Known {
+    template: String,
+    steps: Vec<Step>,
+    /// What the template tells apart, in microseconds.
+    unit: i64,
+    /// By the number of units, wrapped: the number, the offset from UTC and the text.
+    texts: Vec<Option<(i64, Option<i32>, Rc<str>)>>,
+}
+
+/// How many texts are known at most.
+const KNOWN: usize = 64;
+
+impl Known {
+    fn text(&mut self, template: &str, micros: i64, offset: Option<i32>) -> Result<Rc<str>> {
+        if self.texts.is_empty() || self.template != template {
+            let steps = steps(template);
+            let unit = steps.iter().map(Step::unit).min().unwrap_or(DAY);
+            *self = Known { template: template.to_owned(), steps, unit, texts: vec![None; KNOWN] };
+        }
+        let units = micros.div_euclid(self.unit);
+        let slot = &mut self.texts[units.rem_euclid(KNOWN as i64) as usize];
+        if let Some((known, at, text)) = slot
+            && (*known, *at) == (units, offset)
+        {
+            return Ok(text.clone());
+        }
+        let text: Rc<str> = write(&self.steps, &Parts::of(micros, offset)?).into();
+        *slot = Some((units, offset, text.clone()));
+        Ok(text)
+    }
 }
 
 struct Parts {
@@ -74,6 +101,45 @@ struct Parts {
     offset: Option<i32>,
 }
 
+impl Parts {
+    fn of(micros: i64, offset: Option<i32>) -> Result<Parts> {
+        let (date, time) = (temporal::civil(micros)?.date(), micros.rem_euclid(DAY));
+        Ok(Parts {
+            year: date.year(),
+            month: date.month(),
+            day: date.day(),
+            hours: time / 3_600_000_000,
+            micros: time % 3_600_000_000,
+            date: Some(date),
+            offset,
+        })
+    }
+}
+
+/// A piece of a template.
+enum Step {
+    Text(String),
+    /// `suffix`: `th` or `TH` follows, for numbers.
+    Pattern {
+        pattern: &'static str,
+        fill: bool,
+        suffix: Option<String>,
+    },
+}
+
+impl Step {
+    /// How far two times are apart at most, in microseconds, that it cannot tell apart.
+    fn unit(&self) -> i64 {
+        let Step::Pattern { pattern, .. } = self else { return DAY };
+        match *pattern {
+            "HH24" | "HH12" | "HH" | "MI" | "AM" | "PM" | "am" | "pm" | "A.M." | "P.M." | "a.m." | "p.m." => 60_000_000,
+            "SS" | "SSSS" | "SSSSS" => 1_000_000,
+            "MS" | "US" | "FF1" | "FF2" | "FF3" | "FF4" | "FF5" | "FF6" => 1,
+            _ => DAY,
+        }
+    }
+}
+
 /// Patterns, each before those that it begins with.
 const PATTERNS: &[&str] = &[
     "YYYY", "YYY", "YY", "Y,YYY", "Y", "IYYY", "IYY", "IY", "IDDD", "MONTH", "Month", "month", "MON", "Mon", "mon",
@@ -83,13 +149,13 @@ const PATTERNS: &[&str] = &[
     "A.D.", "b.c.", "a.d.", "RM", "rm",
 ];
 
-fn write(template: &str, parts: &Parts) -> String {
-    let mut out = String::new();
+fn steps(template: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
     let mut rest = template;
     while let Some(c) = rest.chars().next() {
         if let Some(quoted) = rest.strip_prefix('"') {
             let end = quoted.find('"').unwrap_or(quoted.len());
-            out.push_str(&quoted[..end]);
+            steps.push(Step::Text(quoted[..end].to_owned()));
             rest = quoted.get(end + 1..).unwrap_or("");
             continue;
         }
@@ -104,23 +170,41 @@ fn write(template: &str, parts: &Parts) -> String {
         };
         match exact.or_else(any_case) {
             Some(pattern) => {
-                let value = value_of(pattern, parts, fill);
                 rest = &after[pattern.len()..];
-                let ordinal = rest.get(..2).filter(|suffix| suffix.eq_ignore_ascii_case("th"));
-                let numeric = value.ends_with(|c: char| c.is_ascii_digit());
-                out.push_str(&value);
-                if let (Some(suffix), true) = (ordinal, numeric) {
-                    let word = ordinal_suffix(&value);
-                    out.push_str(&if suffix == "TH" { word.to_uppercase() } else { word.to_owned() });
-                    rest = &rest[2..];
-                }
+                let suffix = rest.get(..2).filter(|suffix| is_number(pattern) && suffix.eq_ignore_ascii_case("th"));
+                rest = &rest[suffix.map_or(0, str::len)..];
+                steps.push(Step::Pattern { pattern, fill, suffix: suffix.map(str::to_owned) });
             }
             None => {
-                let skipped = if fill { c.len_utf8() } else { 2 };
                 if fill {
-                    out.push(c);
+                    steps.push(Step::Text(c.into()));
                 }
-                rest = &rest[skipped..];
+                rest = &rest[if fill { c.len_utf8() } else { 2 }..];
+            }
+        }
+    }
+    steps
+}
+
+/// Whether a pattern gives digits.
+fn is_number(pattern: &str) -> bool {
+    const WORDS: &[&str] =
+        &["MONTH", "MON", "DAY", "DY", "AM", "PM", "A.M.", "P.M.", "TZ", "BC", "AD", "B.C.", "A.D.", "RM"];
+    !WORDS.iter().any(|word| word.eq_ignore_ascii_case(pattern))
+}
+
+fn write(steps: &[Step], parts: &Parts) -> String {
+    let mut out = String::new();
+    for step in steps {
+        match step {
+            Step::Text(text) => out.push_str(text),
+            Step::Pattern { pattern, fill, suffix } => {
+                let value = value_of(pattern, parts, *fill);
+                out.push_str(&value);
+                if let Some(suffix) = suffix {
+                    let word = ordinal_suffix(&value);
+                    out.push_str(&if suffix == "TH" { word.to_uppercase() } else { word.to_owned() });
+                }
             }
         }
     }

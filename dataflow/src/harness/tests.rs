@@ -2,10 +2,11 @@
 //! random size, cut by snapshots and restores into several workers.
 
 use super::*;
+use crate::operator::{Operator, Output};
 use crate::operators::{Aggregate, AggregateOptions, Distinct, Join, JoinOptions};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Decimal128Type, DecimalType, Field, Schema, SchemaRef, i256};
-use datafusion::logical_expr::Operator;
+use datafusion::logical_expr::Operator as DataFusionOperator;
 use datafusion::physical_expr::expressions::{Column, binary};
 use millrace_ir::{AggregateFunction, JoinKey, JoinKind};
 use millrace_types::hash::{KEY_SEED, hash_rows, mix};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 mod event_time;
 mod ordered;
+mod properties;
 
 /// A row of the inputs: a key, a number, a text and a float, each possibly NULL.
 type Row = (Option<i64>, Option<i64>, Option<String>, Option<f64>);
@@ -133,10 +135,16 @@ impl<F: Fn(usize, usize) -> Harness> Workers<F> {
         }
     }
 
+    /// The sum of all that was emitted, row errors among it.
     fn total(&self) -> Bag {
         let mut total = self.past.clone();
-        for (row, weight) in self.workers.iter().flat_map(|worker| worker.accumulated()) {
-            *total.entry(row.clone()).or_default() += weight;
+        for worker in &self.workers {
+            for (row, weight) in worker.accumulated() {
+                *total.entry(row.clone()).or_default() += weight;
+            }
+            for error in worker.errors() {
+                *total.entry(vec![Some(format!("error: {}", error.error.message()))]).or_default() += error.weight;
+            }
         }
         total.retain(|_, weight| *weight != 0);
         total
@@ -204,23 +212,52 @@ struct JoinCase {
 }
 
 fn join(case: JoinCase) -> impl Fn(usize, usize) -> Harness {
-    move |_, _| {
-        let pair = joined_schema(JoinKind::Inner);
+    move |_, _| Harness::new(case.operator(false))
+}
+
+/// A join of a relation with itself: each change goes to both ports.
+fn self_join(case: JoinCase) -> impl Fn(usize, usize) -> Harness {
+    struct Both(Join);
+
+    impl Operator for Both {
+        fn on_batch(&mut self, _port: usize, delta: Delta, out: &mut Output) -> Result<()> {
+            self.0.on_batch(0, delta.clone(), out)?;
+            self.0.on_batch(1, delta, out)
+        }
+
+        fn on_tick(&mut self, tick: Tick, out: &mut Output) -> Result<()> {
+            self.0.on_tick(tick, out)
+        }
+
+        fn snapshot(&mut self, kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
+            self.0.snapshot(kind, to)
+        }
+
+        fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
+            self.0.restore(from, groups)
+        }
+    }
+
+    move |_, _| Harness::new(Both(case.operator(true)))
+}
+
+impl JoinCase {
+    fn operator(&self, is_self_join: bool) -> Join {
+        let (case, pair) = (self, joined_schema(JoinKind::Inner));
         let (left, right) = (Arc::new(Column::new("n", 1)), Arc::new(Column::new("n", 5)));
         let keys = case.keys.iter().map(|&(key, nulls_match)| JoinKey { left: key, right: key, nulls_match });
-        Harness::new(Join::new(JoinOptions {
+        Join::new(JoinOptions {
             kind: case.kind,
             left: schema(),
             right: schema(),
             keys: keys.collect(),
-            residual: case.less.then(|| binary(left, Operator::Lt, right, &pair).unwrap()),
+            residual: case.less.then(|| binary(left, DataFusionOperator::Lt, right, &pair).unwrap()),
             schema: joined_schema(case.kind),
             borrowed: [None, None],
-        }))
+            is_self_join,
+        })
     }
-}
 
-impl JoinCase {
     fn are_partners(&self, l: &Row, r: &Row) -> bool {
         let equal = |&(key, nulls_match): &(usize, bool)| match key {
             0 => l.0 == r.0 && (nulls_match || l.0.is_some()),
@@ -276,6 +313,26 @@ fn joins_agree_with_the_query_over_all_rows() {
             }
         }
     }
+}
+
+#[test]
+fn a_relation_joined_with_itself_is_kept_once() {
+    use JoinKind::{Full, Inner, Left, Semi};
+    for kind in [Inner, Left, Full, Semi] {
+        let case = JoinCase { kind, keys: &[(0, false)], less: true };
+        check_for(50, Workers::new(self_join(case), vec![vec![0]]), 4, |inputs| {
+            case.oracle(&[0, 1].map(|_| Relation { rows: inputs[0].rows.clone() }))
+        });
+    }
+    let case = JoinCase { kind: Inner, keys: &[(0, false)], less: true };
+    let rows = Relation::default().change(&mut Random(1), 4);
+    let [once, twice] = [true, false].map(|is_self_join| {
+        let mut harness = Harness::new(case.operator(is_self_join));
+        (0..2).for_each(|port| harness.batch(port, rows.clone()).unwrap());
+        harness.tick().unwrap();
+        harness.state_size().rows
+    });
+    assert_eq!(twice, 2 * once);
 }
 
 use AggregateFunction::*;
@@ -386,6 +443,15 @@ fn calls() -> Vec<(millrace_ir::Aggregate, Oracle)> {
 type Aggregates = fn() -> Vec<(millrace_ir::Aggregate, Oracle)>;
 
 fn aggregate(of: Aggregates, keys: &'static [usize], by: &'static [usize]) -> impl Fn(usize, usize) -> Harness {
+    aggregate_of(of, keys, by, false)
+}
+
+fn aggregate_of(
+    of: Aggregates,
+    keys: &'static [usize],
+    by: &'static [usize],
+    append_only: bool,
+) -> impl Fn(usize, usize) -> Harness {
     move |at, count| {
         let owner = KeyGroupRange::of_worker(at, count).contains(mix(KEY_SEED));
         let aggregates: Vec<_> = of().into_iter().map(|(aggregate, _)| aggregate).collect();
@@ -393,7 +459,7 @@ fn aggregate(of: Aggregates, keys: &'static [usize], by: &'static [usize]) -> im
         fields.extend(aggregates.iter().map(|aggregate| aggregate.output.clone()));
         let output = Arc::new(Schema::new(fields));
         let options =
-            AggregateOptions { append_only: false, partitioned_by: by.to_vec(), owns_empty_key: owner, closing: None };
+            AggregateOptions { append_only, partitioned_by: by.to_vec(), owns_empty_key: owner, closing: None };
         Harness::new(Aggregate::new(&schema(), output, keys.to_vec(), &aggregates, options).unwrap())
     }
 }

@@ -129,6 +129,7 @@ mod tests {
             residual: Some(less),
             schema: both,
             borrowed: [None, None],
+            is_self_join: false,
         }));
         let alone = (&[Some(1), Some(5), None, None][..], 2);
         harness.batch(0, delta(&["k", "a"], &[(&[1, 5], 2), (&[1, 1], 1)])).unwrap();

@@ -1,7 +1,7 @@
 //! Join: pairs of rows with equal keys, and rows by whether they have a partner.
 //!
 //! Stateful: both inputs, arranged by the join's keys; an input that is a relation with that very key is read where it
-//! stands ([`Input`]). Each delta is joined with all that has arrived at the other
+//! stands ([`Input`]), and a relation that is joined with itself by one key is kept once. Each delta is joined with all that has arrived at the other
 //! input so far, and then added to its own: every pair of changes meets exactly once, whatever the order in which the
 //! batches of a tick arrive, and a retraction retracts its pairs. State goes row by row, with the rows.
 //!
@@ -22,7 +22,7 @@ use crate::state::{Borrowed, Matches, Probe, batch_of};
 use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use input::Input;
+use input::{Input, Shared};
 use millrace_ir::{Expr, JoinKey, JoinKind};
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
 use partners::Partners;
@@ -41,6 +41,8 @@ pub struct JoinOptions {
     pub schema: SchemaRef,
     /// Inputs whose rows are borrowed, by port.
     pub borrowed: [Option<Borrowed>; 2],
+    /// Whether the inputs are one relation by one key, so that their rows are kept once.
+    pub is_self_join: bool,
 }
 
 /// Joins port 0, the left input, with port 1, the right one.
@@ -54,12 +56,16 @@ pub struct Join {
     schema: SchemaRef,
     /// What has arrived at each port.
     inputs: [Input; 2],
+    /// The rows of both, if these are the same.
+    shared: Option<Shared>,
     /// For each port whether its rows have partners, where the output depends on that.
     partners: [Option<Partners>; 2],
 }
 
 /// The sections of the inputs in a snapshot.
 const SECTIONS: [&str; 2] = ["left", "right"];
+/// The section of the rows of both.
+const SHARED: &str = "both";
 
 /// The most pairs of an emitted batch.
 const PAIRS: usize = 32_768;
@@ -67,9 +73,16 @@ const PAIRS: usize = 32_768;
 impl Join {
     /// A join of two empty inputs.
     pub fn new(options: JoinOptions) -> Join {
-        let JoinOptions { kind, left, right, keys, residual, schema, borrowed } = options;
+        let JoinOptions { kind, left, right, keys, residual, schema, borrowed, is_self_join } = options;
         let (left_key, right_key): (Vec<_>, Vec<_>) = keys.iter().map(|key| (key.left, key.right)).unzip();
         let pairs = if kind.gives_pairs() { schema.clone() } else { pair_schema(&left, &right) };
+        let (shared, borrowed) = match is_self_join {
+            true => {
+                let (shared, borrowed) = Shared::new(&left, &left_key);
+                (Some(shared), borrowed)
+            }
+            false => (None, borrowed),
+        };
         let [left_borrowed, right_borrowed] = borrowed;
         let left_partners = Partners::of_left(kind, &left, &left_key);
         let right_partners = Partners::of_right(kind, &right, &right_key, left.fields().len());
@@ -80,6 +93,7 @@ impl Join {
             pairs,
             schema,
             inputs: [Input::new(left, left_key, left_borrowed), Input::new(right, right_key, right_borrowed)],
+            shared,
             partners: [left_partners, right_partners],
         }
     }
@@ -139,25 +153,31 @@ impl Operator for Join {
     fn on_batch(&mut self, port: usize, delta: Delta, out: &mut Output) -> Result<()> {
         self.join(&delta, port, out)?;
         self.partners[port].as_mut().map_or(Ok(()), |partners| partners.count_rows(&delta))?;
+        if let Some(shared) = self.shared.as_mut().filter(|_| port == 0) {
+            shared.note(&delta);
+        }
         self.inputs[port].append(&delta)
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {
+        self.shared.as_mut().map_or(Ok(()), Shared::end_tick)?;
         self.partners.iter_mut().flatten().try_for_each(|partners| partners.emit(&self.schema, out))
     }
 
     fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
         self.inputs.iter().zip(SECTIONS).try_for_each(|(input, section)| input.snapshot(section, to))?;
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.snapshot(SHARED, to))?;
         self.partners.iter().flatten().try_for_each(|partners| partners.snapshot(to))
     }
 
     fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
         self.inputs.iter_mut().zip(SECTIONS).try_for_each(|(input, section)| input.restore(section, from, &groups))?;
+        self.shared.as_mut().map_or(Ok(()), |shared| shared.restore(SHARED, from, &groups))?;
         self.partners.iter_mut().flatten().try_for_each(|partners| partners.restore(from, &groups))
     }
 
     fn state_size(&self) -> StateSize {
-        let inputs = self.inputs.iter().map(Input::size);
+        let inputs = self.inputs.iter().map(Input::size).chain(self.shared.as_ref().map(Shared::size));
         let (rows, bytes) = inputs.fold((0, 0), |(rows, bytes), size| (rows + size.rows, bytes + size.bytes));
         let counts: usize = self.partners.iter().flatten().map(|partners| partners.size().bytes).sum();
         StateSize { rows, bytes: bytes + counts }

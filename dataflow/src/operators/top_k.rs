@@ -67,9 +67,14 @@ impl TopK {
 
 impl Operator for TopK {
     fn on_batch(&mut self, _port: usize, delta: Delta, _out: &mut Output) -> Result<()> {
-        let ranking = self.range.ranking;
+        let Numbers { ranking, last, .. } = self.range;
+        let first = self.append_only.then(|| match ranking {
+            Ranking::RowNumber | Ranking::Rank => usize::try_from(last).unwrap_or(usize::MAX),
+            // That many rows may have fewer ranks.
+            Ranking::DenseRank => usize::MAX,
+        });
         // Behind the last row that is kept nothing can enter: what is before it never goes.
-        self.state.change(&delta, |row, last| match ranking {
+        self.state.change(&delta, first, |row, last| match ranking {
             Ranking::RowNumber => row.identity < last.identity,
             Ranking::Rank | Ranking::DenseRank => row.peers <= last.peers,
         })

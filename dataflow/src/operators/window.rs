@@ -67,7 +67,7 @@ impl Window {
 
 impl Operator for Window {
     fn on_batch(&mut self, _port: usize, delta: Delta, _out: &mut Output) -> Result<()> {
-        self.state.change(&delta, |_, _| true)
+        self.state.change(&delta, None, |_, _| true)
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {

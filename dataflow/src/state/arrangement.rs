@@ -15,6 +15,8 @@ pub struct Arrangement {
     key: Vec<usize>,
     /// Whether the values of the one key column order the rows, and not their hash.
     by_value: bool,
+    /// Whether runs may share the memory of strings.
+    shares: bool,
     /// Oldest and largest first.
     slots: Vec<Slot>,
 }
@@ -37,12 +39,18 @@ const WORK_PER_ROW: usize = 8;
 impl Arrangement {
     /// No rows yet. `key`: the columns whose hash orders the rows.
     pub fn new(schema: SchemaRef, key: Vec<usize>) -> Arrangement {
-        Arrangement { schema, key, by_value: false, slots: Vec::new() }
+        Arrangement { schema, key, by_value: false, shares: false, slots: Vec::new() }
     }
 
     /// No rows yet; the values of a column order the rows.
     pub fn by_value(schema: SchemaRef, column: usize) -> Arrangement {
         Arrangement { by_value: true, ..Arrangement::new(schema, vec![column]) }
+    }
+
+    /// No rows yet, and nobody who looks at how much memory a batch refers to: merges leave strings where they are, and
+    /// only copy them together when they stand in many places, or next to those of rows that are gone.
+    pub fn sharing(schema: SchemaRef, key: Vec<usize>) -> Arrangement {
+        Arrangement { shares: true, ..Arrangement::new(schema, key) }
     }
 
     /// The columns of the rows.
@@ -99,7 +107,7 @@ impl Arrangement {
         while let Some(at) = (1..self.slots.len()).rev().map(|newer| newer - 1).find(|&at| self.is_due(at)) {
             let newer = self.slots.remove(at + 1);
             let (Slot::One(older), Slot::One(newer)) = (&self.slots[at], newer) else { break };
-            let merge = Merge::new(older.clone(), newer);
+            let merge = Merge::new(older.clone(), newer, self.shares);
             let at_once = merge.len() <= AT_ONCE;
             self.slots[at] = Slot::Merging(Box::new(merge));
             if at_once {

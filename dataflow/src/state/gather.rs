@@ -64,3 +64,28 @@ pub fn compact_rows(rows: RecordBatch) -> Result<RecordBatch> {
     let columns = rows.columns().iter().map(compact).collect();
     batch_of(&rows.schema(), columns, rows.num_rows())
 }
+
+/// The most buffers of a column of strings that is left as it is.
+const FEW_BUFFERS: usize = 32;
+
+/// Whether all strings of a batch stand in few buffers.
+pub fn has_few_buffers(rows: &RecordBatch) -> bool {
+    rows.columns().iter().all(|column| match column.data_type() {
+        DataType::Utf8View => column.as_string_view().data_buffers().len() <= FEW_BUFFERS,
+        DataType::BinaryView => column.as_binary_view().data_buffers().len() <= FEW_BUFFERS,
+        other => !other.is_nested(),
+    })
+}
+
+/// Bytes of memory of the rows themselves, nearly: of strings those that they have, wherever these stand.
+pub fn bytes_of(rows: &RecordBatch) -> usize {
+    const INLINE: u32 = 12;
+    let column = |column: &ArrayRef| match column.as_string_view_opt() {
+        Some(texts) => {
+            let long = texts.lengths().filter(|length| *length > INLINE).map(|length| length as usize);
+            texts.views().len() * size_of::<u128>() + long.sum::<usize>()
+        }
+        None => column.get_array_memory_size(),
+    };
+    rows.columns().iter().map(column).sum()
+}

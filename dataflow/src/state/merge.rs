@@ -1,6 +1,6 @@
 //! The merge of two runs, a chunk at a time.
 
-use super::gather::{compact_rows, interleave_rows};
+use super::gather::{compact_rows, has_few_buffers, interleave_rows};
 use super::run::{CHUNK_ROWS, Chunk, Run};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -16,13 +16,15 @@ pub struct Merge {
     chunks: Vec<Arc<Chunk>>,
     /// Rows that the appends since the last step have paid for.
     credit: usize,
+    /// Whether chunks may share the memory of strings with those that they are made from.
+    shares: bool,
 }
 
 impl Merge {
     /// The merge of two runs from its start.
-    pub fn new(left: Arc<Run>, right: Arc<Run>) -> Merge {
+    pub fn new(left: Arc<Run>, right: Arc<Run>, shares: bool) -> Merge {
         let (left, right) = (Cursor { run: left, chunk: 0, row: 0 }, Cursor { run: right, chunk: 0, row: 0 });
-        Merge { left, right, chunks: Vec::new(), credit: 0 }
+        Merge { left, right, chunks: Vec::new(), credit: 0, shares }
     }
 
     /// The two runs.
@@ -64,9 +66,9 @@ impl Merge {
 
     /// Makes the next chunk.
     fn step(&mut self, schema: &SchemaRef) -> Result<()> {
-        let Merge { left, right, chunks, .. } = self;
+        let Merge { left, right, chunks, shares, .. } = self;
         // A step reads as many rows as a chunk holds, however many of them cancel out.
-        let mut out = Gathering::default();
+        let mut out = Gathering { shares: *shares, ..Gathering::default() };
         for _ in 0..CHUNK_ROWS {
             let order = match (left.chunk(), right.chunk()) {
                 (None, None) => break,
@@ -122,6 +124,8 @@ impl Cursor {
 /// The chunk being made: which rows of which chunks go into it.
 #[derive(Default)]
 struct Gathering {
+    /// Whether strings may stay where they are: until one is of a row that is left out.
+    shares: bool,
     sources: Vec<Arc<Chunk>>,
     /// For each side the chunk read last and its place in `sources`.
     open: [Option<(usize, usize)>; 2],
@@ -134,6 +138,7 @@ impl Gathering {
     #[inline]
     fn push(&mut self, from: &mut Cursor, side: usize, more: i64) {
         let weight = from.weight() + more;
+        self.shares &= more == 0;
         if weight != 0 {
             let source = match self.open[side] {
                 Some((chunk, source)) if chunk == from.chunk => source,
@@ -159,7 +164,7 @@ impl Gathering {
             keys: self.indices.iter().map(|&(source, row)| self.sources[source].keys[row]).collect(),
             hashes: self.indices.iter().map(|&(source, row)| self.sources[source].hashes[row]).collect(),
             weights: self.weights,
-            rows: compact_rows(rows)?,
+            rows: if self.shares && has_few_buffers(&rows) { rows } else { compact_rows(rows)? },
         }))
     }
 }

@@ -24,7 +24,7 @@
 //! few rows per appended row, so that no append waits for a long merge.
 //!
 //! **Memory.** What a run keeps is its own: strings are copied out of the blocks that they arrived in, so a run of ten
-//! rows never keeps a block of megabytes.
+//! rows never keeps a block of megabytes. Where merges share strings, a copy is due when they stand in many buffers.
 //!
 //! **Snapshots** of either kind write the whole state; a section that is written replaces what an earlier snapshot
 //! held of it. Restoring takes the pieces of the sections whose key hash falls into the worker's key groups.
@@ -39,9 +39,11 @@
 //! behind a [`HashIndex`] instead, and write the same kind of hash-ordered sections.
 
 mod arrangement;
+mod best;
 mod borrowed;
 mod by_value;
 mod counts;
+mod format;
 mod gather;
 mod index;
 mod key;
@@ -58,11 +60,12 @@ pub use arrangement::Arrangement;
 pub use borrowed::{Borrowed, Source};
 pub use by_value::{has_order, order_keys, rows_in_range};
 pub use counts::{Counts, Place};
+pub use format::{Decoding, Format};
 pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
 pub use key::{comparable, hash_is_exact, rows_without_null, same_keys};
 pub use lookup::{contains_keys, lookup, net_weights};
-pub use ordered::{Change, Decoding, Format, Keep, Ordered};
+pub use ordered::{Change, Keep, Ordered};
 pub use probe::{Matches, Probe};
 pub use rows::{OrderedRow, RowView, Rows};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};

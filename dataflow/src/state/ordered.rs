@@ -15,15 +15,15 @@
 //! The changes of a tick are collected by partition. [`Ordered::settle`] shows each changed partition as it was with
 //! its net changes, and then applies them: a step of O(log n) for each changed row.
 
+use super::batch_of;
+use super::best::Best;
+use super::format::{Decoding, Format, Heads};
 use super::index::HashIndex;
-use super::key::comparable;
 use super::rows::{OrderedRow, RowView, Rows};
 use super::snapshot::{corrupt, in_range, sorted_batch};
-use super::{batch_of, compact_rows};
 use crate::operator::{StateReader, StateSize, StateWriter};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use arrow::row::{RowConverter, RowParser, SortField};
 use millrace_ir::SortColumn;
 use millrace_types::hash::{KEY_SEED, hash_rows};
 use millrace_types::{Delta, KeyGroupRange, Result, Weights};
@@ -66,17 +66,25 @@ impl Ordered {
         Ok(Ordered { format, index, partitions, free: Vec::new(), dirty: Vec::new(), rows: 0, bytes: 0 })
     }
 
-    /// Collects the changes of a delta. `wanted`: whether a row still matters to a full partition whose last row is
-    /// given.
-    pub fn change(&mut self, delta: &Delta, wanted: impl Fn(RowView<'_>, RowView<'_>) -> bool) -> Result<()> {
+    /// Collects the changes of a delta. `first`: how many rows of a partition are wanted, if nothing is ever retracted;
+    /// else all are. `wanted`: whether a row still matters to a full partition whose last row is given.
+    pub fn change(
+        &mut self,
+        delta: &Delta,
+        first: Option<usize>,
+        wanted: impl Fn(RowView<'_>, RowView<'_>) -> bool,
+    ) -> Result<()> {
         let columns: Vec<ArrayRef> =
             self.format.partition.columns.iter().map(|&column| delta.rows().column(column).clone()).collect();
         let hashes = hash_rows(&columns, delta.len(), KEY_SEED)?;
-        let encoded = self.format.encode(delta.rows())?;
+        let heads = self.format.heads(delta.rows())?;
+        let kept = first.map(|first| self.candidates(&heads, &hashes, first));
+        let tails = self.format.tails(delta.rows(), kept.as_deref())?;
         let mut bytes = Vec::new();
-        for (at, hash) in hashes.into_iter().enumerate() {
-            let (head, row) = encoded.write(at, &mut bytes);
-            let slot = self.find_or_insert(hash, head);
+        for place in 0..kept.as_ref().map_or(delta.len(), Vec::len) {
+            let at = kept.as_ref().map_or(place, |kept| kept[place] as usize);
+            let (head, row) = heads.write(at, &tails, place, &mut bytes);
+            let slot = self.find_or_insert(hashes[at], head);
             let partition = &mut self.partitions[slot as usize];
             if partition.full && partition.rows.last().is_some_and(|last| !wanted(row, last.view())) {
                 continue;
@@ -87,6 +95,23 @@ impl Ordered {
             partition.open.push((OrderedRow::of(row), delta.weight(at)));
         }
         Ok(())
+    }
+
+    /// The rows of a delta that can be among the first of their partition, by what orders them: most others need not be
+    /// looked at as a whole.
+    fn candidates(&self, heads: &Heads, hashes: &[u64], first: usize) -> Vec<u32> {
+        let mut best = Best::new(heads, first);
+        for (at, &hash) in hashes.iter().enumerate() {
+            let (head, order) = heads.of(at);
+            let partitions = &self.partitions;
+            let known = self.index.find(hash, |slot| partitions[slot as usize].is(hash, head));
+            let known = known.map(|slot| &partitions[slot as usize]).filter(|partition| partition.full);
+            let last = known.and_then(|partition| partition.rows.last());
+            if last.is_none_or(|last| *order <= last.view().peers[head.len()..]) {
+                best.push(at as u32, hash);
+            }
+        }
+        best.rows()
     }
 
     fn find_or_insert(&mut self, hash: u64, head: &[u8]) -> u32 {
@@ -195,7 +220,7 @@ impl Ordered {
             }
             let weights = batch.column(1).as_primitive::<Int64Type>().values().clone();
             let rows = batch_of(&schema, batch.columns()[2..].to_vec(), batch.num_rows())?;
-            self.change(&Delta::new(rows, Weights::Each(weights)), |_, _| true)?;
+            self.change(&Delta::new(rows, Weights::Each(weights)), None, |_, _| true)?;
         }
         self.settle(|_, _, _| Ok(()), None)
     }
@@ -228,162 +253,4 @@ fn net(mut changes: Vec<Change>) -> Vec<Change> {
     });
     changes.retain(|(_, weight)| *weight != 0);
     changes
-}
-
-/// How rows become ordered bytes, and bytes rows.
-pub struct Format {
-    schema: SchemaRef,
-    partition: Part,
-    order: Part,
-    others: Part,
-    exact: Part,
-    /// Of the identity as a whole.
-    identity: RowConverter,
-    parser: RowParser,
-    exact_parser: RowParser,
-    /// For each column of the schema its place among the columns of the identity, or behind them in the exact ones.
-    places: Vec<usize>,
-}
-
-/// Some columns that are encoded together.
-struct Part {
-    columns: Vec<usize>,
-    converter: RowConverter,
-}
-
-impl Part {
-    fn new(fields: &[(usize, SortField)]) -> Result<Part> {
-        let (columns, fields) = fields.iter().cloned().unzip();
-        Ok(Part { columns, converter: RowConverter::new(fields)? })
-    }
-
-    fn encode(&self, rows: &RecordBatch, as_compared: bool) -> Result<Option<arrow::row::Rows>> {
-        let value = |&column: &usize| match as_compared {
-            true => comparable(rows.column(column)),
-            false => rows.column(column).clone(),
-        };
-        let columns: Vec<ArrayRef> = self.columns.iter().map(value).collect();
-        // Without columns there is nothing to count rows by.
-        Ok(if columns.is_empty() { None } else { Some(self.converter.convert_columns(&columns)?) })
-    }
-}
-
-/// Whether values of a type can be equal and look different.
-fn has_looks(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Float32 | DataType::Float64 | DataType::Interval(_))
-}
-
-impl Format {
-    fn new(schema: SchemaRef, partition: &[usize], order: &[SortColumn]) -> Result<Format> {
-        let field = |column: usize| (column, SortField::new(schema.field(column).data_type().clone()));
-        let partition: Vec<_> = partition.iter().map(|&column| field(column)).collect();
-        let mut taken: Vec<usize> = partition.iter().map(|(column, _)| *column).collect();
-        let mut ordered = Vec::new();
-        // What stands in the partition or earlier in the order decides nothing.
-        for sort in order {
-            if !taken.contains(&sort.column) {
-                taken.push(sort.column);
-                let data_type = schema.field(sort.column).data_type().clone();
-                ordered.push((sort.column, SortField::new_with_options(data_type, sort.options)));
-            }
-        }
-        let width = schema.fields().len();
-        let others: Vec<_> = (0..width).filter(|column| !taken.contains(column)).map(field).collect();
-        let exact: Vec<_> = (0..width).filter(|&c| has_looks(schema.field(c).data_type())).map(field).collect();
-        let all: Vec<(usize, SortField)> = [partition.clone(), ordered.clone(), others.clone()].concat();
-        let place = |column: usize| match exact.iter().position(|(other, _)| *other == column) {
-            Some(place) => width + place,
-            None => all.iter().position(|(other, _)| *other == column).unwrap_or_default(),
-        };
-        let places = (0..width).map(place).collect();
-        let identity = Part::new(&all)?.converter;
-        let exact = Part::new(&exact)?;
-        Ok(Format {
-            partition: Part::new(&partition)?,
-            order: Part::new(&ordered)?,
-            others: Part::new(&others)?,
-            parser: identity.parser(),
-            exact_parser: exact.converter.parser(),
-            exact,
-            identity,
-            places,
-            schema,
-        })
-    }
-
-    fn encode(&self, rows: &RecordBatch) -> Result<Encoded> {
-        Ok(Encoded {
-            partition: self.partition.encode(rows, true)?,
-            order: self.order.encode(rows, true)?,
-            others: self.others.encode(rows, true)?,
-            exact: self.exact.encode(rows, false)?,
-        })
-    }
-
-    /// The rows that were collected, as columns.
-    pub fn decode(&self, rows: &Decoding) -> Result<RecordBatch> {
-        let identities = rows.rows().map(|(identity, _)| self.parser.parse(identity));
-        let mut columns = self.identity.convert_rows(identities)?;
-        if !self.exact.columns.is_empty() {
-            let looks = rows.rows().map(|(_, exact)| self.exact_parser.parse(exact));
-            columns.extend(self.exact.converter.convert_rows(looks)?);
-        }
-        let columns = self.places.iter().map(|&place| columns[place].clone()).collect();
-        compact_rows(batch_of(&self.schema, columns, rows.len())?)
-    }
-}
-
-/// The rows of a batch as bytes; `None` for parts without columns.
-struct Encoded {
-    partition: Option<arrow::row::Rows>,
-    order: Option<arrow::row::Rows>,
-    others: Option<arrow::row::Rows>,
-    exact: Option<arrow::row::Rows>,
-}
-
-impl Encoded {
-    /// Writes one row into `bytes`, and answers its partition and itself.
-    fn write<'a>(&self, at: usize, bytes: &'a mut Vec<u8>) -> (&'a [u8], RowView<'a>) {
-        bytes.clear();
-        let [partition, peers, identity, _] = [&self.partition, &self.order, &self.others, &self.exact].map(|part| {
-            if let Some(rows) = part {
-                bytes.extend_from_slice(rows.row(at).data());
-            }
-            bytes.len()
-        });
-        (&bytes[..partition], RowView { bytes, peers: &bytes[..peers], identity: &bytes[..identity] })
-    }
-}
-
-/// Rows on their way from bytes to columns.
-#[derive(Default)]
-pub struct Decoding {
-    bytes: Vec<u8>,
-    /// Where the identity and the whole of each row end.
-    ends: Vec<(usize, usize)>,
-}
-
-impl Decoding {
-    /// Adds a copy of a row.
-    pub fn push(&mut self, row: &OrderedRow) {
-        let (start, row) = (self.bytes.len(), row.view());
-        self.bytes.extend_from_slice(row.bytes);
-        self.ends.push((start + row.identity.len(), self.bytes.len()));
-    }
-
-    /// How many rows.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The identity and the exact bytes of each row.
-    fn rows(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        starts.zip(&self.ends).map(|(start, &(middle, end))| (&self.bytes[start..middle], &self.bytes[middle..end]))
-    }
 }

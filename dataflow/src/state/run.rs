@@ -1,7 +1,7 @@
 //! A run: immutable rows in hash order, in chunks.
 
 use super::by_value::ids_by_value;
-use super::gather::{compact_rows, interleave_rows, take_rows};
+use super::gather::{bytes_of, compact_rows, interleave_rows, take_rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
@@ -115,7 +115,7 @@ impl Chunk {
     }
 
     fn bytes(&self) -> usize {
-        self.rows.get_array_memory_size() + self.len() * 3 * size_of::<u64>()
+        bytes_of(&self.rows) + self.len() * 3 * size_of::<u64>()
     }
 }
 

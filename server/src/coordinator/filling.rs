@@ -10,10 +10,13 @@
 //! A view that is made at tick T reads the versions of T in slices, one a tick, while the changes of what it reads wait
 //! in a queue. Then it takes these, and when one tick can take all that are left, it sees that tick itself. In this order
 //! no row goes before it has come.
+//!
+//! Slices are as large as others can wait for. But where each of them makes a partition be computed anew, they double,
+//! so that all of them together cost twice as much as one.
 
 use super::clock::Clock;
 use millrace_dataflow::engine::RelationInput;
-use millrace_ir::Job;
+use millrace_ir::{Job, Node, Plan};
 use millrace_types::{Delta, RelationId, Result};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -37,7 +40,10 @@ pub(super) struct Filling {
     there: VecDeque<(RelationId, Pieces)>,
     /// The rest of a piece of the first of these.
     piece: Option<Delta>,
-    /// Rows of the next slice, and when the last one was taken.
+    /// Whether a slice costs as much as all that came before it, so that there must be few.
+    recomputes: bool,
+    /// Rows of all slices so far, rows of the next one, and when the last one was taken.
+    taken_rows: usize,
     slice_rows: usize,
     taken_at: Option<Instant>,
     /// The changes since.
@@ -62,6 +68,7 @@ impl Filling {
             rows += length;
             self.piece = (length < piece.len()).then(|| piece.slice(length, piece.len() - length));
         }
+        self.taken_rows += rows;
         while rows < QUEUED_ROWS && self.there.is_empty() {
             let Some((relation, delta)) = self.since.pop_front() else { break };
             rows += delta.len();
@@ -70,10 +77,12 @@ impl Filling {
         Ok(taken)
     }
 
-    /// After the tick that took the last slice: makes the next one larger or smaller.
+    /// After the tick that took the last slice: makes the next one larger or smaller, or as large as all before it.
     fn adapt(&mut self) {
         let Some(took) = self.taken_at.take().map(|at| at.elapsed()) else { return };
-        if took > SLICE_TIME {
+        if self.recomputes {
+            self.slice_rows = self.taken_rows.max(SLICE_ROWS);
+        } else if took > SLICE_TIME {
             self.slice_rows = (self.slice_rows / 2).max(SLICE_ROWS / 16);
         } else if took < SLICE_TIME / 4 {
             self.slice_rows = (self.slice_rows * 2).min(SLICE_ROWS * 16);
@@ -85,10 +94,15 @@ impl Filling {
     }
 }
 
+/// Whether a change makes an operator compute all of a partition anew: a window whose functions look at all of it.
+fn recomputes(node: &Node) -> bool {
+    matches!(&node.plan, Plan::Window(window) if window.reach.is_none()) || node.inputs().into_iter().any(recomputes)
+}
+
 impl Clock {
     /// Starts a job that reads much beside the ticks, and any other at once.
     pub(super) fn start_beside(&mut self, job: Job) -> Result<()> {
-        let (id, reads) = (job.id, job.plan.relations());
+        let (id, reads, recomputes) = (job.id, job.plan.relations(), recomputes(&job.plan));
         let inputs: BTreeSet<_> = reads.iter().map(|(relation, _)| *relation).collect();
         let models: Vec<_> = inputs.iter().filter_map(|id| Some((*id, self.state.models.get(id)?.clone()))).collect();
         let unfinished = inputs.iter().any(|input| self.fillings.iter().any(|filling| filling.job == *input));
@@ -105,8 +119,18 @@ impl Clock {
         }
         let there = models.iter().map(|(relation, model)| (*relation, Box::new(model.deltas()) as Pieces)).collect();
         let inputs = models.iter().map(|(relation, _)| *relation).collect();
-        let (piece, slice_rows, taken_at, since) = (None, SLICE_ROWS, None, VecDeque::new());
-        self.fillings.push(Filling { job: id, inputs, sources, there, piece, slice_rows, taken_at, since });
+        self.fillings.push(Filling {
+            job: id,
+            inputs,
+            sources,
+            there,
+            piece: None,
+            recomputes,
+            taken_rows: 0,
+            slice_rows: SLICE_ROWS,
+            taken_at: None,
+            since: VecDeque::new(),
+        });
         self.state.building.insert(id);
         self.waker.wake();
         Ok(())

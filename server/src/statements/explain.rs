@@ -8,6 +8,7 @@ use super::lookup::Lookup;
 use super::prepared::Prepared;
 use super::running::Runnable;
 use super::select;
+use crate::coordinator::Published;
 use crate::session::Session;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::displayable;
@@ -15,7 +16,7 @@ use millrace_catalog::RelationKind;
 use millrace_dataflow::growth::{self, Shown};
 use millrace_planner::lower::{self, Emission};
 use millrace_planner::parse::{Explain, ExplainTarget, Statement, name_parts, parse_query};
-use millrace_types::{Result, SqlError, SqlState};
+use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::{Response, Tag};
 use sqlparser::ast::Query;
 
@@ -100,13 +101,22 @@ fn shown(explain: &Explain) -> Shown {
 fn maintained(context: &Context, explain: &Explain, query: &Query, emission: Emission) -> Result<String> {
     let bound = maintainable(context, query)?;
     let node = lower::lower_to_emit(&bound, &context.functions, emission)?;
-    let job = lower::job(millrace_types::RelationId(0), "explained", node);
+    let job = lower::job(RelationId(0), "explained", node);
     let shown = shown(explain);
     if shown != Shown::default() {
-        return Ok(growth::describe(&job.plan, shown));
+        let keeper = |relation, key: &[usize]| keeper(&context.published, relation, key);
+        return Ok(growth::describe(&job.plan, shown, &keeper));
     }
     let plans = lower::explain(&bound, &context.functions, emission)?;
     Ok(format!("{plans}\n\nFragments\n{}", millrace_dataflow::render::describe(&job)))
+}
+
+/// The relation, or the index of it, that has a relation's rows by these columns.
+fn keeper(published: &Published, relation: RelationId, key: &[usize]) -> Option<RelationId> {
+    let indexes = published.catalog.get(relation).into_iter().flat_map(|relation| &relation.indexes);
+    let keepers = std::iter::once(relation).chain(indexes.map(|index| index.key.index));
+    let keeps = |id: &RelationId| published.models.get(id).is_some_and(|model| !key.is_empty() && model.key() == key);
+    keepers.into_iter().find(keeps)
 }
 
 async fn ad_hoc(

@@ -63,15 +63,15 @@ fn number_field() -> Field {
 }
 
 #[derive(Clone, Copy)]
-struct Case {
-    ranking: Ranking,
-    skip: u64,
-    last: Option<u64>,
-    numbered: bool,
-    append_only: bool,
+pub struct Case {
+    pub ranking: Ranking,
+    pub skip: u64,
+    pub last: Option<u64>,
+    pub numbered: bool,
+    pub append_only: bool,
 }
 
-fn top_k(case: Case) -> Harness {
+pub fn top_k(case: Case) -> Harness {
     let operator = TopK::new(TopKOptions {
         input: schema(),
         partition: vec![0],
@@ -171,7 +171,7 @@ fn function(call: WindowFunctionDefinition, args: &[Arc<dyn PhysicalExpr>], fram
 }
 
 /// `lag(n)`, and the sum of `n` over the row and its two neighbours.
-fn window(reach: Reach) -> Harness {
+pub fn window(reach: Reach) -> Harness {
     let around = WindowFrame::new_bounds(
         WindowFrameUnits::Rows,
         WindowFrameBound::Preceding(ScalarValue::UInt64(Some(1))),

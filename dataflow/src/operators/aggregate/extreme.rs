@@ -4,9 +4,10 @@ use super::fixed;
 use super::rows::Rows;
 use super::value::{self, Bytes, Multisets};
 use super::{Side, Stored};
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use millrace_types::Result;
+use std::borrow::Cow;
 
 /// A minimum or maximum.
 pub struct Extreme {
@@ -64,12 +65,19 @@ impl Extreme {
             Values::Words(values) => rows.words(column, |value, group, weight| {
                 value::count(at_mut(values, group), value, weight);
             }),
-            Values::Bytes { known, .. } if self.append_only => rows.each(|row, group, _| {
-                let (value, known) = (value::bytes_of(column, row), at_mut(known, group));
-                if known.as_ref().is_none_or(|known| value::beats(&value, known, largest)) {
-                    *known = Some(value);
-                }
-            }),
+            Values::Bytes { known, .. } if self.append_only => {
+                let texts = column.as_string_view_opt();
+                rows.each(|row, group, _| {
+                    let value = texts.map_or_else(
+                        || Cow::Owned(value::bytes_of(column, row).into()),
+                        |texts| Cow::Borrowed(texts.value(row).as_bytes()),
+                    );
+                    let known = at_mut(known, group);
+                    if known.as_deref().is_none_or(|known| value::beats(&*value, known, largest)) {
+                        *known = Some(value.as_ref().into());
+                    }
+                });
+            }
             Values::Bytes { values, .. } => rows.each(|row, group, weight| {
                 value::count(at_mut(values, group), value::bytes_of(column, row), weight);
             }),

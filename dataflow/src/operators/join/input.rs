@@ -21,7 +21,7 @@ impl Input {
     /// No rows yet; those of a relation that are `borrowed` are there as soon as they are lent.
     pub fn new(schema: SchemaRef, key: Vec<usize>, borrowed: Option<Borrowed>) -> Input {
         let all = (0..schema.fields().len()).collect();
-        let rows = borrowed.map_or_else(|| Rows::Own(Arrangement::new(schema, key.clone())), Rows::Borrowed);
+        let rows = borrowed.map_or_else(|| Rows::Own(Arrangement::sharing(schema, key.clone())), Rows::Borrowed);
         Input { rows, key, all }
     }
 
@@ -66,5 +66,56 @@ impl Input {
             Rows::Own(rows) => rows.size(),
             Rows::Borrowed(rows) => rows.size(),
         }
+    }
+}
+
+/// The rows of two inputs that are the same relation by the same key: kept once, and lent to both as of the tick before.
+pub struct Shared {
+    rows: Arrangement,
+    lent: [Borrowed; 2],
+    /// What the open tick changes.
+    open: Vec<Delta>,
+}
+
+impl Shared {
+    /// No rows yet; the second value is what the inputs borrow.
+    pub fn new(schema: &SchemaRef, key: &[usize]) -> (Shared, [Option<Borrowed>; 2]) {
+        let all = || (0..schema.fields().len()).collect();
+        let lent = [0, 1].map(|_| Borrowed::new(all(), schema.clone(), key.to_vec()));
+        let borrowed = lent.clone().map(Some);
+        (Shared { rows: Arrangement::sharing(schema.clone(), key.to_vec()), lent, open: Vec::new() }, borrowed)
+    }
+
+    /// Notes changes of one of the inputs, which are those of the other, too.
+    pub fn note(&mut self, delta: &Delta) {
+        self.open.push(delta.clone());
+    }
+
+    /// Ends the tick: lends both inputs what they have seen.
+    pub fn end_tick(&mut self) -> Result<()> {
+        if !self.open.is_empty() {
+            self.rows.append_all(&std::mem::take(&mut self.open))?;
+            self.lend();
+        }
+        Ok(())
+    }
+
+    fn lend(&self) {
+        let runs = self.rows.freeze();
+        self.lent.iter().for_each(|borrowed| borrowed.lend(runs.clone()));
+    }
+
+    pub fn snapshot(&self, section: &str, to: &mut dyn StateWriter) -> Result<()> {
+        self.rows.snapshot(section, to)
+    }
+
+    pub fn restore(&mut self, section: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        self.rows.restore(section, from, groups)?;
+        self.lend();
+        Ok(())
+    }
+
+    pub fn size(&self) -> StateSize {
+        self.rows.size()
     }
 }
