@@ -97,7 +97,7 @@ async fn one_size(bench: &Bench, case: &Case, size: u64) -> Result<Cost> {
     let last = key(WARM_UP + rounds - 1, size);
     let found: i64 = client.query_one(case.check, &[&last]).await?.get(0);
     ensure!(found > 0, "a change is not seen in the {}", case.name);
-    let sum = |column| format!("SELECT sum({column}) FROM millrace.operators WHERE name LIKE '{}%'", case.operator);
+    let sum = |column| format!("SELECT sum({column}) FROM millrace.operators WHERE name LIKE '%{}%'", case.operator);
     let (bytes, rows) = (number(&client, &sum("bytes")).await?, number(&client, &sum("rows")).await?);
     Ok(Cost { workers, median: quantile(&inserts, 0.5), bytes_per_row: bytes as f64 / rows.max(1) as f64 })
 }

@@ -103,6 +103,7 @@ fn join(stored: usize, probes: usize) {
         residual: None,
         schema: Arc::new(Schema::new(fields)),
         borrowed: [None, None],
+        append_only: [false, false],
         is_self_join: false,
     });
     let mut out = Output::default();

@@ -159,3 +159,50 @@ fn kept_by_join(join: &Join, keeper: Keeper) -> Kept {
     };
     Kept { what, bound }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use millrace_ir::JoinKey;
+    use millrace_types::RelationId;
+    use std::sync::Arc;
+
+    /// A join of two relations, or of one with itself, by their first columns.
+    fn join(relations: [u32; 2]) -> Node {
+        let schema = Arc::new(Schema::new(vec![Field::new("k", DataType::Int64, true)]));
+        let node = |plan| Node {
+            plan,
+            schema: schema.clone(),
+            append_only: false,
+            partitioned_by: None,
+            unique_key: None,
+            event_time: None,
+        };
+        let [left, right] = relations.map(|id| {
+            let name = format!("r{id}");
+            let input = node(Plan::Input { relation: RelationId(id), name, columns: vec![0] });
+            node(Plan::Exchange { input: Box::new(input), keys: vec![0] })
+        });
+        let keys = vec![JoinKey { left: 0, right: 0, nulls_match: false }];
+        node(Plan::Join(Box::new(Join { kind: JoinKind::Inner, left, right, keys, residual: None })))
+    }
+
+    #[test]
+    fn a_join_keeps_what_nobody_keeps_for_it() {
+        let keeps = |relations, kept_elsewhere: &[u32]| {
+            let keeper = |id: RelationId, _: &[usize]| kept_elsewhere.contains(&id.0).then_some(id);
+            describe(&join(relations), Shown { changelog: false, state: true }, &keeper)
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("- keeps ").map(str::to_owned))
+                .nth(1)
+                .unwrap()
+        };
+        let there = "as long as its rows are there";
+        assert_eq!(keeps([1, 2], &[]), format!("the rows of both inputs: {there}"));
+        let lent = "not those of r2, which are read where it keeps them";
+        assert_eq!(keeps([1, 2], &[2]), format!("the rows of the left input, {lent}: {there}"));
+        assert!(keeps([1, 2], &[1, 2]).starts_with("no rows, not those of r1"));
+        assert_eq!(keeps([1, 1], &[]), format!("the rows of the one relation once: {there}"));
+    }
+}

@@ -335,6 +335,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             keys: join.keys.clone(),
             residual: join.residual.clone(),
             schema,
+            append_only: [join.left.append_only, join.right.append_only],
             is_self_join: borrowed.iter().all(Option::is_none) && is_self_join(join),
             borrowed,
         })),

@@ -209,6 +209,7 @@ struct JoinCase {
     kind: JoinKind,
     keys: &'static [(usize, bool)],
     less: bool,
+    append_only: bool,
 }
 
 fn join(case: JoinCase) -> impl Fn(usize, usize) -> Harness {
@@ -254,6 +255,7 @@ impl JoinCase {
             residual: case.less.then(|| binary(left, DataFusionOperator::Lt, right, &pair).unwrap()),
             schema: joined_schema(case.kind),
             borrowed: [None, None],
+            append_only: [self.append_only; 2],
             is_self_join,
         })
     }
@@ -305,7 +307,7 @@ fn joins_agree_with_the_query_over_all_rows() {
     for kind in [Inner, Left, Full, Semi, Anti, Mark] {
         for keys in [&[(0, false), (2, false)][..], &[(0, true), (2, true)], &[(0, false), (2, true)], &[]] {
             for less in [false, true] {
-                let case = JoinCase { kind, keys, less };
+                let case = JoinCase { kind, keys, less, append_only: false };
                 let by: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
                 // Without keys everything meets everything.
                 let ticks = if keys.is_empty() { 15 } else { 50 };
@@ -319,12 +321,12 @@ fn joins_agree_with_the_query_over_all_rows() {
 fn a_relation_joined_with_itself_is_kept_once() {
     use JoinKind::{Full, Inner, Left, Semi};
     for kind in [Inner, Left, Full, Semi] {
-        let case = JoinCase { kind, keys: &[(0, false)], less: true };
+        let case = JoinCase { kind, keys: &[(0, false)], less: true, append_only: false };
         check_for(50, Workers::new(self_join(case), vec![vec![0]]), 4, |inputs| {
             case.oracle(&[0, 1].map(|_| Relation { rows: inputs[0].rows.clone() }))
         });
     }
-    let case = JoinCase { kind: Inner, keys: &[(0, false)], less: true };
+    let case = JoinCase { kind: Inner, keys: &[(0, false)], less: true, append_only: false };
     let rows = Relation::default().change(&mut Random(1), 4);
     let [once, twice] = [true, false].map(|is_self_join| {
         let mut harness = Harness::new(case.operator(is_self_join));

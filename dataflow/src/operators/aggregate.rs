@@ -133,7 +133,7 @@ impl Aggregate {
         let started = !(keys.is_empty() && options.owns_empty_key);
         let arguments = accumulators.iter().enumerate();
         let arguments = arguments.filter_map(|(at, one)| Some((at, one.distinct_argument(input)?))).collect();
-        let distincts = Distinct::shared(arguments);
+        let distincts = Distinct::shared(arguments, options.append_only);
         let gathered = Gathered::new(input, &keys, aggregates)?;
         let defers = accumulators.iter().any(Accumulator::is_deferred);
         let (found, open) = (Vec::new(), Vec::new());

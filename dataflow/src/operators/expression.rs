@@ -129,6 +129,7 @@ mod tests {
             residual: Some(less),
             schema: both,
             borrowed: [None, None],
+            append_only: [false, false],
             is_self_join: false,
         }));
         let alone = (&[Some(1), Some(5), None, None][..], 2);

@@ -41,6 +41,8 @@ pub struct JoinOptions {
     pub schema: SchemaRef,
     /// Inputs whose rows are borrowed, by port.
     pub borrowed: [Option<Borrowed>; 2],
+    /// For each port whether its rows are never taken back.
+    pub append_only: [bool; 2],
     /// Whether the inputs are one relation by one key, so that their rows are kept once.
     pub is_self_join: bool,
 }
@@ -73,12 +75,12 @@ const PAIRS: usize = 32_768;
 impl Join {
     /// A join of two empty inputs.
     pub fn new(options: JoinOptions) -> Join {
-        let JoinOptions { kind, left, right, keys, residual, schema, borrowed, is_self_join } = options;
+        let JoinOptions { kind, left, right, keys, residual, schema, borrowed, append_only, is_self_join } = options;
         let (left_key, right_key): (Vec<_>, Vec<_>) = keys.iter().map(|key| (key.left, key.right)).unzip();
         let pairs = if kind.gives_pairs() { schema.clone() } else { pair_schema(&left, &right) };
         let (shared, borrowed) = match is_self_join {
             true => {
-                let (shared, borrowed) = Shared::new(&left, &left_key);
+                let (shared, borrowed) = Shared::new(&left, &left_key, append_only[0]);
                 (Some(shared), borrowed)
             }
             false => (None, borrowed),
@@ -92,7 +94,10 @@ impl Join {
             nulls_match: keys.iter().map(|key| key.nulls_match).collect(),
             pairs,
             schema,
-            inputs: [Input::new(left, left_key, left_borrowed), Input::new(right, right_key, right_borrowed)],
+            inputs: [
+                Input::new(left, left_key, append_only[0], left_borrowed),
+                Input::new(right, right_key, append_only[1], right_borrowed),
+            ],
             shared,
             partners: [left_partners, right_partners],
         }

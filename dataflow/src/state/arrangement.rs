@@ -17,6 +17,8 @@ pub struct Arrangement {
     by_value: bool,
     /// Whether runs may share the memory of strings.
     shares: bool,
+    /// The number of the next row, if rows are told apart by numbers.
+    next_row: Option<u64>,
     /// Oldest and largest first.
     slots: Vec<Slot>,
 }
@@ -39,7 +41,7 @@ const WORK_PER_ROW: usize = 8;
 impl Arrangement {
     /// No rows yet. `key`: the columns whose hash orders the rows.
     pub fn new(schema: SchemaRef, key: Vec<usize>) -> Arrangement {
-        Arrangement { schema, key, by_value: false, shares: false, slots: Vec::new() }
+        Arrangement { schema, key, by_value: false, shares: false, next_row: None, slots: Vec::new() }
     }
 
     /// No rows yet; the values of a column order the rows.
@@ -48,9 +50,11 @@ impl Arrangement {
     }
 
     /// No rows yet, and nobody who looks at how much memory a batch refers to: merges leave strings where they are, and
-    /// only copy them together when they stand in many places, or next to those of rows that are gone.
-    pub fn sharing(schema: SchemaRef, key: Vec<usize>) -> Arrangement {
-        Arrangement { shares: true, ..Arrangement::new(schema, key) }
+    /// only copy them together when they stand in many places, or next to those of rows that are gone. With
+    /// `append_only`, rows are numbered instead of hashed: none is ever to be found again to be taken back. (One that
+    /// is taken back all the same stays beside its retraction.)
+    pub fn sharing(schema: SchemaRef, key: Vec<usize>, append_only: bool) -> Arrangement {
+        Arrangement { shares: true, next_row: append_only.then_some(0), ..Arrangement::new(schema, key) }
     }
 
     /// The columns of the rows.
@@ -70,9 +74,10 @@ impl Arrangement {
 
     /// Adds the changes of all `deltas` as one run: what a tick with several batches does.
     pub fn append_all(&mut self, deltas: &[Delta]) -> Result<()> {
-        let run = match (self.by_value, &self.key[..]) {
-            (true, [column]) => Run::by_value(&self.schema, *column, deltas)?,
-            _ => Run::of(&self.schema, &self.key, deltas)?,
+        let run = match (self.by_value, &self.key[..], &mut self.next_row) {
+            (true, [column], _) => Run::by_value(&self.schema, *column, deltas)?,
+            (_, key, Some(next)) => Run::numbered(&self.schema, key, deltas, next)?,
+            (_, key, None) => Run::of(&self.schema, key, deltas)?,
         };
         match run {
             Some(run) => self.push(run),
@@ -80,8 +85,16 @@ impl Arrangement {
         }
     }
 
-    /// Adds a run that is in order already.
-    pub(super) fn push(&mut self, run: Run) -> Result<()> {
+    /// Adds a run that a snapshot had.
+    pub(super) fn push_restored(&mut self, run: Run) -> Result<()> {
+        if let Some(next) = &mut self.next_row {
+            let numbers = run.chunks().iter().flat_map(|chunk| &chunk.hashes);
+            *next = numbers.fold(*next, |next, number| next.max(number.saturating_add(1)));
+        }
+        self.push(run)
+    }
+
+    fn push(&mut self, run: Run) -> Result<()> {
         let work = run.len().saturating_mul(WORK_PER_ROW);
         self.slots.push(Slot::One(Arc::new(run)));
         self.maintain(work)?;

@@ -54,6 +54,31 @@ impl<const N: usize> Counts<N> {
     /// The counters of a row, to be changed; the row is seen at `place`.
     pub fn change(&mut self, id: RowId, place: Place) -> &mut [i64; N] {
         let entry = self.find_or_insert(id);
+        self.change_entry(entry, place)
+    }
+
+    /// The entries of rows, new ones where there were none: all of them are to be changed. Of many rows together the
+    /// cache misses overlap.
+    pub fn find(&mut self, ids: &[RowId], found: &mut Vec<u32>) {
+        let hashes: Vec<u64> = ids.iter().map(|id| hash_of(*id)).collect();
+        self.index.guess(&hashes, found);
+        let last = self.entries.len().saturating_sub(1);
+        let key = |entry: u32| self.entries.get((entry as usize).min(last)).map_or(0, |entry| entry.id.key);
+        std::hint::black_box(found.iter().fold(0, |read, &entry| read ^ key(entry)));
+        for (entry, id) in found.iter_mut().zip(ids) {
+            if self.entries.get(*entry as usize).is_none_or(|known| known.id != *id) {
+                *entry = self.find_or_insert(*id);
+            }
+        }
+    }
+
+    /// The counters of an entry, to be changed without a word at the end of the tick.
+    pub fn counts(&mut self, entry: u32) -> &mut [i64; N] {
+        &mut self.entries[entry as usize].counts
+    }
+
+    /// As [`change`](Counts::change), of an entry that was found.
+    pub fn change_entry(&mut self, entry: u32, place: Place) -> &mut [i64; N] {
         let Entry { counts, is_dirty, .. } = &mut self.entries[entry as usize];
         if !*is_dirty {
             *is_dirty = true;

@@ -66,7 +66,7 @@ pub fn compact_rows(rows: RecordBatch) -> Result<RecordBatch> {
 }
 
 /// The most buffers of a column of strings that is left as it is.
-const FEW_BUFFERS: usize = 32;
+const FEW_BUFFERS: usize = 256;
 
 /// Whether all strings of a batch stand in few buffers.
 pub fn has_few_buffers(rows: &RecordBatch) -> bool {

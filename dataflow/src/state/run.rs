@@ -142,6 +142,17 @@ impl Run {
         Run::with_ids(schema, deltas, |rows| ids_of(rows, key))
     }
 
+    /// The rows of `deltas`, each of them another: its number stands for the hash of its columns. `next`: the next number.
+    pub fn numbered(schema: &SchemaRef, key: &[usize], deltas: &[Delta], next: &mut u64) -> Result<Option<Run>> {
+        Run::with_ids(schema, deltas, |rows| {
+            let columns: Vec<ArrayRef> = key.iter().map(|&column| rows.column(column).clone()).collect();
+            let keys = hash_rows(&columns, rows.num_rows(), KEY_SEED)?;
+            let first = *next;
+            *next += keys.len() as u64;
+            Ok(keys.into_iter().zip(first..).map(|(key, row)| RowId { key, row }).collect())
+        })
+    }
+
     /// The net rows of `deltas` in the order of the values of a column.
     pub fn by_value(schema: &SchemaRef, column: usize, deltas: &[Delta]) -> Result<Option<Run>> {
         Run::with_ids(schema, deltas, |rows| ids_by_value(rows, column))
@@ -150,7 +161,7 @@ impl Run {
     fn with_ids(
         schema: &SchemaRef,
         deltas: &[Delta],
-        ids_of: impl Fn(&RecordBatch) -> Result<Vec<RowId>>,
+        mut ids_of: impl FnMut(&RecordBatch) -> Result<Vec<RowId>>,
     ) -> Result<Option<Run>> {
         let mut entries = Vec::with_capacity(deltas.iter().map(Delta::len).sum());
         for (batch, delta) in deltas.iter().enumerate() {

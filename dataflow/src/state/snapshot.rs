@@ -73,11 +73,11 @@ impl Arrangement {
             let chunk = Arc::new(self.chunk_of(&batch)?);
             // Batches that continue one another are one run again.
             if chunks.last().is_some_and(|last| last.id(last.len() - 1) >= chunk.id(0)) {
-                self.push(Run::from_chunks(std::mem::take(&mut chunks)))?;
+                self.push_restored(Run::from_chunks(std::mem::take(&mut chunks)))?;
             }
             chunks.push(chunk);
         }
-        if chunks.is_empty() { Ok(()) } else { self.push(Run::from_chunks(chunks)) }
+        if chunks.is_empty() { Ok(()) } else { self.push_restored(Run::from_chunks(chunks)) }
     }
 
     fn chunk_of(&self, batch: &RecordBatch) -> Result<Chunk> {

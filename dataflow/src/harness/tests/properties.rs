@@ -95,9 +95,12 @@ fn joins() -> Vec<Subject> {
     for kind in [Inner, Left, Full, Semi, Anti, Mark] {
         for keys in [&[(0, false)][..], &[(0, true), (2, false)], &[]] {
             for less in [false, true] {
-                let case = JoinCase { kind, keys, less };
-                let by: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
-                subjects.push(subject(&format!("{case:?}"), &[&by, &by], join(case)));
+                for append_only in [false, true] {
+                    let case = JoinCase { kind, keys, less, append_only };
+                    let by: Vec<usize> = keys.iter().map(|(key, _)| *key).collect();
+                    let subject = subject(&format!("{case:?}"), &[&by, &by], join(case));
+                    subjects.push(Subject { append_only, ..subject });
+                }
             }
         }
     }
@@ -107,7 +110,7 @@ fn joins() -> Vec<Subject> {
 fn self_joins() -> Vec<Subject> {
     [JoinKind::Inner, JoinKind::Left, JoinKind::Full, JoinKind::Semi]
         .map(|kind| {
-            let case = JoinCase { kind, keys: &[(0, false)], less: true };
+            let case = JoinCase { kind, keys: &[(0, false)], less: true, append_only: false };
             subject(&format!("self-join {case:?}"), &[&[0]], self_join(case))
         })
         .into()
@@ -119,8 +122,10 @@ fn grouping() -> Vec<Subject> {
         subjects.push(subject(&format!("aggregates by {keys:?}"), &[by], aggregate(aggregates, keys, by)));
         // What keeps rows is partitioned by all keys.
         subjects.push(subject(&format!("calls by {keys:?}"), &[keys], aggregate(calls, keys, keys)));
-        let (name, make) = (format!("append-only aggregates by {keys:?}"), aggregate_of(aggregates, keys, by, true));
-        subjects.push(Subject { append_only: true, ..subject(&name, &[by], make) });
+        for (name, of, by) in [("aggregates", aggregates as Aggregates, by), ("calls", calls, keys)] {
+            let subject = subject(&format!("append-only {name} by {keys:?}"), &[by], aggregate_of(of, keys, by, true));
+            subjects.push(Subject { append_only: true, ..subject });
+        }
     }
     subjects
 }

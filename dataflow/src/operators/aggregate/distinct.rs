@@ -23,10 +23,12 @@ pub struct Distinct {
     counts: Entries,
 }
 
-/// A count for each of the members.
+/// How often an argument counts for each of the members.
 enum Entries {
     One(Counts<1>),
     Several(Counts<SHARED>),
+    /// Over append-only input it is enough whether it does: a bit for each.
+    Seen(Counts<1>),
 }
 
 /// The groups of changes, as identities are made of.
@@ -46,7 +48,7 @@ impl GroupHashes {
 
 impl Distinct {
     /// What the aggregates `members`, given with their arguments, share.
-    pub fn shared(aggregates: Vec<(usize, Vec<Expr>)>) -> Vec<Distinct> {
+    pub fn shared(aggregates: Vec<(usize, Vec<Expr>)>, append_only: bool) -> Vec<Distinct> {
         let mut all: Vec<(Vec<Expr>, Vec<usize>)> = Vec::new();
         for (member, arguments) in aggregates {
             let known = all.iter_mut().find(|(known, members)| *known == arguments && members.len() < SHARED);
@@ -57,6 +59,7 @@ impl Distinct {
         }
         let made = all.into_iter().map(|(arguments, members)| {
             let counts = match members.len() {
+                _ if append_only => Entries::Seen(Counts::default()),
                 1 => Entries::One(Counts::default()),
                 _ => Entries::Several(Counts::default()),
             };
@@ -82,6 +85,7 @@ impl Distinct {
         let moved = match &mut self.counts {
             Entries::One(counts) => moved(counts, changes, id, counted),
             Entries::Several(counts) => moved(counts, changes, id, counted),
+            Entries::Seen(seen) => newly_seen(seen, changes.delta.len(), id, counted),
         };
         moved.into_iter().map(|(places, weights)| changes.select(places, weights)).collect()
     }
@@ -90,6 +94,7 @@ impl Distinct {
     pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
         match &self.counts {
             Entries::One(counts) => counts.snapshot(name, ["count"], to),
+            Entries::Seen(seen) => seen.snapshot(name, ["seen"], to),
             Entries::Several(counts) => counts.snapshot(name, ["count 1", "count 2", "count 3", "count 4"], to),
         }
     }
@@ -97,7 +102,7 @@ impl Distinct {
     /// Takes back the counts of the section `name` that belong to `groups`.
     pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
         match &mut self.counts {
-            Entries::One(counts) => counts.restore(name, from, groups),
+            Entries::One(counts) | Entries::Seen(counts) => counts.restore(name, from, groups),
             Entries::Several(counts) => counts.restore(name, from, groups),
         }
     }
@@ -105,7 +110,7 @@ impl Distinct {
     /// How much it keeps.
     pub fn size(&self) -> StateSize {
         match &self.counts {
-            Entries::One(counts) => counts.size(),
+            Entries::One(counts) | Entries::Seen(counts) => counts.size(),
             Entries::Several(counts) => counts.size(),
         }
     }
@@ -118,15 +123,20 @@ fn moved<const N: usize>(
     id: impl Fn(usize) -> RowId,
     counted: &[Option<BooleanBuffer>],
 ) -> Vec<(Vec<u32>, Vec<i64>)> {
-    let counts_for = |member: usize, row: usize| counted[member].as_ref().is_none_or(|counted| counted.value(row));
+    let mut block = Block::default();
     for row in 0..changes.delta.len() {
         let mut weights = [0; N];
         for (member, weight) in weights.iter_mut().enumerate().take(counted.len()) {
-            *weight = if counts_for(member, row) { changes.delta.weight(row) } else { 0 };
+            *weight = if counts_for(counted, member, row) { changes.delta.weight(row) } else { 0 };
         }
         if weights != [0; N] {
-            let counts = counts.change(id(row), (0, row));
-            counts.iter_mut().zip(weights).for_each(|(count, weight)| *count += weight);
+            block.push(id(row), row, weights);
+        }
+        if block.is_full() || row + 1 == changes.delta.len() {
+            block.drain(counts, |counts, entry, row, weights| {
+                let counts = counts.change_entry(entry, (0, row));
+                counts.iter_mut().zip(weights).for_each(|(count, weight)| *count += weight);
+            });
         }
     }
     let mut moved = vec![(Vec::new(), Vec::new()); counted.len()];
@@ -140,4 +150,80 @@ fn moved<const N: usize>(
         }
     });
     moved
+}
+
+/// Notes the rows as seen; for each member the places of the arguments that are new to it.
+fn newly_seen(
+    seen: &mut Counts<1>,
+    rows: usize,
+    id: impl Fn(usize) -> RowId,
+    counted: &[Option<BooleanBuffer>],
+) -> Vec<(Vec<u32>, Vec<i64>)> {
+    let mut new = vec![(Vec::new(), Vec::new()); counted.len()];
+    let mut block = Block::default();
+    for row in 0..rows {
+        let bits = (0..counted.len()).map(|member| i64::from(counts_for(counted, member, row)) << member).sum();
+        if bits != 0 {
+            block.push(id(row), row, bits);
+        }
+        if block.is_full() || row + 1 == rows {
+            block.drain(seen, |seen, entry, row, bits: i64| {
+                let [known] = seen.counts(entry);
+                let missing = bits & !*known;
+                *known |= bits;
+                if missing == 0 {
+                    return;
+                }
+                for (member, (places, weights)) in new.iter_mut().enumerate() {
+                    if missing >> member & 1 == 1 {
+                        places.push(row as u32);
+                        weights.push(1);
+                    }
+                }
+            });
+        }
+    }
+    new
+}
+
+#[inline(always)]
+fn counts_for(counted: &[Option<BooleanBuffer>], member: usize, row: usize) -> bool {
+    counted[member].as_ref().is_none_or(|counted| counted.value(row))
+}
+
+/// Rows whose entries are looked up together.
+struct Block<C> {
+    ids: Vec<RowId>,
+    rows: Vec<(usize, C)>,
+    found: Vec<u32>,
+}
+
+/// How many.
+const TOGETHER: usize = 512;
+
+impl<C> Default for Block<C> {
+    fn default() -> Self {
+        Block { ids: Vec::new(), rows: Vec::new(), found: Vec::new() }
+    }
+}
+
+impl<C: Copy> Block<C> {
+    fn push(&mut self, id: RowId, row: usize, change: C) {
+        self.ids.push(id);
+        self.rows.push((row, change));
+    }
+
+    fn is_full(&self) -> bool {
+        self.ids.len() >= TOGETHER
+    }
+
+    /// Calls `change` with the entry of each row.
+    fn drain<const N: usize>(&mut self, counts: &mut Counts<N>, mut change: impl FnMut(&mut Counts<N>, u32, usize, C)) {
+        counts.find(&self.ids, &mut self.found);
+        for (&entry, &(row, of_row)) in self.found.iter().zip(&self.rows) {
+            change(counts, entry, row, of_row);
+        }
+        self.ids.clear();
+        self.rows.clear();
+    }
 }

@@ -217,22 +217,29 @@ impl Groups {
     }
 
     fn find_bytes(&mut self, keys: &Rows, hashes: &[u64], rows: Range<usize>, found: &mut Vec<u32>) {
-        found.clear();
-        for row in rows {
+        self.index.guess(&hashes[rows.clone()], found);
+        self.fetch(found);
+        for (group, row) in found.iter_mut().zip(rows) {
             let key = keys.row(row);
             let (bytes, hash) = (key.data(), hashes[row]);
             let Key::Bytes { stored, .. } = &self.key else { return };
-            let group = self.index.find(hash, |group| {
+            let is = |group: u32| {
                 self.words[group as usize * self.stride + HEAD] == hash && *stored[group as usize] == *bytes
-            });
-            found.push(group.unwrap_or_else(|| {
-                let group = self.insert(hash, &[hash]);
-                if let Key::Bytes { stored, .. } = &mut self.key {
-                    stored.resize(stored.len().max(group as usize + 1), Box::default());
-                    stored[group as usize] = bytes.into();
+            };
+            if *group != u32::MAX && is(*group) {
+                continue;
+            }
+            *group = match self.index.find(hash, is) {
+                Some(group) => group,
+                None => {
+                    let group = self.insert(hash, &[hash]);
+                    if let Key::Bytes { stored, .. } = &mut self.key {
+                        stored.resize(stored.len().max(group as usize + 1), Box::default());
+                        stored[group as usize] = bytes.into();
+                    }
+                    group
                 }
-                group
-            }));
+            };
         }
     }
 

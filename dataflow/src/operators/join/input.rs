@@ -19,9 +19,10 @@ enum Rows {
 
 impl Input {
     /// No rows yet; those of a relation that are `borrowed` are there as soon as they are lent.
-    pub fn new(schema: SchemaRef, key: Vec<usize>, borrowed: Option<Borrowed>) -> Input {
+    pub fn new(schema: SchemaRef, key: Vec<usize>, append_only: bool, borrowed: Option<Borrowed>) -> Input {
         let all = (0..schema.fields().len()).collect();
-        let rows = borrowed.map_or_else(|| Rows::Own(Arrangement::sharing(schema, key.clone())), Rows::Borrowed);
+        let own = || Rows::Own(Arrangement::sharing(schema, key.clone(), append_only));
+        let rows = borrowed.map_or_else(own, Rows::Borrowed);
         Input { rows, key, all }
     }
 
@@ -79,11 +80,12 @@ pub struct Shared {
 
 impl Shared {
     /// No rows yet; the second value is what the inputs borrow.
-    pub fn new(schema: &SchemaRef, key: &[usize]) -> (Shared, [Option<Borrowed>; 2]) {
+    pub fn new(schema: &SchemaRef, key: &[usize], append_only: bool) -> (Shared, [Option<Borrowed>; 2]) {
         let all = || (0..schema.fields().len()).collect();
         let lent = [0, 1].map(|_| Borrowed::new(all(), schema.clone(), key.to_vec()));
         let borrowed = lent.clone().map(Some);
-        (Shared { rows: Arrangement::sharing(schema.clone(), key.to_vec()), lent, open: Vec::new() }, borrowed)
+        let rows = Arrangement::sharing(schema.clone(), key.to_vec(), append_only);
+        (Shared { rows, lent, open: Vec::new() }, borrowed)
     }
 
     /// Notes changes of one of the inputs, which are those of the other, too.
