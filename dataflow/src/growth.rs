@@ -181,7 +181,7 @@ mod tests {
         };
         let [left, right] = relations.map(|id| {
             let name = format!("r{id}");
-            let input = node(Plan::Input { relation: RelationId(id), name, columns: vec![0] });
+            let input = node(Plan::Input { relation: RelationId(id), name, columns: vec![0], watermarked: false });
             node(Plan::Exchange { input: Box::new(input), keys: vec![0] })
         });
         let keys = vec![JoinKey { left: 0, right: 0, nulls_match: false }];
