@@ -55,6 +55,8 @@ async fn nexmark_views_give_what_their_queries_give() {
             "CREATE TABLE side_input AS SELECT key, 'value ' || key AS value FROM generate_series(0, 9999) key";
         client.batch_execute(side_input).await.unwrap();
         for (at, (name, query)) in QUERIES.iter().enumerate() {
+            // Bids of one price have no order in q19, so that a query may number them as it likes.
+            let query = &query.replace("ORDER BY price DESC)", "ORDER BY price DESC, date_time)");
             client.batch_execute(&format!("CREATE MATERIALIZED VIEW {name} AS {query}")).await.unwrap();
             let view = rows(&client, &format!("SELECT * FROM {name}")).await;
             assert!(!view.is_empty(), "{name}");
