@@ -16,7 +16,7 @@
 
 use super::clock::Clock;
 use millrace_dataflow::engine::RelationInput;
-use millrace_ir::{Job, Node, Plan};
+use millrace_ir::{Job, Node, Plan, Reach};
 use millrace_types::{Delta, RelationId, Result};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ impl Filling {
 
 /// Whether a change makes an operator compute all of a partition anew: a window whose functions look at all of it.
 fn recomputes(node: &Node) -> bool {
-    matches!(&node.plan, Plan::Window(window) if window.reach.is_none()) || node.inputs().into_iter().any(recomputes)
+    matches!(&node.plan, Plan::Window(window) if window.reach == Reach::Partition) || node.inputs().into_iter().any(recomputes)
 }
 
 impl Clock {

@@ -11,7 +11,7 @@ use crate::operators::{Expand, Filter, Project, Union, Unnest};
 use crate::state::batch_of;
 use arrow::datatypes::Int64Type;
 use datafusion::physical_expr::expressions::lit;
-use millrace_ir::{Expr, Ranking};
+use millrace_ir::{Expr, Ranking, Reach};
 
 const TICKS: usize = 25;
 
@@ -132,8 +132,8 @@ fn grouping() -> Vec<Subject> {
 
 fn ordered() -> Vec<Subject> {
     let mut subjects = vec![
-        subject("window", &[&[0]], |_, _| window(None)),
-        subject("window with a reach", &[&[0]], |_, _| window(Some(1))),
+        subject("window", &[&[0]], |_, _| window(Reach::Partition)),
+        subject("window with a reach", &[&[0]], |_, _| window(Reach::Rows(1))),
     ];
     for ranking in [Ranking::RowNumber, Ranking::Rank, Ranking::DenseRank] {
         for (skip, last, numbered) in [(0, Some(1), false), (1, Some(3), true), (2, None, false)] {
