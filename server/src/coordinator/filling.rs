@@ -96,7 +96,8 @@ impl Filling {
 
 /// Whether a change makes an operator compute all of a partition anew: a window whose functions look at all of it.
 fn recomputes(node: &Node) -> bool {
-    matches!(&node.plan, Plan::Window(window) if window.reach == Reach::Partition) || node.inputs().into_iter().any(recomputes)
+    matches!(&node.plan, Plan::Window(window) if window.reach == Reach::Partition)
+        || node.inputs().into_iter().any(recomputes)
 }
 
 impl Clock {
