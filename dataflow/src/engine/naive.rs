@@ -79,7 +79,12 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
         }
         Plan::Distinct { input } => evaluate(input, contents).into_keys().map(|row| (row, 1)).collect(),
         Plan::Join(join) => sum(joined(join, evaluate(&join.left, contents), evaluate(&join.right, contents))),
-        Plan::TopK(_) | Plan::Window(_) | Plan::OnClose(_) | Plan::Unnest { .. } => {
+        Plan::TopK(_)
+        | Plan::Window(_)
+        | Plan::OnClose(_)
+        | Plan::Unnest { .. }
+        | Plan::Reject { .. }
+        | Plan::Temporal { .. } => {
             panic!("the tests do not use it: {node}")
         }
         Plan::Union { inputs } => sum(inputs.iter().flat_map(|input| evaluate(input, contents)).collect()),
