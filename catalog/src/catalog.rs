@@ -102,10 +102,17 @@ impl Catalog {
 
     /// Whether a relation has a watermark, or is made from relations that have one.
     pub fn is_watermarked(&self, id: RelationId) -> bool {
-        self.get(id).is_some_and(|relation| {
-            let made_from = relation.kind.query().map_or(&[][..], |_| &relation.depends_on);
-            relation.watermark.is_some() || made_from.iter().any(|input| self.is_watermarked(*input))
-        })
+        // Each relation once: there may be many ways to it.
+        let (mut seen, mut to_see) = (BTreeSet::from([id]), vec![id]);
+        while let Some(relation) = to_see.pop().and_then(|id| self.get(id)) {
+            if relation.watermark.is_some() {
+                return true;
+            }
+            if relation.kind.query().is_some() {
+                to_see.extend(relation.depends_on.iter().filter(|input| seen.insert(**input)));
+            }
+        }
+        false
     }
 
     /// The relation of this name in a schema.

@@ -8,6 +8,9 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use millrace_types::{Result, SqlError, SqlState};
 use std::sync::Arc;
 
+/// How many dimensions an array may have.
+pub const MAX_DIMENSIONS: usize = 6;
+
 /// An array with each element cast.
 pub fn elementwise(array: &ArrayRef, from: &Field, to: &Field, purpose: Purpose, zone: &Tz) -> Result<ArrayRef> {
     let (Some(source), Some(target)) = (element(from), element(to)) else {
@@ -95,6 +98,13 @@ impl Read {
                         let detail = "Multidimensional arrays must have sub-arrays with matching dimensions.";
                         return Err(malformed(reader.text, detail));
                     }
+                }
+                Some('{') if level + 1 == MAX_DIMENSIONS => {
+                    let dimensions = reader.chars.clone().take_while(|c| *c == '{').count() + MAX_DIMENSIONS;
+                    let message = format!(
+                        "number of array dimensions ({dimensions}) exceeds the maximum allowed ({MAX_DIMENSIONS})"
+                    );
+                    return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
                 }
                 Some('{') => return Err(SqlError::unsupported("an array of more dimensions than its type has")),
                 Some(_) if level + 1 < self.lengths.len() => {

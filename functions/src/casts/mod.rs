@@ -17,6 +17,7 @@ mod outer;
 mod rule;
 mod text;
 
+pub use array::MAX_DIMENSIONS;
 pub use guard::GuardFilters;
 pub use interval::interval as interval_of;
 pub use moment::MONTHS;

@@ -2,6 +2,7 @@
 
 use super::dialect::call;
 use crate::arrays::{SLICE, SUBSCRIPT};
+use crate::casts::MAX_DIMENSIONS;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
     Subscript, Value, ValueWithSpan,
@@ -99,7 +100,9 @@ pub fn dimensioned(text: &Expr, data_type: &DataType) -> Option<DataType> {
     else {
         return None;
     };
-    let wanted = text.chars().filter(|c| !c.is_ascii_whitespace()).take_while(|c| *c == '{').count().max(1);
+    let braces = text.chars().filter(|c| !c.is_ascii_whitespace()).take_while(|c| *c == '{');
+    // More are refused when the text is read.
+    let wanted = braces.take(MAX_DIMENSIONS).count().max(1);
     let mut element = data_type;
     let mut there = 0;
     while let DataType::Array(ArrayElemTypeDef::SquareBracket(inner, _)) = element {

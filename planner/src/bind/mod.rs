@@ -26,6 +26,7 @@ mod recursion;
 mod refuse;
 mod row_values;
 mod set_operations;
+mod size;
 mod source;
 #[cfg(test)]
 mod tests;

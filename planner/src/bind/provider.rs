@@ -1,7 +1,7 @@
 //! What DataFusion's SQL planner asks while it resolves names.
 
 use super::source::RelationSource;
-use super::{limits, view};
+use super::{limits, size, view};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::functions::{FunctionSource, PostgresTypes, options};
 use crate::parse::limits_error;
@@ -15,6 +15,7 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use millrace_types::{RelationId, SqlError, SqlState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many plain views may stand on one another.
 const VIEW_DEPTH: usize = 64;
@@ -27,11 +28,13 @@ pub struct Provider<'a> {
     pub depth: usize,
     /// The innermost of them.
     pub view: Option<RelationId>,
+    /// How many plain views have been put into the query so far.
+    views: Arc<AtomicUsize>,
 }
 
 impl<'a> Provider<'a> {
     pub fn new(catalog: &'a dyn Catalog, functions: &'a FunctionSource) -> Provider<'a> {
-        Provider { catalog, functions, depth: 0, view: None }
+        Provider { catalog, functions, depth: 0, view: None, views: Arc::default() }
     }
 
     /// The relation with a name.
@@ -60,7 +63,11 @@ impl<'a> Provider<'a> {
         }
         let view = match (relation.kind, &relation.view_query) {
             (RelationKind::View, Some(query)) => {
-                let inner = Provider { depth: self.depth + 1, view: Some(relation.id), ..*self };
+                if self.views.fetch_add(1, Ordering::Relaxed) >= size::VIEWS {
+                    return Err(size::too_large());
+                }
+                let views = self.views.clone();
+                let inner = Provider { depth: self.depth + 1, view: Some(relation.id), views, ..*self };
                 Some(view::expand(&relation, query, &inner)?)
             }
             _ => None,

@@ -4,8 +4,8 @@ use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::{
-    asof, event_windows, limits, literals, orders, output, recursion, row_values, set_operations, using, whole_rows,
-    windows,
+    asof, event_windows, limits, literals, orders, output, recursion, row_values, set_operations, size, using,
+    whole_rows, windows,
 };
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
@@ -113,6 +113,7 @@ pub fn plan(
     context: PlannerContext,
     parameter_types: &[Option<SqlType>],
 ) -> Result<LogicalPlan> {
+    size::check(query)?;
     let mut query = query.clone();
     asof::spell_out(&mut query)?;
     event_windows::spell_out(&mut query)?;

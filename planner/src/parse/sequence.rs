@@ -44,11 +44,7 @@ pub fn options(cursor: &mut Cursor) -> Parsed<SequenceOptions> {
             "no cycle" => options.cycle = false,
             // Numbers are handed out one by one: there is no cache to size.
             "cache" => drop(number(cursor)?),
-            "owned by" => {
-                if !cursor.accept("none") {
-                    return cursor.unsupported("OWNED BY");
-                }
-            }
+            "owned by" if !cursor.accept("none") => return cursor.unsupported("OWNED BY"),
             "restart with" => options.restart = Some(Some(number(cursor)?)),
             "restart" => {
                 let given = matches!(cursor.parser.peek_token_ref().token, Token::Number(..) | Token::Minus);
