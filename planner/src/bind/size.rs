@@ -1,13 +1,14 @@
 //! Bounds on what a query stands for. A few lines can mean a plan of millions of nodes: each common table expression,
 //! and each plain view, is planned as often as it is named.
 
-use millrace_functions::walk::Walk;
+use millrace_functions::Walk;
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{Cte, ObjectName, Query, Visitor};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-/// How many relations a query may read, those of its common table expressions counted wherever these are named.
+/// How many relations a query may read, those of its common table expressions counted wherever these are named; a
+/// subquery without a relation counts as one.
 const RELATIONS: usize = 1_000;
 /// How many plain views may be put into a query.
 pub const VIEWS: usize = 1_000;
@@ -55,7 +56,7 @@ impl Visitor for Sizes {
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
-        let ended = self.around.pop().map_or(0, |ended| ended.relations);
+        let ended = self.around.pop().map_or(1, |ended| ended.relations.max(1));
         if let Some(outer) = self.around.last_mut() {
             match outer.to_come.pop_if(|(next, _)| std::ptr::eq(*next, query)) {
                 Some((_, name)) => drop(outer.known.insert(name, ended)),
