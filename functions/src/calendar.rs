@@ -85,8 +85,9 @@ fn made_interval(call: &Call) -> Result<ArrayRef> {
         let seconds = call.value::<Float64Type>(6, row);
         let months = i32::try_from(at(0) * 12 + at(1)).ok();
         let days = i32::try_from(at(2) * 7 + at(3)).ok();
-        let micros = (at(4) * 3600 + at(5) * 60) * 1_000_000 + (seconds * 1e6).round() as i64;
-        match (months, days, micros.checked_mul(1000)) {
+        // Hours and minutes are 32 bits: their microseconds fit. A float that does not is cut to what fits.
+        let micros = ((at(4) * 3600 + at(5) * 60) * 1_000_000).checked_add((seconds * 1e6).round() as i64);
+        match (months, days, micros.and_then(|micros| micros.checked_mul(1000))) {
             (Some(months), Some(days), Some(nanos)) if seconds.is_finite() => {
                 Ok(Some(IntervalMonthDayNano::new(months, days, nanos)))
             }

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::runtime::{Builder, Runtime};
 
+/// The stack of threads that parse, plan and define, in bytes: nesting is bounded, and this is more than the deepest
+/// statement needs (views on views most). Only what is used of it costs memory.
+pub const STACK: usize = 64 << 20;
+
 /// Everything that sessions share. One per process.
 pub struct Database {
     pub config: Config,
@@ -53,7 +57,7 @@ impl Database {
         let queries = Builder::new_multi_thread()
             .worker_threads(config.query_threads)
             .thread_name("query")
-            .thread_stack_size(8 << 20)
+            .thread_stack_size(STACK)
             .enable_all()
             .build()?;
         let functions = FunctionSource::new(state.clone());

@@ -15,5 +15,5 @@ mod system;
 pub mod telemetry;
 
 pub use config::{Config, LogFormat};
-pub use database::Database;
+pub use database::{Database, STACK};
 pub use session::Door;

@@ -1,6 +1,6 @@
 //! The binary `millrace`: configuration, logs, the database, the door for clients, and an orderly end.
 
-use millrace_server::{Config, Database, Door, telemetry};
+use millrace_server::{Config, Database, Door, STACK, telemetry};
 use millrace_types::{Result, SqlError, SqlState};
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -10,9 +10,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Stack of the threads that parse and plan: nesting is bounded, and this is what the bound needs.
-const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
     match start() {

@@ -4,11 +4,11 @@ use crate::function::Call;
 use crate::generic::{generic, list_of};
 use crate::operators::arithmetic::precision_of;
 use crate::temporal;
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, ListArray, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, ListArray, PrimitiveArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
-    TimestampMicrosecondType,
+    ArrowNativeType, DataType, Decimal128Type, Field, FieldRef, Int32Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, TimestampMicrosecondType,
 };
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
@@ -93,13 +93,20 @@ fn numbers<T: ArrowPrimitiveType>(
     next: impl Fn(T::Native, T::Native) -> Option<T::Native>,
 ) -> Result<ArrayRef>
 where
-    T::Native: PartialOrd + Default,
+    T::Native: ArrowNativeTypeOp,
 {
     lists::<T>(call, element, |row, values| {
         let (start, stop) = (call.value::<T>(0, row), call.value::<T>(1, row));
         let step = if call.count() > 2 { call.value::<T>(2, row) } else { one };
         if step == T::Native::default() {
             return Err(step_is_zero());
+        }
+        // Known before any of them is there; a difference that overflows is too large as well.
+        let steps = stop.sub_checked(start).and_then(|span| span.div_checked(step));
+        if (start <= stop) == (step > T::Native::default())
+            && steps.map_or(true, |steps| steps.to_usize().is_none_or(|steps| steps >= VALUES_MAX))
+        {
+            return Err(too_many());
         }
         let up = step > T::Native::default();
         let mut value = Some(start);
@@ -122,6 +129,10 @@ fn times(call: &Call, element: &FieldRef, next: impl Fn(i64, IntervalMonthDayNan
         if sign == 0 {
             return Err(step_is_zero());
         }
+        // Nearly how many: months differ in length.
+        if (i128::from(stop) - i128::from(start)) * 1_000 / sign > 2 * VALUES_MAX as i128 {
+            return Err(too_many());
+        }
         let mut now = start;
         while if sign > 0 { now <= stop } else { now >= stop } {
             push(values, now)?;
@@ -133,11 +144,15 @@ fn times(call: &Call, element: &FieldRef, next: impl Fn(i64, IntervalMonthDayNan
 
 fn push<T>(values: &mut Vec<T>, value: T) -> Result<()> {
     if values.len() >= VALUES_MAX {
-        let message = format!("generate_series() gives more than {VALUES_MAX} rows at once");
-        return Err(SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message));
+        return Err(too_many());
     }
     values.push(value);
     Ok(())
+}
+
+fn too_many() -> SqlError {
+    let message = format!("generate_series() gives more than {VALUES_MAX} rows at once");
+    SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message)
 }
 
 fn step_is_zero() -> SqlError {

@@ -10,6 +10,7 @@ use super::remembered::Remembered;
 use super::wall_clock::WallClock;
 use super::{Coordinator, nullable, schema_of};
 use crate::config::Config;
+use crate::database::STACK;
 use crate::statements::{Context, revive};
 use arc_swap::ArcSwap;
 use millrace_catalog::{Relation, RelationKind};
@@ -64,7 +65,8 @@ impl Coordinator {
             wall.clone(),
         );
         clock.revive(replay, functions, config)?;
-        let thread = std::thread::Builder::new().name("clock".to_owned()).spawn(move || clock.run(queue))?;
+        let thread = std::thread::Builder::new().name("clock".to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || clock.run(queue))?;
         Ok(Coordinator {
             requests,
             published: shared,
