@@ -88,7 +88,7 @@ mod tests {
         let level = |n: usize| format!("c{} AS (SELECT a.a FROM c{n} a, c{n} b)", n + 1);
         let levels: Vec<String> = (0..levels).map(level).collect();
         let text = format!("WITH c0 AS (SELECT 1 a), {} SELECT a FROM c3", levels.join(", "));
-        check(&crate::parse::parse_query(&text)?)
+        check(&*crate::parse::parse_query(&text)?)
     }
 
     #[test]
