@@ -4,8 +4,8 @@ use crate::function::{Call, Overload, immutable};
 use crate::temporal::{self, DAY};
 use arrow::array::{Array, ArrayRef, BooleanBuilder};
 use arrow::datatypes::{
-    Date32Type, Float64Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Float64Type, Int32Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    Time64MicrosecondType, TimestampMicrosecondType,
 };
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlType};
@@ -99,10 +99,14 @@ fn made_interval(call: &Call) -> Result<ArrayRef> {
 /// `overlaps(a, b, c, d)`: whether the spans from a to b and from c to d share a moment; b and d may say how long.
 fn overlaps() -> Vec<Overload> {
     vec![
-        Overload::new(&[TIMESTAMP, TIMESTAMP, TIMESTAMP, TIMESTAMP], SqlType::Bool, |call| spans(call, false)),
-        Overload::new(&[TIMESTAMP, INTERVAL, TIMESTAMP, INTERVAL], SqlType::Bool, |call| spans(call, true)),
-        Overload::new(&[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ], SqlType::Bool, |call| spans(call, false)),
-        Overload::new(&[TIMESTAMPTZ, INTERVAL, TIMESTAMPTZ, INTERVAL], SqlType::Bool, |call| spans(call, true)),
+        Overload::new(&[TIMESTAMP, TIMESTAMP, TIMESTAMP, TIMESTAMP], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMP, INTERVAL, TIMESTAMP, INTERVAL], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMP, TIMESTAMP, TIMESTAMP, INTERVAL], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMP, INTERVAL, TIMESTAMP, TIMESTAMP], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMPTZ, INTERVAL, TIMESTAMPTZ, INTERVAL], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL], SqlType::Bool, spans),
+        Overload::new(&[TIMESTAMPTZ, INTERVAL, TIMESTAMPTZ, TIMESTAMPTZ], SqlType::Bool, spans),
         Overload::new(&[TIME, TIME, TIME, TIME], SqlType::Bool, |call| {
             each_span(call, |at, row| Ok(call.value::<Time64MicrosecondType>(at, row)))
         }),
@@ -138,8 +142,8 @@ fn roundings() -> Vec<Overload> {
     ]
 }
 
-fn spans(call: &Call, lengths: bool) -> Result<ArrayRef> {
-    each_span(call, |at, row| match lengths && at % 2 == 1 {
+fn spans(call: &Call) -> Result<ArrayRef> {
+    each_span(call, |at, row| match matches!(call.arrays[at].data_type(), DataType::Interval(_)) {
         true => {
             let start = call.value::<TimestampMicrosecondType>(at - 1, row);
             temporal::add_interval(start, call.value::<IntervalMonthDayNanoType>(at, row))

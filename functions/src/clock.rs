@@ -6,12 +6,14 @@ use crate::operators::arithmetic::{TIME, TIMESTAMP, timestamptz};
 use crate::time_zone::session_zone;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, FieldRef};
+use chrono::{DateTime, Utc};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// The functions of this family.
@@ -32,6 +34,18 @@ pub fn functions() -> Vec<ScalarUDF> {
     ]
 }
 
+thread_local! {
+    static MOMENT: Cell<Option<DateTime<Utc>>> = const { Cell::new(None) };
+}
+
+/// Computes something within one moment: all clocks that it reads show the same.
+pub fn at_one_moment<T>(compute: impl FnOnce() -> T) -> T {
+    let before = MOMENT.replace(Some(Utc::now()));
+    let computed = compute();
+    MOMENT.set(before);
+    computed
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Clock {
     name: &'static str,
@@ -42,7 +56,7 @@ struct Clock {
 
 impl Clock {
     /// A moment in the session's zone, as the type of the function.
-    fn reading(&self, moment: chrono::DateTime<chrono::Utc>, options: &ConfigOptions) -> Result<ScalarValue> {
+    fn reading(&self, moment: DateTime<Utc>, options: &ConfigOptions) -> Result<ScalarValue> {
         let moment: ArrayRef =
             Arc::new(TimestampMicrosecondArray::from(vec![moment.timestamp_micros()]).with_timezone("UTC"));
         let from = Field::new("", timestamptz(), false);
@@ -85,7 +99,7 @@ impl ScalarUDFImpl for Clock {
 
     /// Reached only where nobody told when the statement began.
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        self.reading(chrono::Utc::now(), &args.config_options).map(ColumnarValue::Scalar)
+        self.reading(MOMENT.get().unwrap_or_else(Utc::now), &args.config_options).map(ColumnarValue::Scalar)
     }
 }
 

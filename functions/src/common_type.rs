@@ -23,12 +23,21 @@ pub fn common(a: &Field, b: &Field) -> Option<Field> {
         _ => {}
     }
     if is_text(&x) && is_text(&y) {
-        return Some(field_of("", &Text, true));
+        return Some(field_of("", &without_length(&x), true));
     }
     match (rank(&x)?, rank(&y)?) {
         (x, y) if x / 10 != y / 10 => None,
         (x, y) if x >= y => Some(like(a)),
         _ => Some(like(b)),
+    }
+}
+
+/// A text type of any length: what texts of two types have together is of the first one's.
+fn without_length(sql_type: &SqlType) -> SqlType {
+    match sql_type {
+        SqlType::Varchar(_) => SqlType::Varchar(None),
+        SqlType::Bpchar(_) => SqlType::Bpchar(None),
+        other => other.clone(),
     }
 }
 

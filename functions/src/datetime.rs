@@ -106,6 +106,8 @@ pub fn functions() -> Vec<ScalarUDF> {
                         temporal::local_of(&zone, call.value::<TimestampMicrosecondType>(1, row)).map(Some)
                     })
                 }),
+                Overload::new(&[INTERVAL, TIMESTAMPTZ], TIMESTAMP, |call| shifted(call, 1)),
+                Overload::new(&[INTERVAL, TIMESTAMP], TIMESTAMPTZ, |call| shifted(call, -1)),
                 Overload::new(&[TEXT, TIMESTAMP], TIMESTAMPTZ, |call| {
                     call.values::<TimestampMicrosecondType>(|row| {
                         let zone = temporal::zone(call.text(0).value(row))?;
@@ -330,6 +332,19 @@ fn part(unit: &str, moment: &Moment, type_name: &str) -> Result<i128> {
         _ => return clock_part(unit, moment.local.rem_euclid(DAY), type_name),
     };
     Ok(i128::from(whole) * 1_000_000)
+}
+
+/// A time moved by the offset of a zone that an interval gives.
+fn shifted(call: &Call, sign: i64) -> Result<ArrayRef> {
+    call.values::<TimestampMicrosecondType>(|row| {
+        let offset = call.value::<IntervalMonthDayNanoType>(0, row);
+        if offset.months != 0 || offset.days != 0 {
+            let message = "interval time zone must not include months or days";
+            return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        let time = call.value::<TimestampMicrosecondType>(1, row);
+        time.checked_add(sign * offset.nanoseconds / 1000).map(Some).ok_or_else(|| temporal::out_of_range("timestamp"))
+    })
 }
 
 /// A part of a time of day, or of the time of an interval, in microunits.

@@ -245,6 +245,11 @@ pub fn of_volatility(
     ScalarUDF::from(Function { name, aliases, overloads, signature })
 }
 
+/// Whether a function takes a text constant for a value of the type that it wants there.
+pub fn takes_open_texts(function: &ScalarUDF) -> bool {
+    function.inner().is::<Function>()
+}
+
 impl Function {
     fn result_type(&self, types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
         let (overload, types) = self.choose(types)?;

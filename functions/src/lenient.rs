@@ -47,7 +47,11 @@ impl ScalarUDFImpl for Lenient {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        self.inner.coerce_types(&without_texts(types))
+        let types = without_texts(types);
+        match types.windows(2).all(|two| two[0] == two[1]) && !types.is_empty() {
+            true => Ok(types),
+            false => self.inner.coerce_types(&types),
+        }
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {

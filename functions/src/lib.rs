@@ -53,9 +53,11 @@ mod walk;
 mod watermark;
 
 pub use aggregates::functions as aggregate_functions;
+pub use clock::at_one_moment;
 pub use error::{carried, sql_error_of};
-pub use function::{Call, Overload, is_null, of_volatility};
+pub use function::{Call, Overload, is_null, of_volatility, takes_open_texts};
 pub use functions::{FUNCTIONS, scalar_functions, window_functions};
+pub use rows::ALL_COLUMNS;
 pub use subquery::{ARRAY_SUBQUERY, single_value};
 pub use syntax::{PARTITION_BY, PostgresDialect, postgres_syntax};
 pub use time_zone::session_zone;

@@ -6,7 +6,7 @@ use crate::operators::number::{division_by_zero, float_error, out_of_range};
 use crate::precise::{self, Number};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
+    DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
 };
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ScalarUDF;
@@ -35,6 +35,9 @@ pub fn functions() -> Vec<ScalarUDF> {
                     call.values::<Int64Type>(|r| some(call.value::<Int64Type>(0, r).checked_abs(), "bigint"))
                 }),
                 Overload::numeric(&[NUMERIC], same, |call| numeric(call, |value, _| Some(value.abs()))),
+                Overload::new(&[SqlType::Float4], SqlType::Float4, |call| {
+                    call.values::<Float32Type>(|row| Ok(Some(call.value::<Float32Type>(0, row).abs())))
+                }),
                 Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::abs)),
             ],
         ),
@@ -62,6 +65,27 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable("mod", &[], modulo()),
         immutable("div", &[], vec![Overload::numeric(&[NUMERIC, NUMERIC], |_, _| (38, 0), whole_quotient)]),
         immutable("width_bucket", &[], vec![Overload::new(&[FLOAT, FLOAT, FLOAT, INT], INT, width_bucket)]),
+        immutable("sin", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::sin))]),
+        immutable("cos", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cos))]),
+        immutable("tan", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::tan))]),
+        immutable("cot", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| 1.0 / x.tan()))]),
+        immutable("atan", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::atan))]),
+        immutable("sinh", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::sinh))]),
+        immutable("cosh", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cosh))]),
+        immutable("tanh", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::tanh))]),
+        immutable("asinh", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::asinh))]),
+        immutable(
+            "atan2",
+            &[],
+            vec![Overload::new(&[FLOAT, FLOAT], FLOAT, |call| {
+                call.values::<Float64Type>(|row| {
+                    Ok(Some(call.value::<Float64Type>(0, row).atan2(call.value::<Float64Type>(1, row))))
+                })
+            })],
+        ),
+        immutable("gcd", &[], whole_numbers(greatest_divisor)),
+        immutable("lcm", &[], whole_numbers(least_multiple)),
+        immutable("factorial", &[], vec![Overload::numeric(&[BIGINT], |_, _| (38, 0), factorial)]),
         immutable("bitnot", &[], complement()),
         immutable("asin", &[], vec![checked(|x| x.abs() <= 1.0, f64::asin)]),
         immutable("acos", &[], vec![checked(|x| x.abs() <= 1.0, f64::acos)]),
@@ -110,6 +134,17 @@ pub fn functions() -> Vec<ScalarUDF> {
             vec![Overload::new(&[NUMERIC], INT, |call| {
                 let scale = scale_of(call.arrays[0].data_type());
                 call.values::<Int32Type>(|row| Ok(Some(places(call.value::<Decimal128Type>(0, row), scale).into())))
+            })],
+        ),
+        immutable(
+            "trim_scale",
+            &[],
+            vec![Overload::new(&[NUMERIC], NUMERIC, |call| {
+                let scale = scale_of(call.arrays[0].data_type());
+                call.values::<Decimal128Type>(|row| {
+                    let value = rescale(call.value::<Decimal128Type>(0, row), scale, SqlType::NUMERIC_SCALE);
+                    value.map(Some).ok_or_else(overflow)
+                })
             })],
         ),
         immutable("cbrt", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cbrt))]),
@@ -359,6 +394,9 @@ fn float_power(base: f64, exponent: f64) -> Result<f64> {
 fn modulo() -> Vec<Overload> {
     use crate::operators::{arithmetic::Operation::Modulo, number};
     vec![
+        Overload::new(&[SqlType::Int2, SqlType::Int2], SqlType::Int2, |call| {
+            number::evaluate::<Int16Type>(Modulo, &call.arrays[0], &call.arrays[1], call.rows)
+        }),
         Overload::new(&[INT, INT], INT, |call| {
             number::evaluate::<Int32Type>(Modulo, &call.arrays[0], &call.arrays[1], call.rows)
         }),
@@ -405,6 +443,63 @@ fn in_degrees(x: f64, f: fn(f64) -> f64) -> f64 {
 fn tidy(x: f64) -> f64 {
     let near = (x * 2.0).round() / 2.0;
     if (x - near).abs() < 1e-14 * near.abs().max(1.0) { near } else { x }
+}
+
+/// A function of two whole numbers: of integers, and of numerics at their finer scale.
+fn whole_numbers(f: fn(i128, i128) -> Option<i128>) -> Vec<Overload> {
+    let narrow = |value: Option<i128>, name: &str| {
+        value.and_then(|value| i64::try_from(value).ok()).ok_or_else(|| out_of_range(name))
+    };
+    vec![
+        Overload::new(&[INT, INT], INT, move |call| {
+            call.values::<Int32Type>(|row| {
+                let (a, b) = (call.value::<Int32Type>(0, row), call.value::<Int32Type>(1, row));
+                let value = narrow(f(a.into(), b.into()), "integer")?;
+                i32::try_from(value).map(Some).map_err(|_| out_of_range("integer"))
+            })
+        }),
+        Overload::new(&[BIGINT, BIGINT], BIGINT, move |call| {
+            call.values::<Int64Type>(|row| {
+                let (a, b) = (call.value::<Int64Type>(0, row), call.value::<Int64Type>(1, row));
+                narrow(f(a.into(), b.into()), "bigint").map(Some)
+            })
+        }),
+        Overload::numeric(
+            &[NUMERIC, NUMERIC],
+            |types, _| (38, types.iter().map(scale_of).max().unwrap_or(0)),
+            move |call| {
+                let (s, t) = (scale_of(call.arrays[0].data_type()), scale_of(call.arrays[1].data_type()));
+                let scale = s.max(t);
+                call.values::<Decimal128Type>(|row| {
+                    let (a, b) = (call.value::<Decimal128Type>(0, row), call.value::<Decimal128Type>(1, row));
+                    let value = rescale(a, s, scale).zip(rescale(b, t, scale)).and_then(|(a, b)| f(a, b));
+                    value.map(Some).ok_or_else(overflow)
+                })
+            },
+        ),
+    ]
+}
+
+fn greatest_divisor(a: i128, b: i128) -> Option<i128> {
+    let (mut a, mut b) = (a.checked_abs()?, b.checked_abs()?);
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    Some(a)
+}
+
+fn least_multiple(a: i128, b: i128) -> Option<i128> {
+    match greatest_divisor(a, b)? {
+        0 => Some(0),
+        divisor => (a / divisor).checked_mul(b)?.checked_abs(),
+    }
+}
+
+fn factorial(call: &Call) -> Result<ArrayRef> {
+    call.values::<Decimal128Type>(|row| match call.value::<Int64Type>(0, row) {
+        ..0 => Err(SqlError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "factorial of a negative number is undefined")),
+        n => (1..=i128::from(n)).try_fold(1i128, |product, n| product.checked_mul(n)).map(Some).ok_or_else(overflow),
+    })
 }
 
 fn width_bucket(call: &Call) -> Result<ArrayRef> {

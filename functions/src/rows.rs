@@ -10,8 +10,11 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Value};
-use millrace_types::{Result, SqlError};
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, SelectItem,
+    SelectItemQualifiedWildcardKind, Value,
+};
+use millrace_types::{Result, SqlError, TYPE_KEY};
 use std::sync::Arc;
 
 pub fn functions() -> Vec<ScalarUDF> {
@@ -45,7 +48,9 @@ impl ScalarUDFImpl for NamedRow {
             field.as_ref().clone().with_name(name).with_nullable(true)
         });
         let columns: Fields = columns.collect();
-        Ok(Arc::new(Field::new(self.name(), DataType::Struct(columns), true)))
+        // The row of a relation, unlike one of ROW(), is no `record` to clients.
+        let named = [(TYPE_KEY.to_owned(), self.name().to_owned())].into();
+        Ok(Arc::new(Field::new(self.name(), DataType::Struct(columns), true).with_metadata(named)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {
@@ -123,6 +128,61 @@ pub fn rewritten(expr: &Expr) -> Option<Expr> {
         _ => None,
     };
     changed.map(|changed| Expr::Nested(Box::new(changed)))
+}
+
+/// The name that stands for all columns of a row, in `(f(x)).*`. No user can type it.
+pub const ALL_COLUMNS: &str = "*\u{1}";
+
+/// `(f(x)).*` as the columns of what a function gives, and `(t).*` as those of a relation; other items as they are.
+pub fn columns_of(item: SelectItem) -> Vec<SelectItem> {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = &item else { return vec![item] };
+    let Some(row) = row_of_all(expr) else { return vec![item] };
+    match without_parentheses(row) {
+        Expr::Identifier(relation) => {
+            let relation = SelectItemQualifiedWildcardKind::ObjectName(ObjectName::from(vec![relation.clone()]));
+            vec![SelectItem::QualifiedWildcard(relation, Default::default())]
+        }
+        call @ Expr::Function(function) => {
+            let name = function.name.0.last().and_then(|part| part.as_ident()).map(|name| name.value.to_lowercase());
+            let columns = name.as_deref().and_then(crate::sets::columns_of).unwrap_or_default();
+            let column = |name: &&str| {
+                let field = Expr::Value(Value::SingleQuotedString((*name).to_owned()).with_empty_span());
+                let expr = crate::syntax::call("get_field", [call.clone(), field]);
+                SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', *name) }
+            };
+            if columns.len() < 2 { vec![item] } else { columns.iter().map(column).collect() }
+        }
+        _ => vec![item],
+    }
+}
+
+/// The row of which all columns are asked for.
+fn row_of_all(expr: &Expr) -> Option<&Expr> {
+    match expr {
+        Expr::CompoundFieldAccess { root, access_chain } => match access_chain.as_slice() {
+            [AccessExpr::Dot(Expr::Identifier(name))] if name.value == ALL_COLUMNS => Some(root),
+            _ => None,
+        },
+        // Field accesses may have been made calls already.
+        Expr::Function(function) => match &function.args {
+            FunctionArguments::List(list) => match list.args.as_slice() {
+                [
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(row)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(field))),
+                ] if field.value == Value::SingleQuotedString(ALL_COLUMNS.to_owned()) => Some(row),
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn without_parentheses(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => without_parentheses(inner),
+        other => other,
+    }
 }
 
 /// A row in a select list as a call that makes a composite value.

@@ -56,7 +56,8 @@ pub(crate) fn options() -> &'static ConfigOptions {
         let mut options = ConfigOptions::clone(millrace_functions::session_config().options());
         options.sql_parser.collect_spans = true;
         options.sql_parser.default_null_ordering = "nulls_max".to_owned();
-        options.sql_parser.enable_subquery_sort_elimination = true;
+        // The orders of subqueries are passed on: `bind/subquery_order.rs`.
+        options.sql_parser.enable_subquery_sort_elimination = false;
         options
     });
     &OPTIONS

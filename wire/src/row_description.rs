@@ -19,13 +19,22 @@ pub(crate) fn row_description(schema: &Schema, formats: &[Format]) -> RowDescrip
             field.name().replace('\0', ""),
             number::<u32>(field, TABLE_OID_KEY) as i32,
             number(field, ATTRIBUTE_NUMBER_KEY),
-            sql_type.oid(),
+            if is_record(field, *format) { RECORD_OID } else { sql_type.oid() },
             sql_type.length(),
             sql_type.typmod(),
             format.code(),
         )
     };
     RowDescription::new(schema.fields().iter().zip(formats).map(describe).collect())
+}
+
+/// The OID of `record`.
+const RECORD_OID: u32 = 2249;
+
+/// Whether a column is of rows of no relation, in the form that clients read as a record.
+fn is_record(field: &Field, format: Format) -> bool {
+    let unnamed = !field.metadata().contains_key(millrace_types::TYPE_KEY);
+    matches!(field.data_type(), arrow::datatypes::DataType::Struct(_)) && unnamed && format.code() == 0
 }
 
 fn number<T: std::str::FromStr + Default>(field: &Field, key: &str) -> T {

@@ -76,7 +76,10 @@ impl AggregateUDFImpl for Extreme {
             return Ok(Arc::new(fields[0].as_ref().clone().with_name(self.name()).with_nullable(true)));
         }
         let result = self.return_type(&super::summed::types_of(fields))?;
-        Ok(Arc::new(fields[0].as_ref().clone().with_name(self.name()).with_data_type(result).with_nullable(true)))
+        let field = fields[0].as_ref().clone().with_name(self.name()).with_data_type(result).with_nullable(true);
+        // There is none of varchar: it is that of text.
+        let is_varchar = matches!(sql_type_of(&field), SqlType::Varchar(_));
+        Ok(Arc::new(if is_varchar { field.with_metadata(Default::default()) } else { field }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

@@ -375,7 +375,7 @@ impl Retract for Rows {
 
     fn value(&self) -> Result<ScalarValue> {
         let column = (self.definition.finish)(&self.sorted()?).map_err(carried)?;
-        ScalarValue::try_from_array(&column, 0)
+        crate::function::scalar_of(&column)
     }
 
     fn forgets(&self) -> bool {

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `total` | `sum`, `avg` | totals and counts |
 //! | `extreme` | `min`, `max` | the extreme value |
-//! | `moments`, `regression`, `bits` | `stddev`, `variance`, `corr`, `regr_*`, `bit_*` ... | [sums over the rows](summed), which rows leave again |
+//! | `moments`, `regression`, `bits`, `truths` | `stddev`, `variance`, `corr`, `regr_*`, `bit_*`, `bool_*` ... | [sums over the rows](summed), which rows leave again |
 //! | `collections`, `json`, `percentiles`, `hypothetical` | `string_agg`, `array_agg`, `json_agg`, `percentile_cont`, `mode` ... | [all rows in order](gathered) |
 
 mod bits;
@@ -22,13 +22,14 @@ mod single;
 mod sorted;
 mod summed;
 mod total;
+mod truths;
 mod twofold;
 mod window_order;
 
 pub use hypothetical::INTERNAL as HYPOTHETICAL;
 pub use window_order::WindowOrder;
 
-use datafusion::functions_aggregate::{bool_and_or, min_max};
+use datafusion::functions_aggregate::min_max;
 use datafusion::logical_expr::{AggregateUDF, AggregateUDFImpl};
 use std::sync::Arc;
 
@@ -39,15 +40,18 @@ const LEFT_OUT: [&str; 1] = ["nth_value"];
 pub fn functions() -> Vec<Arc<AggregateUDF>> {
     let mut all = datafusion::functions_aggregate::all_default_aggregate_functions();
     all.retain(|function| !LEFT_OUT.contains(&function.name()));
-    let every = bool_and_or::bool_and_udaf().as_ref().clone().with_aliases(["every"]);
     all.extend([
         of(total::Total::sum()),
         of(total::Total::avg()),
         of(extreme::Extreme::new(min_max::min_udaf(), false)),
         of(extreme::Extreme::new(min_max::max_udaf(), true)),
-        Arc::new(every),
     ]);
-    all.extend([moments::functions(), regression::functions(), bits::functions()].into_iter().flatten().map(of));
+    all.extend(
+        [moments::functions(), regression::functions(), bits::functions(), truths::functions()]
+            .into_iter()
+            .flatten()
+            .map(of),
+    );
     let definitions =
         [collections::DEFINITIONS, json::DEFINITIONS, percentiles::DEFINITIONS, hypothetical::DEFINITIONS];
     all.extend(definitions.into_iter().flatten().map(gathered::Gathered::new).map(of));

@@ -21,9 +21,9 @@ pub fn other(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         Expr::Like(like) => escaped(like),
         Expr::ScalarFunction(function) if function.func.name() == "coalesce" => {
-            Transformed::yes(as_json(first_of(function.args), schema))
+            Transformed::yes(as_results(first_of(function.args), schema))
         }
-        Expr::Case(_) => Transformed::yes(as_json(expr, schema)),
+        Expr::Case(_) => Transformed::yes(as_results(expr, schema)),
         // Plans are analysed again when they run: what was marked then is not to be marked twice.
         Expr::ScalarFunction(mut function)
             if function.args.first().is_some_and(is_marked) && function.func.name() == "marked" =>
@@ -31,6 +31,10 @@ pub fn other(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             Transformed::yes(function.args.remove(0))
         }
         Expr::ScalarFunction(function) => unpadded(function, schema),
+        Expr::AggregateFunction(mut call) if call.func.name() == "string_agg" => {
+            call.params.args = call.params.args.into_iter().map(|arg| stripped(arg, schema)).collect();
+            Transformed::yes(Expr::AggregateFunction(call))
+        }
         other => Transformed::no(other),
     })
 }
@@ -74,26 +78,55 @@ fn first_of(mut args: Vec<Expr>) -> Expr {
     Expr::Case(Case::new(None, args.into_iter().map(arm).collect(), Some(Box::new(last))))
 }
 
-/// A CASE whose results are json gives json.
-fn as_json(expr: Expr, schema: &DFSchema) -> Expr {
+/// A CASE whose results are json gives json, and one of texts of a type gives texts of that type.
+fn as_results(expr: Expr, schema: &DFSchema) -> Expr {
     let Expr::Case(case) = &expr else { return expr };
     let results = case.when_then_expr.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref());
     let fields = results.filter_map(|result| result.to_field(schema).ok()).map(|(_, field)| field);
-    let json = |field: &FieldRef| matches!(sql_type_of(field), SqlType::Json | SqlType::Jsonb);
-    match fields.into_iter().find(json) {
+    let fields: Vec<FieldRef> = fields.filter(|field| sql_type_of(field) != SqlType::Unknown).collect();
+    let json = |field: &&FieldRef| matches!(sql_type_of(field), SqlType::Json | SqlType::Jsonb);
+    let text = |field: &&FieldRef| matches!(sql_type_of(field), SqlType::Varchar(_) | SqlType::Bpchar(_));
+    let alike = fields.windows(2).all(|two| sql_type_of(&two[0]) == sql_type_of(&two[1]));
+    match fields.iter().find(json).or_else(|| fields.iter().find(text).filter(|_| alike)).cloned() {
         Some(field) => marked(expr, &field),
         None => expr,
     }
 }
 
+/// Functions that take a `char(n)` as it is.
+const KEEP_BLANKS: &[&str] = &[
+    "cast",
+    "rtrim",
+    "pg_typeof",
+    "octet_length",
+    "concat",
+    "concat_ws",
+    "row",
+    "named_row",
+    "make_array",
+    "to_json",
+    "to_jsonb",
+    "json_build_object",
+    "jsonb_build_object",
+    "json_build_array",
+    "jsonb_build_array",
+];
+
 /// Functions see the values of a `char(n)` without its padding.
 fn unpadded(function: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
-    let own = ["cast", "rtrim", "pg_typeof", "octet_length", "concat", "concat_ws"].contains(&function.func.name());
-    let padded = |arg: &Expr| arg.to_field(schema).is_ok_and(|(_, f)| matches!(sql_type_of(&f), SqlType::Bpchar(_)));
-    if own || !function.args.iter().any(padded) {
+    let own = KEEP_BLANKS.contains(&function.func.name());
+    if own || !function.args.iter().any(|arg| is_padded(arg, schema)) {
         return Transformed::no(Expr::ScalarFunction(function));
     }
-    let strip = |arg: Expr| if padded(&arg) { call(named("rtrim"), vec![arg]) } else { arg };
-    let args = function.args.into_iter().map(strip).collect();
+    let args = function.args.into_iter().map(|arg| stripped(arg, schema)).collect();
     Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: function.func, args }))
+}
+
+fn is_padded(expr: &Expr, schema: &DFSchema) -> bool {
+    expr.to_field(schema).is_ok_and(|(_, field)| matches!(sql_type_of(&field), SqlType::Bpchar(_)))
+}
+
+/// A value without the blanks of a `char(n)`.
+fn stripped(expr: Expr, schema: &DFSchema) -> Expr {
+    if is_padded(&expr, schema) { call(named("rtrim"), vec![expr]) } else { expr }
 }

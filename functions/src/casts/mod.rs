@@ -5,6 +5,7 @@
 
 mod array;
 mod choice;
+mod compared;
 mod guard;
 mod interval;
 mod jsonb;
@@ -20,6 +21,7 @@ mod text;
 pub use array::MAX_DIMENSIONS;
 pub use guard::GuardFilters;
 pub use interval::interval as interval_of;
+pub use marked::marked;
 pub use moment::MONTHS;
 pub use number::{decimal as decimal_of, decimal_to_float, float_to_decimal};
 pub use open::OpenLiterals;
@@ -68,7 +70,8 @@ pub fn cast(array: &ArrayRef, from: &Field, to: &Field, purpose: Purpose, zone: 
         (SqlType::Array(_), SqlType::Array(_)) => array::elementwise(array, from, to, purpose, zone),
         (_, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char) => {
             let texts = text_of(array, from, zone)?;
-            let texts = if matches!(source, SqlType::Bpchar(_)) { text::unpadded(&texts) } else { texts };
+            let loses_blanks = matches!(source, SqlType::Bpchar(_)) && !matches!(target, SqlType::Bpchar(_));
+            let texts = if loses_blanks { text::unpadded(&texts) } else { texts };
             text::limited(texts, &target, purpose)
         }
         (SqlType::Jsonb, SqlType::Json | SqlType::Jsonb) => Ok(array.clone()),

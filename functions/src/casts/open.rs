@@ -3,21 +3,25 @@
 //! In Postgres a constant in quotes has no type until its neighbours give it one: in `coalesce(a, '{}')` it is an array
 //! if `a` is. Type coercion would take both for texts.
 
+use super::compared::compared;
 use crate::common_type::common;
+use crate::error::carried;
+use crate::function::takes_open_texts;
 use crate::operators::is_text;
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr::{Cast, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
-use millrace_types::{SqlType, sql_type_of};
+use millrace_types::{SqlError, SqlState, SqlType, field_of, sql_type_of};
 use std::sync::Arc;
 
-/// Casts text constants in COALESCE, NULLIF, GREATEST, LEAST and the results of CASE to the type of the other arguments.
+/// Casts text constants in COALESCE, NULLIF, GREATEST, LEAST and the results of CASE to the type of the other arguments,
+/// and these to the type that they have together; also compares as Postgres does what is compared without an operator.
 /// Runs before type coercion.
 #[derive(Debug, Default)]
 pub struct OpenLiterals;
@@ -36,7 +40,7 @@ impl AnalyzerRule for OpenLiterals {
             let names = NamePreserver::new(&plan);
             let settled = plan.map_expressions(|expr| {
                 let name = names.save(&expr);
-                let settled = expr.transform_up(|expr| Ok(settle(expr, &schema)))?;
+                let settled = expr.transform_up(|expr| settle(expr, &schema))?;
                 Ok(settled.update_data(|expr| name.restore(expr)))
             })?;
             if settled.transformed { settled.map_data(LogicalPlan::recompute_schema) } else { Ok(settled) }
@@ -45,39 +49,116 @@ impl AnalyzerRule for OpenLiterals {
     }
 }
 
-fn settle(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let neighbours: Vec<&mut Expr> = match &mut expr {
-        Expr::Case(case) => {
-            let results = case.when_then_expr.iter_mut().map(|(_, then)| then.as_mut());
-            results.chain(case.else_expr.as_deref_mut()).collect()
-        }
-        Expr::ScalarFunction(function)
-            if ["coalesce", "nullif", "greatest", "least"].contains(&function.func.name()) =>
-        {
-            function.args.iter_mut().collect()
-        }
-        _ => return Transformed::no(expr),
-    };
-    let Some(field) = common_field(&neighbours, schema) else { return Transformed::no(expr) };
-    let mut changed = false;
-    for neighbour in neighbours.into_iter().filter(|neighbour| is_open(neighbour)) {
-        *neighbour = Expr::Cast(Cast::new_from_field(Box::new(std::mem::take(neighbour)), field.clone()));
-        changed = true;
+fn settle(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if let Some(compared) = compared(&expr, schema)? {
+        return Ok(Transformed::new_transformed(compared.clone(), compared != expr));
     }
-    Transformed::new_transformed(expr, changed)
+    let mut expr = expr;
+    if let Expr::ScalarFunction(call) = &mut expr
+        && takes_open_texts(&call.func)
+    {
+        let changed = read_as_texts(call, schema);
+        return Ok(Transformed::new_transformed(expr, changed));
+    }
+    let (construct, neighbours): (&str, Vec<&mut Expr>) = match &mut expr {
+        Expr::Case(case) => {
+            // What ELSE gives counts first, as in Postgres.
+            let results = case.when_then_expr.iter_mut().map(|(_, then)| then.as_mut());
+            ("CASE", case.else_expr.as_deref_mut().into_iter().chain(results).collect())
+        }
+        Expr::ScalarFunction(function) => match function.func.name() {
+            "coalesce" => ("COALESCE", function.args.iter_mut().collect()),
+            "greatest" => ("GREATEST", function.args.iter_mut().collect()),
+            "least" => ("LEAST", function.args.iter_mut().collect()),
+            "nullif" => ("NULLIF", function.args.iter_mut().collect()),
+            _ => return Ok(Transformed::no(expr)),
+        },
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let Some(field) = common_field(construct, &neighbours, schema)? else { return Ok(Transformed::no(expr)) };
+    let mut changed = false;
+    for neighbour in neighbours {
+        let cast = match is_open(neighbour) {
+            true => true,
+            // Numbers of other widths are left to type coercion, and each side of NULLIF keeps its type.
+            false => construct != "NULLIF" && other_kind(&neighbour.to_field(schema)?.1, &field),
+        };
+        if cast {
+            *neighbour = Expr::Cast(Cast::new_from_field(Box::new(std::mem::take(neighbour)), field.clone()));
+            changed = true;
+        }
+    }
+    Ok(Transformed::new_transformed(expr, changed))
 }
 
-/// The type of those that have one, where it is no text and some have none.
-fn common_field(neighbours: &[&mut Expr], schema: &DFSchema) -> Option<FieldRef> {
-    if !neighbours.iter().any(|neighbour| is_open(neighbour)) {
-        return None;
+/// Types the constants of a call that are texts to its function, before coercion casts them: of some functions the type
+/// of the result depends on a constant, which a cast would hide. Says whether there were any.
+fn read_as_texts(call: &mut ScalarFunction, schema: &DFSchema) -> bool {
+    let types: Result<Vec<_>> = call.args.iter().map(|argument| argument.get_type(schema)).collect();
+    let Ok(wanted) = types.and_then(|types| call.func.inner().coerce_types(&types)) else { return false };
+    let mut changed = false;
+    for (argument, wanted) in call.args.iter_mut().zip(wanted) {
+        if let Expr::Literal(ScalarValue::Utf8(text), None) = argument
+            && wanted == DataType::Utf8View
+        {
+            *argument = Expr::Literal(ScalarValue::Utf8View(text.take()), None);
+            changed = true;
+        }
     }
-    let typed = neighbours.iter().filter(|neighbour| !is_open(neighbour));
-    let fields = typed.filter_map(|neighbour| neighbour.to_field(schema).ok()).map(|(_, field)| field);
-    let fields = fields.filter(|field| sql_type_of(field) != SqlType::Unknown);
-    let field = fields.reduce(|a, b| common(&a, &b).map_or(a, Arc::new))?;
-    let other = !is_text(&sql_type_of(&field)) || matches!(sql_type_of(&field), SqlType::Json | SqlType::Jsonb);
-    other.then(|| Arc::new(field.as_ref().clone().with_name("").with_nullable(true)))
+    changed
+}
+
+/// The type that they have together, where constants or others have to be told.
+fn common_field(construct: &str, neighbours: &[&mut Expr], schema: &DFSchema) -> Result<Option<FieldRef>> {
+    let typed: Vec<_> = neighbours.iter().filter(|neighbour| !is_open(neighbour)).collect();
+    let is_any_open = typed.len() < neighbours.len();
+    let mut common_field: Option<FieldRef> = None;
+    for neighbour in typed {
+        let Ok((_, field)) = neighbour.to_field(schema) else { return Ok(None) };
+        if matches!(field.data_type(), DataType::Struct(_)) {
+            return Ok(None);
+        }
+        let is_null = matches!(neighbour, Expr::Literal(value, _) if value.is_null());
+        if is_null || sql_type_of(&field) == SqlType::Unknown {
+            continue;
+        }
+        common_field = match common_field {
+            None => Some(field),
+            Some(known) => match common(&known, &field) {
+                Some(common) => Some(Arc::new(common)),
+                None if construct == "NULLIF" => Some(known),
+                None if is_text(&sql_type_of(&known)) && is_text(&sql_type_of(&field)) => return Ok(None),
+                None => return Err(unmatched(construct, &sql_type_of(&known), &sql_type_of(&field))),
+            },
+        };
+    }
+    Ok(common_field.map(|field| {
+        // A constant has no length of its own, so that what it has together with others has none.
+        let field = match (sql_type_of(&field), is_any_open) {
+            (SqlType::Varchar(_), true) => field_of("", &SqlType::Varchar(None), true),
+            (SqlType::Bpchar(_), true) => field_of("", &SqlType::Bpchar(None), true),
+            _ => field.as_ref().clone(),
+        };
+        Arc::new(field.with_name("").with_nullable(true))
+    }))
+}
+
+/// `42804`: values of two types where there is to be one.
+fn unmatched(construct: &str, left: &SqlType, right: &SqlType) -> DataFusionError {
+    let message = format!("{construct} types {left} and {right} cannot be matched");
+    carried(SqlError::new(SqlState::DATATYPE_MISMATCH, message))
+}
+
+/// Whether values of a type are to be converted by a cast of ours to have another.
+fn other_kind(from: &FieldRef, to: &FieldRef) -> bool {
+    let (source, target) = (sql_type_of(from), sql_type_of(to));
+    match (&source, &target) {
+        (SqlType::Unknown, _) => false,
+        // What holds json may be said to be text by what DataFusion makes of it.
+        (SqlType::Text, SqlType::Json | SqlType::Jsonb) => false,
+        (SqlType::Numeric(_), SqlType::Float4 | SqlType::Float8) => true,
+        _ => source != target && !(from.data_type().is_numeric() && to.data_type().is_numeric()),
+    }
 }
 
 fn is_open(expr: &Expr) -> bool {

@@ -137,6 +137,7 @@ impl Arithmetic {
             (t @ Timestamp(..), Add | Subtract, DataType::Interval(_)) => to(moment(t), INTERVAL, moment(t)),
             (DataType::Interval(_), Add, t @ Timestamp(..)) => to(INTERVAL, moment(t), moment(t)),
             (t @ Timestamp(..), Add, DataType::Time64(_)) => to(moment(t), TIME, moment(t)),
+            (DataType::Time64(_), Add, t @ Timestamp(..)) => to(TIME, moment(t), moment(t)),
             (t @ (Timestamp(..) | Date32), Subtract, u @ (Timestamp(..) | Date32)) => {
                 let common = if [t, u].iter().any(|t| moment(t) != TIMESTAMP) { timestamptz() } else { TIMESTAMP };
                 to(common.clone(), common, INTERVAL)

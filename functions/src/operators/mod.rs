@@ -38,9 +38,8 @@ impl ExprPlanner for Operators {
             call.get_type(schema)?;
             return Ok(PlannerResult::Planned(call));
         }
-        if let Some(symbol) = comparison_symbol(&op) {
-            let (left, right) = compared(symbol, left, right, schema)?;
-            let (left, right) = ordered(&op, left, right, schema);
+        if comparison_symbol(&op).is_some() {
+            let (left, right) = comparable(&op, left, right, schema)?;
             return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
         }
         other::plan(RawBinaryExpr { op, left, right }, schema)
@@ -198,6 +197,13 @@ fn open_operand(operation: Operation, known: &FieldRef) -> FieldRef {
     }
 }
 
+/// The operands of a comparison as what DataFusion compares. Comparing them again changes nothing.
+pub fn comparable(op: &BinaryOperator, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let symbol = comparison_symbol(op).unwrap_or("=");
+    let (left, right) = compared(symbol, left, right, schema)?;
+    Ok(ordered(op, left, right, schema))
+}
+
 /// The operands of a comparison: open ones settled, blank-padded ones stripped, texts never compared with other types.
 fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
     let (left, right) = match (is_unknown(&left), is_unknown(&right)) {
@@ -238,6 +244,16 @@ fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<
         let span = |side| call(crate::functions::named("interval_span"), vec![side]);
         return Ok((span(left), span(right)));
     }
+    let is_float = |t: &SqlType| matches!(t, SqlType::Float4 | SqlType::Float8);
+    let is_numeric = |t: &SqlType| matches!(t, SqlType::Numeric(_));
+    if (is_float(&left_type) && is_numeric(&right_type)) || (is_numeric(&left_type) && is_float(&right_type)) {
+        let float = target(SqlType::Float8);
+        let as_float = |side, sql_type: &SqlType| match sql_type {
+            SqlType::Float8 => side,
+            _ => settled(side, &float),
+        };
+        return Ok((as_float(left, &left_type), as_float(right, &right_type)));
+    }
     let padded = |t: &SqlType| matches!(t, SqlType::Bpchar(_));
     if padded(&left_type) || padded(&right_type) {
         return Ok((other::unpadded(left), other::unpadded(right)));
@@ -249,7 +265,9 @@ fn open_compared(known: &FieldRef) -> FieldRef {
     match sql_type_of(known) {
         SqlType::Numeric(_) => target(SqlType::Numeric(None)),
         // No modifier: a literal too long for the column compares as it is.
-        SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char => target(SqlType::Text),
+        SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char | SqlType::Unknown => {
+            target(SqlType::Text)
+        }
         _ => known.clone(),
     }
 }

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
     Ident, Interval, ObjectName, SelectItem, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
-use dialect::call;
+pub use dialect::call;
 
 pub use dialect::{PARTITION_BY, PostgresDialect};
 
@@ -45,6 +45,9 @@ pub fn postgres_syntax(node: &mut impl Walk) {
                 None
             }
             Expr::Function(function) => completed(function),
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                Some(call("timezone", [time_zone.as_ref().clone(), timestamp.as_ref().clone()]))
+            }
             Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => overlaps(left, right),
             Expr::CompoundFieldAccess { root, access_chain } => arrays::taken(root, access_chain),
             Expr::AnyOp { .. } | Expr::AllOp { .. } | Expr::Like { .. } | Expr::ILike { .. } => {
@@ -59,6 +62,8 @@ pub fn postgres_syntax(node: &mut impl Walk) {
         }
     });
     each_select(node, |select| {
+        select.projection =
+            std::mem::take(&mut select.projection).into_iter().flat_map(crate::rows::columns_of).collect();
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
                 && let Some(columns) = crate::rows::constructor(expr)
@@ -181,6 +186,7 @@ fn completed(function: &Function) -> Option<Expr> {
             let midnight = converted(call("current_date", []), DataType::Timestamp(None, TimezoneInfo::None));
             Some(call("age", [midnight, from.clone()]))
         }
+        ("date", [FunctionArg::Unnamed(FunctionArgExpr::Expr(from))]) => Some(converted(from.clone(), DataType::Date)),
         ("make_interval", args) => {
             let zero = || Expr::Value(Value::Number("0".to_owned(), false).into());
             let mut fields: Vec<Expr> = FIELDS.iter().map(|_| zero()).collect();

@@ -107,6 +107,18 @@ pub fn functions() -> Vec<ScalarUDF> {
     ]
 }
 
+/// `overlay(bytes placing others from start for length)`
+pub fn overlaid(call: &Call, row: usize, length: Option<i32>) -> Result<Vec<u8>> {
+    let (all, with, start) = (bytes(call, 0, row), bytes(call, 1, row), call.value::<Int32Type>(2, row));
+    if start <= 0 {
+        return Err(SqlError::new(SqlState::SUBSTRING_ERROR, "negative substring length not allowed"));
+    }
+    let from = (start as usize - 1).min(all.len());
+    let cut = length.map_or(with.len() as i64, i64::from);
+    let rest = (i64::from(start) - 1 + cut).clamp(0, all.len() as i64) as usize;
+    Ok([&all[..from], with, &all[rest..]].concat())
+}
+
 /// The bytes of an argument.
 pub fn bytes<'a>(call: &'a Call, at: usize, row: usize) -> &'a [u8] {
     call.arrays[at].as_bytes::<BinaryType>().value(row)

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 const TEXT: SqlType = SqlType::Text;
 const INT: SqlType = SqlType::Int4;
+const BYTEA: SqlType = SqlType::Bytea;
 const ANY: SqlType = SqlType::Unknown;
 /// Bytes that a value may have, as in Postgres.
 const BYTES_MAX: usize = (1 << 30) - 1;
@@ -137,6 +138,10 @@ pub fn functions() -> Vec<ScalarUDF> {
                 Overload::new(&[TEXT, TEXT, INT], TEXT, |call| call.texts(|row| overlay(call, row, None).map(Some))),
                 Overload::new(&[TEXT, TEXT, INT, INT], TEXT, |call| {
                     call.texts(|row| overlay(call, row, Some(call.value::<Int32Type>(3, row))).map(Some))
+                }),
+                Overload::new(&[BYTEA, BYTEA, INT], BYTEA, |call| call.byteas(|row| bytes::overlaid(call, row, None))),
+                Overload::new(&[BYTEA, BYTEA, INT, INT], BYTEA, |call| {
+                    call.byteas(|row| bytes::overlaid(call, row, Some(call.value::<Int32Type>(3, row))))
                 }),
             ],
         ),

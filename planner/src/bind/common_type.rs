@@ -14,12 +14,11 @@ pub fn common_type(left: &SqlType, right: &SqlType) -> Option<SqlType> {
             true => Some(Array(Box::new(without_modifier(left)))),
             false => None,
         },
-        _ => numbers(left, right).or_else(|| ranked(TEXTS, left, right)).or_else(|| ranked(TIMES, left, right)),
+        _ => numbers(left, right).or_else(|| texts(left, right)).or_else(|| ranked(TIMES, left, right)),
     }
 }
 
 /// Later ones take in earlier ones.
-const TEXTS: &[SqlType] = &[SqlType::Bpchar(None), SqlType::Name, SqlType::Varchar(None), SqlType::Text];
 const TIMES: &[SqlType] = &[SqlType::Date, SqlType::Timestamp, SqlType::Timestamptz];
 const NUMBERS: &[SqlType] =
     &[SqlType::Int2, SqlType::Int4, SqlType::Int8, SqlType::Numeric(None), SqlType::Float4, SqlType::Float8];
@@ -31,6 +30,13 @@ fn without_modifier(sql_type: &SqlType) -> SqlType {
         SqlType::Numeric(_) => SqlType::Numeric(None),
         other => other.clone(),
     }
+}
+
+/// Each text type takes in the others: the first one counts.
+fn texts(left: &SqlType, right: &SqlType) -> Option<SqlType> {
+    use SqlType::{Bpchar, Name, Text, Varchar};
+    let is_text = |sql_type: &SqlType| matches!(sql_type, Bpchar(_) | Name | Text | Varchar(_));
+    (is_text(left) && is_text(right)).then(|| without_modifier(left))
 }
 
 fn ranked(kind: &[SqlType], left: &SqlType, right: &SqlType) -> Option<SqlType> {

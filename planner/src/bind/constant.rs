@@ -13,6 +13,7 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{ColumnarValue, Expr, LogicalPlan, Projection};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use millrace_functions::at_one_moment;
 use millrace_types::{SqlError, SqlState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl ConstantRows {
     /// # Errors
     /// Those of computing the values.
     pub fn evaluate(&self, parameters: &[ArrayRef]) -> millrace_types::Result<RecordBatch> {
-        self.rows(parameters).map_err(sql_error)
+        at_one_moment(|| self.rows(parameters)).map_err(sql_error)
     }
 
     fn rows(&self, given: &[ArrayRef]) -> Result<RecordBatch> {

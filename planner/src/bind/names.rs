@@ -7,8 +7,10 @@
 
 use crate::parse::fold;
 use millrace_functions::Walk;
-use millrace_types::SqlError;
-use sqlparser::ast::{AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, VisitorMut};
+use millrace_types::{SqlError, SqlType};
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, VisitorMut,
+};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
@@ -134,6 +136,7 @@ fn strong_name(expr: &Expr) -> Option<String> {
         Expr::Ceil { .. } => "ceil",
         Expr::Floor { .. } => "floor",
         Expr::AtTimeZone { .. } => "timezone",
+        Expr::BinaryOp { op: BinaryOperator::Overlaps, .. } => "overlaps",
         Expr::Tuple(_) => "row",
         Expr::Trim { trim_where, .. } => match trim_where {
             Some(TrimWhereField::Leading) => "ltrim",
@@ -158,7 +161,15 @@ fn weak_name(expr: &Expr) -> Option<String> {
 }
 
 fn type_name(data_type: &sqlparser::ast::DataType) -> Option<String> {
-    crate::parse::sql_type(data_type).ok().map(|sql_type| sql_type.name())
+    crate::parse::sql_type(data_type).ok().map(|sql_type| named(&sql_type))
+}
+
+/// An array is called by its elements' type.
+fn named(sql_type: &SqlType) -> String {
+    match sql_type {
+        SqlType::Array(element) => named(element),
+        other => other.name(),
+    }
 }
 
 fn subquery_name(query: &Query) -> Option<String> {

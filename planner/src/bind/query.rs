@@ -4,8 +4,8 @@ use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::{
-    asof, event_windows, limits, literals, orders, output, recursion, row_values, set_operations, size, using,
-    whole_rows, windows,
+    asof, event_windows, grouping, limits, literals, orders, output, recursion, row_values, set_operations, size,
+    subquery_order, using, values, whole_rows, windows,
 };
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
@@ -122,7 +122,8 @@ pub fn plan(
         using::spell_out(&mut query, &|part| output_names(part, provider))?;
     }
     limits::prepare(&mut query)?;
-    let attempt = |wildcards, rows: bool| {
+    whole_rows::name_in_calls(&mut query);
+    let attempt = |query: &ast::Query, wildcards, rows: bool| {
         let mut query = query.clone();
         functions_in_from(&mut query);
         if rows {
@@ -141,13 +142,24 @@ pub fn plan(
         let mut context = context.clone().with_prepare_param_data_types(parameters::fields(parameter_types));
         SqlToRel::new(provider).sql_statement_to_plan_with_context(statement, &mut context)
     };
-    let planned = match attempt(Wildcards::Distinct, false) {
-        Err(error) if repeats_a_column(&error) => attempt(Wildcards::Repeated, false),
+    let mut planned = attempt(&query, Wildcards::Distinct, false);
+    if planned.as_ref().is_err_and(names_some_columns) {
+        using::complete_aliases(&mut query, &|part| output_names(part, provider))?;
+        planned = attempt(&query, Wildcards::Distinct, false);
+    }
+    if planned.as_ref().is_err_and(values::differ) {
+        values::unite(&mut query);
+        planned = attempt(&query, Wildcards::Distinct, false);
+    }
+    let planned = match planned {
+        Err(error) if repeats_a_column(&error) => attempt(&query, Wildcards::Repeated, false),
         // What fails with rows as values, too, fails for its own reason.
-        Err(error) if whole_rows::may_be_meant(&error) => attempt(Wildcards::Distinct, true).or(Err(error)),
+        Err(error) if whole_rows::may_be_meant(&error) => attempt(&query, Wildcards::Distinct, true).or(Err(error)),
         planned => planned,
     };
     let plan = planned
+        .and_then(subquery_order::lift)
+        .and_then(grouping::over_columns)
         .and_then(into_rows)
         .and_then(event_windows::sessions_of_groups)
         .and_then(|plan| limits::with_ties(plan, provider.functions))
@@ -163,6 +175,11 @@ pub fn plan(
 fn output_names(query: &ast::Query, provider: &Provider) -> Result<Vec<String>> {
     let plan = plan(query, provider, PlannerContext::new(), &[])?;
     Ok(plan.schema().fields().iter().map(|field| names::plain_name(field.name()).to_owned()).collect())
+}
+
+/// Whether planning failed on an alias that names fewer columns than there are.
+fn names_some_columns(error: &DataFusionError) -> bool {
+    error.to_string().contains("names given as column alias")
 }
 
 /// Whether planning failed on `SELECT *, a`, which Postgres takes.

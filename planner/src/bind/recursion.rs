@@ -16,10 +16,13 @@ pub fn type_integers(query: &mut Query) {
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
             let recursive = query.with.iter_mut().filter(|with| with.recursive);
             for cte in recursive.flat_map(|with| &mut with.cte_tables) {
-                if let SetExpr::SetOperation { left, .. } = cte.query.body.as_mut()
-                    && let SetExpr::Select(select) = left.as_mut()
-                {
-                    select.projection.iter_mut().for_each(type_item);
+                let SetExpr::SetOperation { left, .. } = cte.query.body.as_mut() else { continue };
+                match left.as_mut() {
+                    SetExpr::Select(select) => select.projection.iter_mut().for_each(type_item),
+                    SetExpr::Values(values) => {
+                        values.rows.iter_mut().flat_map(|row| row.content.iter_mut()).for_each(type_integer);
+                    }
+                    _ => {}
                 }
             }
             ControlFlow::Continue(())
@@ -30,8 +33,13 @@ pub fn type_integers(query: &mut Query) {
 }
 
 fn type_item(item: &mut SelectItem) {
-    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-        && let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = &*expr
+    if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+        type_integer(expr);
+    }
+}
+
+fn type_integer(expr: &mut Expr) {
+    if let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = &*expr
         && number.parse::<i32>().is_ok()
     {
         let integer = Box::new(expr.clone());

@@ -52,10 +52,17 @@ pub fn query(query: &Query) -> Result<()> {
 fn call(function: &Function) -> Option<SqlError> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let name = name_parts(&function.name).pop()?;
+    if function.null_treatment.is_some() {
+        return Some(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"NULLS\""));
+    }
     let star = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Wildcard));
     if name == "count" && list.args.is_empty() && function.within_group.is_empty() {
         let words = "count(*) must be used to call a parameterless aggregate function";
         return Some(SqlError::new(SqlState::WRONG_OBJECT_TYPE, words));
+    }
+    let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    if distinct && list.args.iter().any(star) {
+        return Some(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"*\""));
     }
     if name == "count" && list.args.len() > 1 {
         return Some(undefined_function(&name, "..."));
@@ -70,7 +77,6 @@ fn call(function: &Function) -> Option<SqlError> {
         FunctionArgumentClause::OrderBy(order) => Some(order),
         _ => None,
     })?;
-    let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
     (distinct && !order.iter().all(|sort| is_argument(&sort.expr))).then(|| {
         let words = "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
         SqlError::new(SqlState::INVALID_COLUMN_REFERENCE, words)

@@ -21,8 +21,8 @@ use millrace_types::{Result, SqlError};
 use scope::{Column, Scope, Tables};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    Cte, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
-    TableWithJoins, Visitor, VisitorMut, With,
+    Cte, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem, SetExpr,
+    TableAliasColumnDef, TableFactor, TableWithJoins, Visitor, VisitorMut, With,
 };
 use std::ops::ControlFlow;
 
@@ -31,7 +31,15 @@ use std::ops::ControlFlow;
 /// # Errors
 /// `42703` and `42702` for a name in USING that a side has not, or has twice.
 pub fn spell_out(query: &mut Query, columns: &dyn Fn(&Query) -> Result<Vec<String>>) -> Result<()> {
-    query.walk_mut(&mut Speller { columns, frames: vec![] })
+    query.walk_mut(&mut Speller { columns, frames: vec![], task: Task::SpellJoins })
+}
+
+/// Gives tables whose alias names fewer columns than they have the names of the others.
+///
+/// # Errors
+/// None of its own.
+pub fn complete_aliases(query: &mut Query, columns: &dyn Fn(&Query) -> Result<Vec<String>>) -> Result<()> {
+    query.walk_mut(&mut Speller { columns, frames: vec![], task: Task::CompleteAliases })
 }
 
 /// Whether a query or one of its subqueries has a join to be spelled out.
@@ -54,6 +62,14 @@ struct Speller<'a> {
     columns: &'a dyn Fn(&Query) -> Result<Vec<String>>,
     /// The queries around the present one, outermost first.
     frames: Vec<Frame>,
+    task: Task,
+}
+
+/// What is done to each query.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    SpellJoins,
+    CompleteAliases,
 }
 
 /// A query that is being walked through, whose WITH comes before all else in it.
@@ -72,7 +88,13 @@ impl VisitorMut for Speller<'_> {
         let own = query.with.as_ref().map_or(0, |with| with.cte_tables.len());
         // What stands behind the WITH sees all of it.
         self.frames.last_mut().into_iter().for_each(|frame| frame.passed = own);
-        let spelled = self.query(query);
+        let spelled = match self.task {
+            Task::SpellJoins => self.query(query),
+            Task::CompleteAliases => {
+                self.complete(query);
+                Ok(())
+            }
+        };
         self.frames.last_mut().into_iter().for_each(|frame| frame.passed = 0);
         match spelled {
             Ok(()) => ControlFlow::Continue(()),
@@ -110,6 +132,24 @@ impl Speller<'_> {
             return Ok(());
         }
         branches(&mut query.body).into_iter().try_for_each(|select| self::select(select, &tables).map(drop))
+    }
+
+    fn complete(&self, query: &mut Query) {
+        let ctes = self.ctes();
+        for select in branches(&mut query.body) {
+            for table in select.from.iter_mut().flat_map(factors) {
+                let Some(named) = alias_columns(table).filter(|columns| !columns.is_empty()) else { continue };
+                let named = named.len();
+                let mut bare = table.clone();
+                alias_columns(&mut bare).into_iter().for_each(Vec::clear);
+                let all = select_all(&bare, ctes.clone()).and_then(|query| (self.columns)(&query)).unwrap_or_default();
+                let rest = all
+                    .iter()
+                    .skip(named)
+                    .map(|name| TableAliasColumnDef { name: Ident::with_quote('"', name), data_type: None });
+                alias_columns(table).into_iter().for_each(|columns| columns.extend(rest.clone()));
+            }
+        }
     }
 
     /// The WITH queries that can be named here: of equal names the innermost.
@@ -197,6 +237,27 @@ fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     use JoinOperator::*;
     match operator {
         Join(c) | Inner(c) | Left(c) | LeftOuter(c) | Right(c) | RightOuter(c) | FullOuter(c) | CrossJoin(c) => Some(c),
+        _ => None,
+    }
+}
+
+/// The tables and subqueries of a FROM item.
+fn factors(table: &mut TableWithJoins) -> Vec<&mut TableFactor> {
+    let joined = table.joins.iter_mut().map(|join| &mut join.relation);
+    let all = std::iter::once(&mut table.relation).chain(joined);
+    let within = all.flat_map(|factor| match factor {
+        TableFactor::NestedJoin { table_with_joins, alias: None } => factors(table_with_joins),
+        other => vec![other],
+    });
+    within.collect()
+}
+
+/// The columns that the alias of a table or subquery names.
+fn alias_columns(factor: &mut TableFactor) -> Option<&mut Vec<TableAliasColumnDef>> {
+    match factor {
+        TableFactor::Table { alias, args: None, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => alias.as_mut().map(|alias| &mut alias.columns),
         _ => None,
     }
 }

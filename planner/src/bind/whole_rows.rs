@@ -22,6 +22,20 @@ pub fn may_be_meant(error: &DataFusionError) -> bool {
     }
 }
 
+/// Makes `f(t.*)` what it means, `f(t)`.
+pub fn name_in_calls(query: &mut Query) {
+    each_expression(query, |expr| {
+        let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = expr else { return };
+        for argument in &mut list.args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) = argument
+                && let Some(name) = name.0.last().and_then(|part| part.as_ident())
+            {
+                *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name.clone())));
+            }
+        }
+    });
+}
+
 /// Makes `ARRAY[a, b]` a call: DataFusion's planner does not know an outer query's columns within the brackets.
 pub fn call_constructors(query: &mut Query) {
     each_expression(query, |expr| {

@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunction, Case, ScalarFunction};
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, JoinType, LogicalPlan, SortExpr, Subquery, lit};
-use millrace_functions::{ARRAY_SUBQUERY, single_value};
+use millrace_functions::{ARRAY_SUBQUERY, casts::marked, single_value};
 use std::sync::Arc;
 
 /// Whether a call is `ARRAY(SELECT ...)`.
@@ -65,7 +65,7 @@ impl Decorrelation<'_> {
             }
         })?;
         rows.plan = after;
-        Ok(value)
+        Ok(self::told(value, &field))
     }
 
     /// A subquery that has at most one row for each outer row.
@@ -116,6 +116,14 @@ impl Decorrelation<'_> {
         let kind = if found.conditions.is_empty() { JoinType::Inner } else { JoinType::Left };
         let after = joined(rows, found.plan, &found.conditions, vec![], kind)?;
         Ok((after, single_value(field.clone()).call(found.outputs)))
+    }
+}
+
+/// A value that is said to be of its type, where that is more than how it is held.
+fn told(value: Expr, field: &FieldRef) -> Expr {
+    match value {
+        Expr::Case(_) if !field.metadata().is_empty() => marked(value, field),
+        value => value,
     }
 }
 

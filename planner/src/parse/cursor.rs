@@ -1,7 +1,7 @@
 //! A place in the tokens of one statement, with the small steps that our own statements are parsed by.
 
 use super::failure::{Failure, Parsed};
-use super::{asof, limits, tokens, unsupported};
+use super::{asof, limits, respell, tokens, unsupported};
 use millrace_functions::PostgresDialect;
 use millrace_types::Result;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query};
@@ -26,6 +26,7 @@ impl<'a> Cursor<'a> {
         let mut tokens = tokens::tokenize(sql)?;
         limits::check(&tokens)?;
         unsupported::refuse_tokens(&tokens)?;
+        respell::respell(&mut tokens);
         tokens::end_before_emission(&mut tokens);
         tokens::enclose_distinct_from(&mut tokens);
         tokens::end_before_options(&mut tokens);

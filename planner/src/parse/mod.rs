@@ -12,6 +12,7 @@ mod cursor;
 mod failure;
 mod limits;
 mod options;
+mod respell;
 mod sequence;
 mod session;
 mod show;

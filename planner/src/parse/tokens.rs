@@ -73,7 +73,7 @@ pub fn end_before_emission(tokens: &mut [TokenWithSpan]) {
 
 /// Makes `ROWS FROM (` a call of a function with a name that cannot be typed: the parser does not know it.
 pub fn name_rows_from(tokens: &mut Vec<TokenWithSpan>) {
-    let text: Vec<usize> = (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
+    let text = texts(tokens);
     let starts = |three: &&[usize]| {
         word(&tokens[three[0]].token) == "rows"
             && word(&tokens[three[1]].token) == "from"
@@ -115,7 +115,7 @@ pub fn end_before_options(tokens: &mut Vec<TokenWithSpan>) {
 
 /// Puts `a IS [NOT] DISTINCT FROM b` in parentheses where AND or OR follows: the parser would take that into `b`.
 pub fn enclose_distinct_from(tokens: &mut Vec<TokenWithSpan>) {
-    let text: Vec<usize> = (0..tokens.len()).filter(|n| !matches!(tokens[*n].token, Token::Whitespace(_))).collect();
+    let text = texts(tokens);
     let words: Vec<String> = text.iter().map(|n| word(&tokens[*n].token)).collect();
     let mut parentheses = vec![];
     for place in 1..words.len().saturating_sub(1) {
@@ -210,8 +210,13 @@ fn operand_end(tokens: &[TokenWithSpan], text: &[usize], words: &[String], start
     None
 }
 
+/// The places of the tokens that are no white space.
+pub fn texts(tokens: &[TokenWithSpan]) -> Vec<usize> {
+    (0..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect()
+}
+
 /// A token's unquoted word in lowercase; empty for anything else.
-fn word(token: &Token) -> String {
+pub fn word(token: &Token) -> String {
     match token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
         _ => String::new(),

@@ -106,6 +106,7 @@ fn session_state(session: &Session, base: &SessionState, snapshot: Arc<Snapshot>
     config.options_mut().execution.time_zone = session.settings.get("TimeZone").ok().map(str::to_owned);
     let mut state = base.clone();
     *state.config_mut() = config;
+    state.execution_props_mut().query_execution_start_time = Some(chrono::Utc::now());
     state
 }
 

@@ -2,38 +2,15 @@
 
 use super::Function;
 use crate::system::cell::Cell;
-use crate::system::snapshot::{Snapshot, quote_identifier, split_name};
+use crate::system::snapshot::{Snapshot, split_name};
 use millrace_types::{Result, SqlError, SqlState};
 
 pub const FUNCTIONS: &[Function] = &[
-    Function::new("quote_ident", &["text"], "text", quote_ident),
-    Function::new("quote_literal", &["text"], "text", quote_literal),
-    Function::new("quote_nullable", &["text"], "text", quote_nullable).lenient(),
     Function::new("parse_ident", &["text", "bool"], "_text", parse_ident).optional(1),
     Function::new("like_escape", &["text", "text"], "text", like_escape),
     Function::new("pg_option_name", &["text"], "text", |_, arguments| Ok(option(arguments).map(|o| o.0).into())),
     Function::new("pg_option_value", &["text"], "text", |_, arguments| Ok(option(arguments).map(|o| o.1).into())),
 ];
-
-fn quote_ident(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
-    Ok(arguments[0].text().map(quote_identifier).into())
-}
-
-fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    match text.contains('\\') {
-        true => format!("E'{}'", quoted.replace('\\', "\\\\")),
-        false => format!("'{quoted}'"),
-    }
-}
-
-fn quote_literal(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
-    Ok(arguments[0].text().map(literal).into())
-}
-
-fn quote_nullable(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
-    Ok(arguments[0].text().map_or_else(|| "NULL".to_owned(), literal).into())
-}
 
 fn parse_ident(_: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
     let written = arguments[0].text().unwrap_or_default();
@@ -82,12 +59,6 @@ mod tests {
 
     fn text(call: super::super::Call, arguments: &[&str]) -> Cell {
         call(&snapshot(), &arguments.iter().map(|argument| Cell::from(*argument)).collect::<Vec<_>>()).unwrap()
-    }
-
-    #[test]
-    fn literals_are_quoted_as_postgres_quotes_them() {
-        assert_eq!(text(quote_literal, &["it's"]), Cell::from("'it''s'"));
-        assert_eq!(text(quote_literal, &["a\\b"]), Cell::from("E'a\\\\b'"));
     }
 
     #[test]
