@@ -8,7 +8,8 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Case, Like, ScalarFunction};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use millrace_types::{SqlType, sql_type_of};
+use millrace_types::{SqlType, field_of, sql_type_of};
+use std::sync::Arc;
 
 /// The expression as Postgres means it.
 pub fn other(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -87,10 +88,16 @@ fn as_results(expr: Expr, schema: &DFSchema) -> Expr {
     let json = |field: &&FieldRef| matches!(sql_type_of(field), SqlType::Json | SqlType::Jsonb);
     let text = |field: &&FieldRef| matches!(sql_type_of(field), SqlType::Varchar(_) | SqlType::Bpchar(_));
     let alike = fields.windows(2).all(|two| sql_type_of(&two[0]) == sql_type_of(&two[1]));
-    match fields.iter().find(json).or_else(|| fields.iter().find(text).filter(|_| alike)).cloned() {
-        Some(field) => marked(expr, &field),
-        None => expr,
-    }
+    let Some(field) = fields.iter().find(json).or_else(|| fields.iter().find(text).filter(|_| alike)).cloned() else {
+        return expr;
+    };
+    // The NULL that a missing ELSE gives has no length.
+    let any_length = match (sql_type_of(&field), &case.else_expr) {
+        (SqlType::Varchar(_), None) => SqlType::Varchar(None),
+        (SqlType::Bpchar(_), None) => SqlType::Bpchar(None),
+        _ => return marked(expr, &field),
+    };
+    marked(expr, &Arc::new(field_of("", &any_length, true)))
 }
 
 /// Functions that take a `char(n)` as it is.

@@ -78,7 +78,6 @@ mod tests {
             (Numeric(Some((6, 2))), Float8, Some(Float8)),
             (Numeric(Some((6, 2))), Int4, Some(Numeric(None))),
             (Numeric(Some((6, 2))), Numeric(Some((8, 2))), Some(Numeric(Some((38, 2))))),
-            (Varchar(Some(3)), Text, Some(Text)),
             (Varchar(Some(3)), Varchar(Some(4)), Some(Varchar(None))),
             (Date, Timestamptz, Some(Timestamptz)),
             (Int4, Text, None),
@@ -89,5 +88,8 @@ mod tests {
             assert_eq!(common_type(&left, &right), common, "{left} and {right}");
             assert_eq!(common_type(&right, &left), common, "{right} and {left}");
         }
+        // Of texts the first counts.
+        assert_eq!(common_type(&Varchar(Some(3)), &Text), Some(Varchar(None)));
+        assert_eq!(common_type(&Text, &Varchar(Some(3))), Some(Text));
     }
 }
