@@ -90,6 +90,11 @@ impl Coordinator {
         self.wall.now()
     }
 
+    /// Whether statements say what time it is.
+    pub fn has_test_clock(&self) -> bool {
+        self.wall.check_test_mode().is_ok()
+    }
+
     /// Moves the clock or a watermark of a server in test mode; answers when everything that follows from it has happened.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::create_sink::{insert_job, write_to_sink};
 use super::prepared::{Body, Prepared};
 use super::returning::{Changed, answer, check_rows, evaluate, run};
+use super::running::reads_clock;
 use super::select::conform;
 use crate::coordinator::Writes;
 use crate::reading::Snapshot;
@@ -67,7 +68,9 @@ async fn rows(
     snapshot: Arc<Snapshot>,
 ) -> Result<RecordBatch> {
     let schema = &insert.relation.schema;
-    match &insert.constant {
+    // Values that are computed at once read the machine's clock.
+    let is_told = session.database.coordinator.has_test_clock() && reads_clock(&insert.plan);
+    match insert.constant.as_ref().filter(|_| !is_told) {
         Some(constant) => conform(constant.evaluate(parameters)?, schema),
         None => run(session, context, &insert.plan, parameters, snapshot, schema).await,
     }

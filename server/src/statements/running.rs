@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::RecordBatch;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -98,6 +98,19 @@ fn at_time(plan: LogicalPlan, now: EventTime) -> Result<LogicalPlan> {
         })
     });
     plan.map(|plan| plan.data).map_err(sql_error)
+}
+
+/// Whether a plan asks what time it is.
+pub fn reads_clock(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // Looking at expressions cannot fail.
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found = found || expr.exists(|expr| Ok(clock::is_clock(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    });
+    found
 }
 
 /// DataFusion's state for one statement: the shared one with the statement's snapshot and the session's time zone.
