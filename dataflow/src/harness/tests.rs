@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod event_time;
 mod ordered;
+mod temporal;
 mod properties;
 
 /// A row of the inputs: a key, a number, a text and a float, each possibly NULL.

@@ -297,3 +297,6 @@ impl SplitTime {
         before.collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
