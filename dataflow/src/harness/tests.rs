@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 mod event_time;
 mod ordered;
-mod temporal;
 mod properties;
+mod temporal;
 
 /// A row of the inputs: a key, a number, a text and a float, each possibly NULL.
 type Row = (Option<i64>, Option<i64>, Option<String>, Option<f64>);

@@ -27,7 +27,7 @@ fn timed(rows: &[(Timed, i64)]) -> Delta {
 /// `at <comparison> now - 100 us`
 fn condition(comparison: Comparison) -> Harness {
     let span = lit(ScalarValue::new_interval_mdn(0, 0, 100_000));
-    let moment = BinaryExpr::new(Arc::new(Column::new("now", 0)), Operator::Minus, span);
+    let moment = BinaryExpr::new(Arc::new(Column::new("now", 0)), datafusion::logical_expr::Operator::Minus, span);
     Harness::new(Temporal::new(timed_schema(), 1, comparison, Arc::new(moment)))
 }
 
