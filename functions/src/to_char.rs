@@ -62,8 +62,18 @@ struct Known {
     steps: Vec<Step>,
     /// What the template tells apart, in microseconds.
     unit: i64,
-    /// By the number of units, wrapped: the number, the offset from UTC and the text.
-    texts: Vec<Option<(i64, Option<i32>, Rc<str>)>>,
+    /// By the number of units, wrapped.
+    texts: Vec<Option<KnownText>>,
+}
+
+/// What a template gave for a time.
+#[derive(Clone)]
+struct KnownText {
+    /// The time in units of the template.
+    units: i64,
+    /// The offset from UTC.
+    offset: Option<i32>,
+    text: Rc<str>,
 }
 
 /// How many texts are known at most.
@@ -78,13 +88,13 @@ impl Known {
         }
         let units = micros.div_euclid(self.unit);
         let slot = &mut self.texts[units.rem_euclid(KNOWN as i64) as usize];
-        if let Some((known, at, text)) = slot
-            && (*known, *at) == (units, offset)
+        if let Some(known) = slot
+            && (known.units, known.offset) == (units, offset)
         {
-            return Ok(text.clone());
+            return Ok(known.text.clone());
         }
         let text: Rc<str> = write(&self.steps, &Parts::of(micros, offset)?).into();
-        *slot = Some((units, offset, text.clone()));
+        *slot = Some(KnownText { units, offset, text: text.clone() });
         Ok(text)
     }
 }

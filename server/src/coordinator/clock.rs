@@ -168,6 +168,13 @@ pub struct Clock {
     turn: usize,
 }
 
+/// What the clock's thread changes and others look at.
+pub struct Shown {
+    pub published: Arc<ArcSwap<Published>>,
+    pub sources: SourceFacts,
+    pub sink_facts: SinkFacts,
+}
+
 /// A commit that was accepted into the open tick.
 struct Accepting {
     durable: bool,
@@ -179,9 +186,7 @@ impl Clock {
         engine: Engine,
         journal: Journal,
         state: Published,
-        published: Arc<ArcSwap<Published>>,
-        sources: SourceFacts,
-        sink_facts: SinkFacts,
+        Shown { published, sources, sink_facts }: Shown,
         waker: Waker,
         checkpoints: Checkpointing,
         wall: Arc<WallClock>,

@@ -1,7 +1,7 @@
 //! The way back: catalog, then tables from the command log, then everything made from them.
 
 use super::checkpoint::{CheckpointHistory, Checkpointing, load, note_recovered};
-use super::clock::{Clock, Waker};
+use super::clock::{Clock, Shown, Waker};
 use super::define::Parts;
 use super::event_time::Timed;
 use super::journal::{Journal, stored_catalog};
@@ -57,9 +57,7 @@ impl Coordinator {
             engine,
             journal,
             state_now,
-            published.clone(),
-            Arc::clone(&sources),
-            Arc::clone(&sink_facts),
+            Shown { published: published.clone(), sources: Arc::clone(&sources), sink_facts: Arc::clone(&sink_facts) },
             waker,
             checkpointing,
             wall.clone(),

@@ -39,8 +39,8 @@ pub enum Body {
         bound: Bound,
         lookup: Option<Lookup>,
     },
-    Insert(Insert),
-    Update(Update),
+    Insert(Box<Insert>),
+    Update(Box<Update>),
     Delete(Delete),
     /// Statements that are not planned.
     Other,
@@ -124,8 +124,12 @@ fn plan(session: &mut Session, text: &str, statement: &Statement, types: &[Optio
             let lookup = Lookup::of(&bound);
             Body::Query { bound, lookup }
         }
-        Statement::Insert(insert) => Body::Insert(bind::bind_insert(insert, &context, &context.functions, types)?),
-        Statement::Update(update) => Body::Update(bind::bind_update(update, &context, &context.functions, types)?),
+        Statement::Insert(insert) => {
+            Body::Insert(bind::bind_insert(insert, &context, &context.functions, types)?.into())
+        }
+        Statement::Update(update) => {
+            Body::Update(bind::bind_update(update, &context, &context.functions, types)?.into())
+        }
         Statement::Delete(delete) => Body::Delete(bind::bind_delete(delete, &context, &context.functions, types)?),
         Statement::Copy(Copy { target: CopyTarget::Query(query), direction: CopyDirection::ToStdout, .. }) => {
             Body::Query { bound: select::bind(&context, query, &[])?, lookup: None }
