@@ -1,9 +1,8 @@
 //! Windows of time in expressions that are ready to be evaluated.
 
-use super::{Bounds, EventWindow, Shape, Side};
-use arrow::datatypes::{IntervalMonthDayNano, Schema};
+use super::{Bounds, EventWindow, Side};
+use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::expressions::{Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use std::sync::Arc;
@@ -35,23 +34,6 @@ impl TimeExpression {
             }
             _ => None,
         }
-    }
-}
-
-impl TimeExpression {
-    /// The start of the slice that a row is in: windows of one call are made of whole slices, each as long as a slide or
-    /// a step. `expr` gives windows of times of rows of `schema`; `None` where they are not made of slices.
-    pub fn slice(expr: &Arc<dyn PhysicalExpr>, schema: &Schema) -> Option<Arc<dyn PhysicalExpr>> {
-        let TimeExpression::Window { window, .. } = TimeExpression::of(expr)? else { return None };
-        let is_sliced = window.shape != Shape::Tumble && window.zone.is_none() && window.size % window.step == 0;
-        let call = expr.downcast_ref::<ScalarFunctionExpr>().filter(|_| is_sliced)?;
-        // The time, and the length of a slice: the slide or the step.
-        let mut args: Vec<Arc<dyn PhysicalExpr>> = call.args().get(..2)?.to_vec();
-        args.extend(call.args().get(3).cloned());
-        let function = Arc::new(ScalarUDF::from(Bounds::new("tumble_start", Shape::Tumble, Side::Start)));
-        let options = Arc::new(call.config_options().clone());
-        let slice = ScalarFunctionExpr::try_new(function, args, schema, options).ok()?;
-        Some(Arc::new(slice))
     }
 }
 

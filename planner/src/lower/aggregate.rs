@@ -9,12 +9,10 @@
 //!
 //! Grouping sets stand between the lower two: see [`grouping`](super::grouping).
 
-use super::closing::Emission;
 use super::expression::Lowering;
 use super::grouping::Grouping;
 use super::node;
 use super::project::projected;
-use super::slices::sliced;
 use crate::error::sql_error;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -49,11 +47,7 @@ impl Lowering {
             let distinct = node::distinct(in_order(input, &keys));
             return Ok(node::with_schema(distinct, Arc::new(promised.clone())));
         }
-        let on_slices = match self.emission {
-            Emission::OnClose { .. } => sliced(&input, &keys, &aggregates)?,
-            Emission::Changes => None,
-        };
-        as_typed(on_slices.unwrap_or_else(|| grouped(input, keys, aggregates)), promised)
+        as_typed(grouped(input, keys, aggregates), promised)
     }
 }
 

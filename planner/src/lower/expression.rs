@@ -1,6 +1,5 @@
 //! Scalar expressions over a node's columns.
 
-use super::closing::Emission;
 use super::refuse;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -16,16 +15,14 @@ use std::sync::Arc;
 /// What lowering a plan needs besides the plan.
 pub struct Lowering {
     properties: ExecutionProps,
-    /// When the rows of the plan appear.
-    pub emission: Emission,
 }
 
 impl Lowering {
     /// Expressions are evaluated in the zone that the functions are for.
-    pub fn new(emission: Emission, functions: &FunctionSource) -> Lowering {
+    pub fn new(functions: &FunctionSource) -> Lowering {
         let mut properties = ExecutionProps::new();
         properties.config_options = Some(Arc::new(functions.analysis().clone()));
-        Lowering { properties, emission }
+        Lowering { properties }
     }
 
     /// A logical expression over columns of `schema`, as it is evaluated.

@@ -14,7 +14,6 @@ mod node;
 mod project;
 mod refuse;
 mod reject;
-mod slices;
 mod temporal;
 #[cfg(test)]
 mod tests;
@@ -54,7 +53,7 @@ pub fn lower_to_emit(bound: &Bound, functions: &FunctionSource, emission: Emissi
     let plan = temporal::temporal_filters(bound.plan.clone())?;
     refuse::changing_functions(&plan)?;
     let plan = rewrite::rewrite(plan, functions)?;
-    let mut node = Lowering::new(emission, functions).plan(&plan)?;
+    let mut node = Lowering::new(functions).plan(&plan)?;
     if let Emission::OnClose { idle } = emission {
         node = closing::on_close(node, idle)?;
     }
