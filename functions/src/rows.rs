@@ -90,19 +90,22 @@ fn columns(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Tuple(columns) => Some(columns.clone()),
         Expr::Nested(inner) => columns(inner),
-        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => match &function.args {
-            FunctionArguments::List(list) => list
-                .args
-                .iter()
-                .map(|argument| match argument {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
-        },
-        _ => None,
+        _ => columns_of_row(expr),
     }
+}
+
+/// The columns of `ROW(a, b)`; `None` for any other expression.
+pub fn columns_of_row(expr: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Function(function) = expr else { return None };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    if !function.name.to_string().eq_ignore_ascii_case("row") {
+        return None;
+    }
+    let column = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+        _ => None,
+    };
+    list.args.iter().map(column).collect()
 }
 
 /// An expression over rows as one over their columns; `None` for any other, and where the rows have not as many columns.

@@ -7,7 +7,7 @@
 //! | `ARRAY(q)` | a function of `(q)` |
 
 use crate::parse::parse_query;
-use millrace_functions::{ARRAY_SUBQUERY, Walk, each_expression};
+use millrace_functions::{ARRAY_SUBQUERY, Walk, columns_of_row, each_expression};
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
     Ident, ObjectName, Query, SelectItem, SetExpr, TableAliasColumnDef, TableFactor, UnaryOperator, Value,
@@ -57,18 +57,7 @@ fn rewritten(expr: &Expr) -> Option<Expr> {
 fn row(expr: &Expr) -> Option<Vec<Expr>> {
     match expr {
         Expr::Tuple(values) if values.len() > 1 => Some(values.clone()),
-        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => match &function.args {
-            FunctionArguments::List(list) => list
-                .args
-                .iter()
-                .map(|argument| match argument {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
-        },
-        _ => None,
+        _ => columns_of_row(expr),
     }
 }
 

@@ -7,10 +7,10 @@ use super::names::plain_name;
 use super::provider::Provider;
 use crate::parse::{fold, name_parts};
 use datafusion::common::{DataFusionError, SchemaError};
-use millrace_functions::{each_expression, each_select};
+use millrace_functions::{each_expression, each_select, syntax_call};
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
-    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr,
+    TableFactor, TableWithJoins, Value,
 };
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ pub fn name_in_calls(query: &mut Query) {
 pub fn call_constructors(query: &mut Query) {
     each_expression(query, |expr| {
         if let Expr::Array(array) = &*expr {
-            *expr = call("make_array", array.elem.clone());
+            *expr = syntax_call("make_array", array.elem.clone());
         }
     });
 }
@@ -105,21 +105,7 @@ fn row(relation: &str, columns: Vec<String>) -> Expr {
         let value = column(relation, &name);
         [Expr::Value(Value::SingleQuotedString(name).with_empty_span()), value]
     });
-    call("named_row", members.collect())
-}
-
-fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
+    syntax_call("named_row", members)
 }
 
 fn replace(select: &mut Select, rows: &HashMap<String, Expr>) {

@@ -59,7 +59,7 @@ fn in_order(input: Node, columns: &[usize]) -> Node {
 }
 
 /// Groups the rows of a node by its columns `keys`.
-pub fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
+fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
     // Rows that are kept are kept by the keys that they are moved by.
     let keeps_rows = aggregates.iter().any(|aggregate| aggregate.function.keeps_rows());
     let input = if keeps_rows { node::partitioned_exactly(input, &keys) } else { node::partitioned(input, &keys) };
@@ -78,7 +78,7 @@ pub fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Nod
 }
 
 /// Casts aggregates to the types that the logical plan gave them, where these differ.
-pub fn as_typed(node: Node, promised: &Schema) -> Result<Node> {
+fn as_typed(node: Node, promised: &Schema) -> Result<Node> {
     let exprs = promised.fields().iter().enumerate().map(|(index, field)| {
         let column = node::column(&node, index);
         match node.schema.field(index).data_type() == field.data_type() {

@@ -1,11 +1,11 @@
 //! What bare names mean in a SELECT with joins that merge columns.
 
 use crate::parse::fold;
-use millrace_functions::Walk;
+use millrace_functions::{Walk, syntax_call};
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    JoinConstraint, JoinOperator, ObjectName, Query, Select, TableFactor, TableWithJoins, Value, VisitorMut,
+    BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Query, Select, TableFactor, TableWithJoins,
+    Value, VisitorMut,
 };
 use std::ops::ControlFlow;
 
@@ -207,15 +207,5 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
 }
 
 fn coalesce(left: Expr, right: Expr) -> Expr {
-    let args = [left, right].map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).to_vec();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new("coalesce")]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: vec![],
-    })
+    syntax_call("coalesce", [left, right])
 }
