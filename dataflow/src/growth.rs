@@ -1,7 +1,8 @@
 //! What each operator of a plan emits and keeps, and what bounds what it keeps: EXPLAIN (CHANGELOG, STATE).
 
-use crate::render::{Keeper, borrowable, head, is_self_join, numbers};
+use crate::render::{Keeper, Shared, borrowable, is_self_join, numbers};
 use millrace_ir::{Join, JoinKind, Node, Plan};
+use std::collections::HashSet;
 use std::fmt::Write;
 
 /// Which of it is shown.
@@ -32,13 +33,14 @@ enum Bound {
 /// The operators of a plan, root first, each with lines of what was asked for; and at the end how many keep what nothing
 /// bounds. `keeper`: who keeps a relation by a key.
 pub fn describe(root: &Node, shown: Shown, keeper: Keeper) -> String {
-    let mut text = String::new();
-    let mut warnings = 0;
+    let (shared, seen) = (Shared::of(root), HashSet::new());
+    let mut description = Description { text: String::new(), warnings: 0, shown, keeper, shared, seen };
     let keeps = Kept { what: "every row of the view".to_owned(), bound: of_rows(root, "the view") };
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "Read model");
-    lines(&mut text, 1, root, Some(keeps), shown, &mut warnings);
-    node(&mut text, 1, root, shown, keeper, &mut warnings);
+    let _ = writeln!(description.text, "Read model");
+    description.lines(1, root, Some(keeps));
+    description.node(1, root);
+    let Description { mut text, warnings, .. } = description;
     if shown.state {
         let _ = match warnings {
             0 => writeln!(text, "State: bounded by the rows that are there"),
@@ -49,29 +51,45 @@ pub fn describe(root: &Node, shown: Shown, keeper: Keeper) -> String {
     text
 }
 
-fn node(text: &mut String, depth: usize, of: &Node, shown: Shown, keeper: Keeper, warnings: &mut usize) {
-    let _ = writeln!(text, "{}{}", "  ".repeat(depth), head(of));
-    lines(text, depth + 1, of, kept(of, keeper), shown, warnings);
-    of.inputs().into_iter().for_each(|input| node(text, depth + 1, input, shown, keeper, warnings));
+struct Description<'a> {
+    text: String,
+    warnings: usize,
+    shown: Shown,
+    keeper: Keeper<'a>,
+    shared: Shared,
+    /// The shared subtrees that are described already.
+    seen: HashSet<usize>,
 }
 
-fn lines(text: &mut String, depth: usize, of: &Node, kept: Option<Kept>, shown: Shown, warnings: &mut usize) {
-    let indent = "  ".repeat(depth);
-    if shown.changelog {
-        let changes = if of.append_only { "append-only: rows are never taken back" } else { "retracting" };
-        let key = of.unique_key.as_deref().map_or(String::new(), |key| format!(", one row per {}", numbers(key)));
-        let _ = writeln!(text, "{indent}- emits {changes}{key}");
-    }
-    let Some(kept) = kept.filter(|_| shown.state) else { return };
-    let _ = match kept.bound {
-        Bound::Constant => writeln!(text, "{indent}- keeps {}: constant", kept.what),
-        Bound::Watermark => writeln!(text, "{indent}- keeps {}: until the watermark passes them", kept.what),
-        Bound::Rows => writeln!(text, "{indent}- keeps {}: as long as its rows are there", kept.what),
-        Bound::Nothing(why) => {
-            *warnings += 1;
-            writeln!(text, "{indent}- keeps {}: WARNING: nothing bounds it, {why}", kept.what)
+impl Description<'_> {
+    fn node(&mut self, depth: usize, node: &Node) {
+        let again = self.shared.number(node).is_some_and(|number| !self.seen.insert(number));
+        let note = if again { ": the same as above, which runs once" } else { "" };
+        let _ = writeln!(self.text, "{}{}{note}", "  ".repeat(depth), node.head());
+        if !again {
+            self.lines(depth + 1, node, kept(node, self.keeper));
+            node.inputs().into_iter().for_each(|input| self.node(depth + 1, input));
         }
-    };
+    }
+
+    fn lines(&mut self, depth: usize, of: &Node, kept: Option<Kept>) {
+        let (text, indent) = (&mut self.text, "  ".repeat(depth));
+        if self.shown.changelog {
+            let changes = if of.append_only { "append-only: rows are never taken back" } else { "retracting" };
+            let key = of.unique_key.as_deref().map_or(String::new(), |key| format!(", one row per {}", numbers(key)));
+            let _ = writeln!(text, "{indent}- emits {changes}{key}");
+        }
+        let Some(kept) = kept.filter(|_| self.shown.state) else { return };
+        let _ = match kept.bound {
+            Bound::Constant => writeln!(text, "{indent}- keeps {}: constant", kept.what),
+            Bound::Watermark => writeln!(text, "{indent}- keeps {}: until the watermark passes them", kept.what),
+            Bound::Rows => writeln!(text, "{indent}- keeps {}: as long as its rows are there", kept.what),
+            Bound::Nothing(why) => {
+                self.warnings += 1;
+                writeln!(text, "{indent}- keeps {}: WARNING: nothing bounds it, {why}", kept.what)
+            }
+        };
+    }
 }
 
 /// The bound of what is kept of each row of an input.

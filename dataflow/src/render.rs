@@ -8,13 +8,15 @@
 //!           Input         port 0
 //! ```
 //!
-//! Everything between two exchanges becomes one fragment.
+//! Everything between two exchanges becomes one fragment, and so does what several nodes read ([`shared`]).
 //! With one worker an exchange does nothing and the whole plan is one fragment.
 
 mod loan;
+mod shared;
 
 pub use loan::{Keeper, Loan};
 pub(crate) use loan::{borrowable, is_self_join};
+pub(crate) use shared::Shared;
 
 use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
@@ -29,6 +31,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use millrace_ir::{Job, Node, Output, Plan};
 use millrace_types::{Delta, RelationId, Result, SqlError};
+use std::collections::HashMap;
 use std::fmt::Write;
 
 /// A job as it runs: fragments and what joins them.
@@ -72,7 +75,7 @@ pub struct Stage {
     pub fragment: Fragment,
     /// What feeds the inputs of the fragment.
     pub feeds: Vec<Feed>,
-    /// The key of the exchange that the output goes through; `None` for the last stage.
+    /// The key of the exchange that the output goes through; `None` when the rows stay on their worker.
     pub exchanged_by: Option<Vec<usize>>,
     /// The ports below it whose relations have a watermark.
     leaves: Vec<usize>,
@@ -91,7 +94,8 @@ pub enum Feed {
 /// `0A000` when an operator cannot do what the plan asks for.
 pub fn render(job: &Job, worker: usize, workers: usize, keeper: Keeper) -> Result<Graph> {
     let graph = Graph { ports: vec![], stages: vec![], loans: vec![], timed: is_timed(&job.plan) };
-    let mut rendering = Rendering { worker, workers, keeper, graph };
+    let (shared, once) = (Shared::of(&job.plan), HashMap::new());
+    let mut rendering = Rendering { worker, workers, keeper, graph, shared, once };
     rendering.stage(&job.plan, None)?;
     Ok(rendering.graph)
 }
@@ -110,6 +114,9 @@ struct Rendering<'a> {
     workers: usize,
     keeper: Keeper<'a>,
     graph: Graph,
+    shared: Shared,
+    /// The stages of shared subtrees, by the numbers of these.
+    once: HashMap<usize, usize>,
 }
 
 /// A fragment being made.
@@ -138,13 +145,45 @@ impl Rendering<'_> {
     fn stage(&mut self, root: &Node, exchanged_by: Option<Vec<usize>>) -> Result<usize> {
         let mut making = Making::default();
         self.node(root, Target::Out, &mut making)?;
-        let Making { fragment, feeds, leaves } = making;
-        self.graph.stages.push(Stage { name: head(root), fragment, feeds, exchanged_by, leaves });
-        Ok(self.graph.stages.len() - 1)
+        Ok(self.made(root, exchanged_by, making))
     }
 
-    /// Makes a node and all below it, down to exchanges and leaves.
+    fn made(&mut self, root: &Node, exchanged_by: Option<Vec<usize>>, making: Making) -> usize {
+        let Making { fragment, feeds, leaves } = making;
+        self.graph.stages.push(Stage { name: root.head().to_string(), fragment, feeds, exchanged_by, leaves });
+        self.graph.stages.len() - 1
+    }
+
+    /// Makes a node and all below it, down to exchanges, leaves and what others read too.
     fn node(&mut self, node: &Node, target: Target, making: &mut Making) -> Result<()> {
+        match self.shared.number(node) {
+            Some(number) => {
+                let stage = self.once(node, number)?;
+                making.add_feed(Feed::Stage(stage), target, &self.graph);
+                Ok(())
+            }
+            None => self.unshared(node, target, making),
+        }
+    }
+
+    /// The stage of a subtree that several nodes read.
+    fn once(&mut self, node: &Node, number: usize) -> Result<usize> {
+        if let Some(stage) = self.once.get(&number) {
+            return Ok(*stage);
+        }
+        let stage = match &node.plan {
+            Plan::Exchange { input, keys } if self.workers > 1 => self.stage(input, Some(keys.clone()))?,
+            _ => {
+                let mut making = Making::default();
+                self.unshared(node, Target::Out, &mut making)?;
+                self.made(node, None, making)
+            }
+        };
+        self.once.insert(number, stage);
+        Ok(stage)
+    }
+
+    fn unshared(&mut self, node: &Node, target: Target, making: &mut Making) -> Result<()> {
         match &node.plan {
             Plan::Input { .. } | Plan::Values { .. } => {
                 let port = self.port(node, None)?;
@@ -160,7 +199,7 @@ impl Rendering<'_> {
             _ => {
                 let borrowed = self.loans(node);
                 let operator = operator(node, self.worker, self.workers, borrowed)?;
-                let at = making.fragment.add(head(node), operator, target);
+                let at = making.fragment.add(node.head().to_string(), operator, target);
                 let inputs = node.inputs().into_iter().enumerate();
                 inputs.into_iter().try_for_each(|(port, input)| self.node(input, Target::Operator { at, port }, making))
             }
@@ -185,7 +224,7 @@ impl Rendering<'_> {
                 let rows = placed(&Delta::inserts(rows.clone()), &columns, &node.schema)?;
                 (Leaf::Values(rows), columns, false)
             }
-            _ => return Err(SqlError::internal(format!("not a leaf of a plan: {}", head(node)))),
+            _ => return Err(SqlError::internal(format!("not a leaf of a plan: {}", node.head()))),
         };
         self.graph.ports.push(Port { leaf, columns, schema: node.schema.clone(), exchanged_by, watermarked });
         Ok(Feed::Port(self.graph.ports.len() - 1))
@@ -223,17 +262,11 @@ fn placed(delta: &Delta, positions: &[usize], schema: &SchemaRef) -> Result<Delt
     Ok(delta.with_rows(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?))
 }
 
-/// The line of a node in the plan's tree, without what is known of its output.
-pub(crate) fn head(node: &Node) -> String {
-    let tree = node.to_string();
-    let line = tree.lines().next().unwrap_or_default();
-    line.rfind(" [").map_or(line, |end| &line[..end]).to_owned()
-}
-
 /// The fragments of a job as EXPLAIN shows them, each with where its output goes. What feeds a fragment stands above
 /// it.
 pub fn describe(job: &Job) -> String {
-    let mut description = Description::default();
+    let (shared, once) = (Shared::of(&job.plan), HashMap::new());
+    let mut description = Description { text: String::new(), fragments: 0, shared, once };
     let to = match &job.output {
         Output::ReadModel { key } if key.is_empty() => "read model".to_owned(),
         Output::ReadModel { key } => format!("read model by {}", numbers(key)),
@@ -244,42 +277,69 @@ pub fn describe(job: &Job) -> String {
     description.text
 }
 
-#[derive(Default)]
 struct Description {
     text: String,
     fragments: usize,
+    shared: Shared,
+    /// The fragments of shared subtrees, by the numbers of these.
+    once: HashMap<usize, usize>,
 }
 
 impl Description {
     fn fragment(&mut self, root: &Node, to: &str) -> usize {
         let mut lines = String::new();
         self.node(root, 1, &mut lines);
+        self.number(&lines, to)
+    }
+
+    fn number(&mut self, lines: &str, to: &str) -> usize {
         self.fragments += 1;
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "Fragment {} to {to}", self.fragments);
-        self.text.push_str(&lines);
+        self.text.push_str(lines);
         self.fragments
     }
 
     fn node(&mut self, node: &Node, depth: usize, lines: &mut String) {
+        let Some(number) = self.shared.number(node) else { return self.unshared(node, depth, lines) };
+        let fragment = match self.once.get(&number) {
+            Some(fragment) => *fragment,
+            None => {
+                let fragment = match &node.plan {
+                    Plan::Exchange { input, keys } => self.fragment(input, &workers_by(keys)),
+                    _ => {
+                        let mut lines = String::new();
+                        self.unshared(node, 1, &mut lines);
+                        self.number(&lines, "its readers")
+                    }
+                };
+                *self.once.entry(number).or_insert(fragment)
+            }
+        };
+        let _ = writeln!(lines, "{}Fragment {fragment}", "  ".repeat(depth));
+    }
+
+    fn unshared(&mut self, node: &Node, depth: usize, lines: &mut String) {
         let indent = "  ".repeat(depth);
         let _ = match &node.plan {
             Plan::Exchange { input, keys } => {
-                let by =
-                    if keys.is_empty() { "one worker".to_owned() } else { format!("workers by {}", numbers(keys)) };
-                let number = self.fragment(input, &by);
+                let number = self.fragment(input, &workers_by(keys));
                 writeln!(lines, "{indent}Fragment {number}")
             }
             _ => {
                 let changes = if node.append_only { "append-only" } else { "retracting" };
                 let key = node.unique_key.as_deref().map_or(String::new(), |key| format!(", key {}", numbers(key)));
                 let state = state_of(node).map_or(String::new(), |state| format!(", keeps {state}"));
-                let written = writeln!(lines, "{indent}{} [{changes}{key}{state}]", head(node));
+                let written = writeln!(lines, "{indent}{} [{changes}{key}{state}]", node.head());
                 node.inputs().into_iter().for_each(|input| self.node(input, depth + 1, lines));
                 written
             }
         };
     }
+}
+
+fn workers_by(keys: &[usize]) -> String {
+    if keys.is_empty() { "one worker".to_owned() } else { format!("workers by {}", numbers(keys)) }
 }
 
 /// What an operator keeps, in words.
@@ -365,7 +425,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             Box::new(OnClose::new(OnCloseOptions { schema, closing, idle, partitioned_by }))
         }
         Plan::Input { .. } | Plan::Values { .. } | Plan::Exchange { .. } => {
-            return Err(SqlError::internal(format!("not an operator: {}", head(node))));
+            return Err(SqlError::internal(format!("not an operator: {}", node.head())));
         }
     })
 }
@@ -415,6 +475,34 @@ mod tests {
         assert_eq!(graph.stages.len(), 1);
         assert_eq!(graph.stages[0].feeds, [Feed::Port(0), Feed::Port(1)]);
         assert!(graph.ports.iter().all(|port| port.exchanged_by.is_none()));
+    }
+
+    #[test]
+    fn what_two_nodes_read_runs_once() {
+        let mut job = job();
+        let Plan::Exchange { input: union, .. } = &mut job.plan.plan else { panic!("an exchange") };
+        let Plan::Union { inputs } = &mut union.plan else { panic!("a union") };
+        inputs[1] = inputs[0].clone();
+        for (workers, last) in [(1, 1), (2, 2)] {
+            let graph = render(&job, 0, workers, &|_, _| None).unwrap();
+            let feeds: Vec<_> = graph.stages.iter().map(|stage| &stage.feeds[..]).collect();
+            assert_eq!(feeds[..2], [&[Feed::Port(0)][..], &[Feed::Stage(0), Feed::Stage(0)]]);
+            assert_eq!((graph.ports.len(), graph.stages.len()), (1, last + 1));
+        }
+        let wanted = "\
+Fragment 1 to workers by (#0)
+  Input a (n) [append-only]
+Fragment 2 to its readers
+  Distinct [append-only, keeps one count per different row]
+    Fragment 1
+Fragment 3 to workers by (#0)
+  Union [append-only]
+    Fragment 2
+    Fragment 2
+Fragment 4 to read model by (#0)
+  Fragment 3
+";
+        assert_eq!(describe(&job), wanted);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl AggregateFunction {
 }
 
 /// One aggregate of an [`Aggregate` node](crate::Plan::Aggregate).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
     /// What it computes.
     pub function: AggregateFunction,
@@ -60,6 +60,21 @@ pub struct Aggregate {
     pub filter: Option<usize>,
     /// The column that it gives, with the type told at [`AggregateFunction`].
     pub output: FieldRef,
+}
+
+impl PartialEq for AggregateFunction {
+    fn eq(&self, other: &AggregateFunction) -> bool {
+        match (self, other) {
+            (AggregateFunction::Call(one), AggregateFunction::Call(other)) => {
+                // What `AggregateFunctionExpr` itself compares leaves out the call's modifiers.
+                one == other
+                    && one.order_bys() == other.order_bys()
+                    && (one.is_distinct(), one.ignore_nulls(), one.is_reversed())
+                        == (other.is_distinct(), other.ignore_nulls(), other.is_reversed())
+            }
+            (one, other) => std::mem::discriminant(one) == std::mem::discriminant(other),
+        }
+    }
 }
 
 impl fmt::Display for Aggregate {

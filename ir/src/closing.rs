@@ -19,7 +19,7 @@ pub struct Closing {
 }
 
 /// The rows of the input, each once, when it is final. The schema is that of the input.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OnClose {
     pub input: Node,
     pub closing: Closing,

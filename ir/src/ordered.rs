@@ -27,7 +27,7 @@ pub enum Ranking {
 
 /// The rows of each partition whose number is in a range. The input must be partitioned by (a subset of) `partition`.
 /// The schema is that of the input, followed by the number if the plan is `numbered`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TopK {
     pub input: Node,
     pub partition: Vec<usize>,
@@ -72,6 +72,23 @@ impl Reach {
             _ => Reach::Partition,
         }
     }
+}
+
+impl PartialEq for Window {
+    fn eq(&self, other: &Window) -> bool {
+        (&self.partition, &self.order, self.reach) == (&other.partition, &other.order, other.reach)
+            && self.functions.len() == other.functions.len()
+            && self.functions.iter().zip(&other.functions).all(|(one, other)| is_same(one, other))
+            && self.input == other.input
+    }
+}
+
+/// Whether two functions over the same partitions in the same order give the same. Their names are their texts.
+fn is_same(one: &Arc<dyn WindowExpr>, other: &Arc<dyn WindowExpr>) -> bool {
+    one.name() == other.name()
+        && one.field().ok() == other.field().ok()
+        && one.expressions() == other.expressions()
+        && one.get_window_frame() == other.get_window_frame()
 }
 
 impl fmt::Display for SortColumn {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub type Expr = Arc<dyn PhysicalExpr>;
 
 /// A node with what is known of its output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Node {
     /// What the node does.
     pub plan: Plan,
@@ -42,7 +42,7 @@ pub struct Node {
 ///               |
 ///            Input bids
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// The changes of a relation. `columns` are those of the relation that the plan reads, in the order of the schema.
     /// `watermarked`: the relation has a watermark, whether or not its event time is read.
@@ -124,7 +124,7 @@ pub enum JoinKind {
 
 /// The two inputs of a join and its condition. The schema of the node is the left columns, then the right ones; of
 /// `Semi` and `Anti` the left columns alone, of `Mark` the left columns and a boolean.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Join {
     pub kind: JoinKind,
     pub left: Node,
@@ -210,7 +210,12 @@ impl Node {
         }
     }
 
-    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The node's line in the plan's tree, without what is known of its output.
+    pub fn head(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| self.write_head(f))
+    }
+
+    fn write_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.plan {
             Plan::Input { name, .. } => {
                 let columns: Vec<_> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -245,7 +250,7 @@ impl Node {
 
     fn tree(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         write!(f, "{:width$}", "", width = depth * 2)?;
-        self.head(f)?;
+        self.write_head(f)?;
         f.write_str(if self.append_only { " [append-only" } else { " [retracting" })?;
         if let Some(key) = &self.unique_key {
             write!(f, ", key {}", columns(key))?;

@@ -154,16 +154,16 @@ fn connect<'scope>(scope: Scope<'scope, u64>, index: usize, graph: Graph, end: &
     for Port { exchanged_by, .. } in &graph.ports {
         let (handle, stream) = scope.new_input_with_builder();
         inputs.push(Feeder { handle, router: router(exchanged_by.clone()), worker });
-        ports.push(Some((stream, exchanged_by.is_some())));
+        ports.push((stream, exchanged_by.is_some()));
     }
     let (last, timed) = (graph.stages.len().saturating_sub(1), graph.timed);
     let (mut fragments, mut outputs): (Vec<_>, Vec<Option<(Parcels<'scope>, bool)>>) = (vec![], vec![]);
     for (at, stage) in graph.stages.into_iter().enumerate() {
         let feeds = stage.feeds.iter().map(|feed| match feed {
-            Feed::Port(port) => ports[*port].take(),
-            Feed::Stage(stage) => outputs[*stage].take(),
+            Feed::Port(port) => ports[*port].clone(),
+            Feed::Stage(stage) => outputs[*stage].clone().expect("a stage stands after those that feed it"),
         });
-        let feeds = feeds.map(|feed| feed.expect("every stream of a plan has one reader")).collect();
+        let feeds = feeds.collect();
         let fragment = Rc::new(RefCell::new(stage.fragment));
         fragments.push(fragment.clone());
         let exchanged = stage.exchanged_by.is_some();
