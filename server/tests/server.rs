@@ -2,6 +2,8 @@
 
 #[path = "server/checkpoints.rs"]
 mod checkpoints;
+#[path = "server/isolation.rs"]
+mod isolation;
 #[path = "server/nexmark.rs"]
 mod nexmark;
 #[path = "server/process.rs"]

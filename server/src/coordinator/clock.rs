@@ -20,6 +20,7 @@ use super::ingest::Reading;
 use super::journal::Journal;
 use super::late_rows::LateStore;
 use super::published::Published;
+use super::reads::Reads;
 use super::remembered::Remembered;
 use super::replace::Replacing;
 use super::sinks::{SinkStatus, Sinks};
@@ -51,7 +52,7 @@ pub(super) const IDLE: Duration = Duration::from_millis(500);
 /// What sessions ask of the clock.
 pub enum Request {
     /// Make the changes of a transaction visible; `durable`: answer only when they survive a crash.
-    Commit { writes: Writes, durable: bool, reply: oneshot::Sender<Result<Tick>> },
+    Commit(Committing),
     /// Change definitions.
     Define { definition: Box<Definition>, reply: oneshot::Sender<Result<Built>> },
     /// Deliver the changes of a relation from now on.
@@ -175,6 +176,15 @@ pub struct Shown {
     pub sink_facts: SinkFacts,
 }
 
+/// A transaction that is to be committed.
+pub struct Committing {
+    pub writes: Writes,
+    /// What must still be as it was read.
+    pub reads: Option<Arc<Reads>>,
+    pub durable: bool,
+    pub reply: oneshot::Sender<Result<Tick>>,
+}
+
 /// A commit that was accepted into the open tick.
 struct Accepting {
     durable: bool,
@@ -228,7 +238,7 @@ impl Clock {
             let mut definition = None;
             while let Some(request) = next.take() {
                 match request {
-                    Request::Commit { writes, durable, reply } => commits.push((writes, durable, reply)),
+                    Request::Commit(commit) => commits.push(commit),
                     Request::Wake => {}
                     Request::Shutdown => {
                         self.tick(commits);
@@ -279,12 +289,12 @@ impl Clock {
             Request::Operators { reply } => {
                 let _ = reply.send(self.engine.operators());
             }
-            Request::Commit { .. } | Request::Wake | Request::Shutdown => {}
+            Request::Commit(_) | Request::Wake | Request::Shutdown => {}
         }
     }
 
     /// Runs one tick over the commits and what the readings have, if there is anything.
-    pub(super) fn tick(&mut self, commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>) {
+    pub(super) fn tick(&mut self, commits: Vec<Committing>) {
         let (writes, accepted) = self.accept(commits);
         self.waker.rest();
         let (mut inputs, more) = self.take_readings();
@@ -306,10 +316,11 @@ impl Clock {
         self.finish_waiting();
     }
 
-    fn accept(&mut self, commits: Vec<(Writes, bool, oneshot::Sender<Result<Tick>>)>) -> (Writes, Vec<Accepting>) {
+    fn accept(&mut self, commits: Vec<Committing>) -> (Writes, Vec<Accepting>) {
         let (mut all, mut accepted, mut state) = (Writes::default(), vec![], Accepted::default());
-        for (writes, durable, reply) in commits {
-            match state.accept(&writes, &self.state) {
+        for Committing { writes, reads, durable, reply } in commits {
+            let current = reads.map_or(Ok(()), |reads| reads.check(&self.state, &state));
+            match current.and_then(|()| state.accept(&writes, &self.state)) {
                 Ok(()) if writes.is_empty() => {
                     let _ = reply.send(Ok(self.state.tick));
                 }
@@ -389,6 +400,7 @@ impl Clock {
     pub(super) fn publish(&mut self, result: TickResult) {
         self.state.tick = result.tick;
         self.keep_rejected(result.rejected);
+        self.state.changed.extend(result.models.iter().map(|(relation, _)| (*relation, result.tick)));
         self.state.models.extend(result.models);
         for (job, error) in result.failed {
             tracing::error!(%job, error = %error, "job failed");

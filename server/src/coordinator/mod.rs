@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `clock` | opens, bounds and publishes ticks |
 //! | `writes` | transactions, and whether they still fit when their turn comes |
+//! | `reads` | whether what they read is still so, where that is asked for |
 //! | `define` | one definition at a time, between ticks |
 //! | `reshape` | tables and indexes that change |
 //! | `replace` | definitions and views that take the place of others |
@@ -30,6 +31,7 @@ mod ingest;
 mod journal;
 mod late_rows;
 mod published;
+mod reads;
 mod recovery;
 mod remembered;
 mod replace;
@@ -48,6 +50,7 @@ pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
 pub use event_time::{Held, RelationTime, SplitPhase, SplitTime, Timed};
 pub use late_rows::Rejected;
 pub use published::Published;
+pub use reads::Reads;
 pub use replace::{Replacement, Step};
 pub use reshape::{EachRow, Reshape, store_anew};
 pub use sequences::{Position, sequence_columns};
@@ -59,7 +62,7 @@ pub use writes::{Accepted, Writes, key_identities, row_identities, value_text};
 
 use arc_swap::ArcSwap;
 use checkpoint::CheckpointHistory;
-use clock::{Request, SinkFacts, SourceFacts, shutting_down};
+use clock::{Committing, Request, SinkFacts, SourceFacts, shutting_down};
 use millrace_dataflow::engine::OperatorInfo;
 use millrace_types::{Delta, EventTime, RelationId, Result, Tick};
 use parking_lot::Mutex;
@@ -110,11 +113,12 @@ impl Coordinator {
     }
 
     /// Makes a transaction visible to everyone, in one tick; answers after that. `durable`: and after it is on disk.
+    /// `reads`: what must still be as it was read.
     ///
     /// # Errors
     /// `40001` and `23505` when the changes no longer fit; what the disk says when they cannot be written.
-    pub async fn commit(&self, writes: Writes, durable: bool) -> Result<Tick> {
-        self.ask(|reply| Request::Commit { writes, durable, reply }).await?
+    pub async fn commit(&self, writes: Writes, reads: Option<Arc<Reads>>, durable: bool) -> Result<Tick> {
+        self.ask(|reply| Request::Commit(Committing { writes, reads, durable, reply })).await?
     }
 
     /// Changes definitions; answers when everyone sees it.

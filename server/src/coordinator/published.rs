@@ -17,6 +17,8 @@ pub struct Published {
     pub catalog: Arc<Catalog>,
     /// The rows of each table, materialized view and index.
     pub models: HashMap<RelationId, ReadModel>,
+    /// The tick in which each of them changed last.
+    pub changed: HashMap<RelationId, Tick>,
     /// Views that still read the history of a source, so that their rows mean nothing yet.
     pub building: HashSet<RelationId>,
     /// Sources that are not read again yet as far as they were before the server ended.
@@ -34,6 +36,7 @@ impl Published {
             tick: Tick::default(),
             catalog: Arc::new(catalog),
             models: HashMap::new(),
+            changed: HashMap::new(),
             building: HashSet::new(),
             recovering: HashSet::new(),
             failed: HashMap::new(),

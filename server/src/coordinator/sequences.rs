@@ -4,7 +4,7 @@
 //! sends the changed row to the clock without waiting: the row is in the log before anything that the same session
 //! commits with the numbers, so that no number that was stored is ever given again.
 
-use super::clock::Request;
+use super::clock::{Committing, Request};
 use super::writes::Writes;
 use super::{Coordinator, nullable, schema_of};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
@@ -102,7 +102,7 @@ impl Coordinator {
         writes.add(relation.id, change(relation, before, after)?);
         // Nobody waits for it, so that nobody takes the answer.
         let (reply, _) = oneshot::channel();
-        let request = Request::Commit { writes, durable: false, reply };
+        let request = Request::Commit(Committing { writes, reads: None, durable: false, reply });
         self.requests.send(request).map_err(|_| super::clock::shutting_down())
     }
 }

@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_catalog::{Key, Relation};
 use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The uncommitted changes of a transaction, by table, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,7 @@ pub type Identity = (u64, u64);
 /// keys, or the statements of a transaction that is not yet committed.
 #[derive(Clone, Default)]
 pub struct Accepted {
+    tables: HashSet<RelationId>,
     rows: HashMap<(RelationId, Identity), i64>,
     keys: HashMap<(RelationId, Identity), i64>,
 }
@@ -94,7 +95,18 @@ impl Accepted {
         let Trial { rows, keys, .. } = trial;
         self.rows.extend(rows);
         self.keys.extend(keys);
+        self.tables.extend(writes.iter().map(|(table, _)| table));
         Ok(())
+    }
+
+    /// Whether some of it changes a table.
+    pub fn changes(&self, table: RelationId) -> bool {
+        self.tables.contains(&table)
+    }
+
+    /// Whether some of it changes a row that has this key of the constraint `index`.
+    pub fn changes_key(&self, index: RelationId, key: Identity) -> bool {
+        self.keys.contains_key(&(index, key))
     }
 }
 

@@ -140,7 +140,7 @@ impl TableProvider for ModelTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let snapshot = Snapshot::of(session)?;
         if let Some((key, values)) = self.key_values(filters) {
-            let rows = snapshot.index(self.id, key.model).and_then(|index| index.lookup(&values)).map_err(external)?;
+            let rows = snapshot.lookup(self.id, key.model, &values).map_err(external)?;
             return self.found(key, rows, projection);
         }
         if let Some((key, range)) = self.key_range(filters) {

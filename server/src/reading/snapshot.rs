@@ -1,6 +1,7 @@
 //! What one statement sees.
 
-use crate::coordinator::{Published, Writes};
+use crate::coordinator::{Published, Reads, Writes};
+use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::catalog::Session;
 use datafusion::error::{DataFusionError, Result};
 use millrace_dataflow::read_model::ReadModel;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub struct Snapshot {
     pub published: Arc<Published>,
     pub writes: Arc<Writes>,
+    /// Where it is noted what is read, when the commit has to know.
+    pub reads: Option<Arc<Reads>>,
 }
 
 impl Snapshot {
@@ -21,23 +24,50 @@ impl Snapshot {
         session.config().get_extension::<Snapshot>().ok_or_else(missing)
     }
 
-    /// The rows of a stored relation in the order of one of its indexes, which may be the relation itself.
-    pub fn index(&self, relation: RelationId, index: RelationId) -> Result<ReadModel, SqlError> {
-        if relation == index {
-            return self.model(relation);
+    /// The rows of a stored relation that have one of some keys; a column of values per column of the key of `index`, which
+    /// is an index of the relation or the relation itself.
+    pub fn lookup(&self, relation: RelationId, index: RelationId, key: &[ArrayRef]) -> Result<RecordBatch, SqlError> {
+        if let Some(reads) = &self.reads {
+            let found = self.published.model(index)?.lookup(key)?;
+            reads.note_key((relation, index), key, found, &self.published);
         }
-        self.published.model(relation)?;
-        let model = self.published.model(index)?;
-        match self.writes.of(relation) {
+        self.ordered(relation, index)?.lookup(key)
+    }
+
+    /// The rows of a stored relation in the order of one of its indexes.
+    pub fn index(&self, relation: RelationId, index: RelationId) -> Result<ReadModel, SqlError> {
+        self.note(relation);
+        self.ordered(relation, index)
+    }
+
+    /// The rows of a stored relation.
+    pub fn model(&self, id: RelationId) -> Result<ReadModel, SqlError> {
+        self.note(id);
+        self.unnoted(id)
+    }
+
+    /// As [`Snapshot::model`], of rows that the statement changes: the commit checks these by themselves.
+    pub fn unnoted(&self, id: RelationId) -> Result<ReadModel, SqlError> {
+        let model = self.published.model(id)?;
+        match self.writes.of(id) {
             [] => Ok(model.clone()),
             changes => model.with_changes(changes),
         }
     }
 
-    /// The rows of a stored relation.
-    pub fn model(&self, id: RelationId) -> Result<ReadModel, SqlError> {
-        let model = self.published.model(id)?;
-        match self.writes.of(id) {
+    fn note(&self, relation: RelationId) {
+        if let Some(reads) = &self.reads {
+            reads.note(relation, &self.published);
+        }
+    }
+
+    fn ordered(&self, relation: RelationId, index: RelationId) -> Result<ReadModel, SqlError> {
+        if relation == index {
+            return self.unnoted(relation);
+        }
+        self.published.model(relation)?;
+        let model = self.published.model(index)?;
+        match self.writes.of(relation) {
             [] => Ok(model.clone()),
             changes => model.with_changes(changes),
         }

@@ -13,9 +13,9 @@ mod transaction;
 
 pub use cursor::Cursor;
 pub use settings::{Settings, canonical};
-pub use transaction::Transaction;
+pub use transaction::{Isolation, Transaction};
 
-use crate::coordinator::{Definition, Published, Writes};
+use crate::coordinator::{Definition, Published, Reads, Writes};
 use crate::database::Database;
 use crate::reading::Snapshot;
 use crate::statements::Prepared;
@@ -59,12 +59,22 @@ pub struct Session {
 impl Session {
     /// What the next statement sees.
     pub fn snapshot(&mut self) -> Arc<Snapshot> {
-        let published = match (self.transaction.explicit && self.transaction.read_only, &self.transaction.snapshot) {
+        let isolation = self.isolation();
+        let Transaction { explicit, read_only, .. } = self.transaction;
+        let keeps_one = explicit && (read_only || isolation >= Isolation::RepeatableRead);
+        let published = match (keeps_one, &self.transaction.snapshot) {
             (true, Some(held)) => held.clone(),
             (true, None) => self.transaction.snapshot.insert(self.database.coordinator.published()).clone(),
             (false, _) => self.database.coordinator.published(),
         };
-        Arc::new(Snapshot { published, writes: Arc::new(self.transaction.writes.clone()) })
+        let validated = isolation == Isolation::Serializable && !read_only;
+        let reads = validated.then(|| self.transaction.reads.get_or_insert_default().clone());
+        Arc::new(Snapshot { published, writes: Arc::new(self.transaction.writes.clone()), reads })
+    }
+
+    fn isolation(&self) -> Isolation {
+        let setting = if self.transaction.explicit { "transaction_isolation" } else { "default_transaction_isolation" };
+        self.settings.get(setting).map(Isolation::named).unwrap_or_default()
     }
 
     /// The definitions and models that are published now.
@@ -94,9 +104,13 @@ impl Session {
             state == SqlState::SERIALIZATION_FAILURE || (resolves_duplicates && state == SqlState::UNIQUE_VIOLATION)
         };
         let mut attempt = 0;
+        let in_transaction = self.transaction.explicit || self.several;
         loop {
+            if !in_transaction {
+                self.transaction.reads = None;
+            }
             let (writes, answer) = compute(self).await?;
-            if self.transaction.explicit || self.several {
+            if in_transaction {
                 let published = self.database.coordinator.published();
                 self.transaction.add(writes, &published)?;
                 return Ok(answer);
@@ -105,7 +119,8 @@ impl Session {
             if writes.is_empty() {
                 return Ok(answer);
             }
-            match self.database.coordinator.commit(writes, self.settings.synchronous_commit()).await {
+            let (reads, durable) = (self.transaction.reads.take(), self.settings.synchronous_commit());
+            match self.database.coordinator.commit(writes, reads, durable).await {
                 Ok(_) => return Ok(answer),
                 Err(error) if overtaken(error.state()) && attempt < ATTEMPTS => {
                     self.cancel.check()?;
@@ -119,7 +134,7 @@ impl Session {
     pub async fn commit(&mut self) -> Result<()> {
         let transaction = std::mem::take(&mut self.transaction);
         self.end_cursors();
-        let committed = self.commit_writes(transaction.writes, transaction.explicit).await;
+        let committed = self.commit_writes(transaction.writes, transaction.reads, transaction.explicit).await;
         let committed = match (committed, transaction.dropping.is_empty()) {
             (Ok(()), false) => self.drop_now(transaction.dropping).await,
             (Err(error), _) => {
@@ -134,23 +149,23 @@ impl Session {
 
     /// Commits changes. Those of a batch outside of a block are computed again when others were faster, as long as the
     /// client need not be told anything else than before.
-    async fn commit_writes(&mut self, mut writes: Writes, explicit: bool) -> Result<()> {
+    async fn commit_writes(&mut self, mut writes: Writes, mut reads: Option<Arc<Reads>>, explicit: bool) -> Result<()> {
         let repeatable = self.batch.repeatable().filter(|_| !explicit);
         for attempt in 1.. {
             if writes.is_empty() {
                 break;
             }
             let durable = self.settings.synchronous_commit();
-            let Err(error) = self.database.coordinator.commit(writes, durable).await else { break };
+            let Err(error) = self.database.coordinator.commit(writes, reads, durable).await else { break };
             let overtaken = error.state() == SqlState::SERIALIZATION_FAILURE && attempt < ATTEMPTS;
             let Some(statements) = repeatable.as_ref().filter(|_| overtaken) else { return Err(error) };
-            writes = self.run_again(statements).await?.ok_or(error)?;
+            (writes, reads) = self.run_again(statements).await?.ok_or(error)?;
         }
         Ok(())
     }
 
     /// What statements change now; `None` when their command tags would differ from what the client was told.
-    async fn run_again(&mut self, statements: &[batch::Executed]) -> Result<Option<Writes>> {
+    async fn run_again(&mut self, statements: &[batch::Executed]) -> Result<Option<(Writes, Option<Arc<Reads>>)>> {
         self.cancel.check()?;
         for executed in statements {
             let again = crate::statements::run(self, &executed.prepared, executed.parameters.clone());
@@ -160,7 +175,8 @@ impl Session {
                 return Ok(None);
             }
         }
-        Ok(Some(std::mem::take(&mut self.transaction).writes))
+        let Transaction { writes, reads, .. } = std::mem::take(&mut self.transaction);
+        Ok(Some((writes, reads)))
     }
 
     /// Notes what a statement of the open batch did.

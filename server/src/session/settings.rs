@@ -32,6 +32,8 @@ enum Kind {
     DateStyle,
 }
 
+const ISOLATION_LEVELS: &[&str] = &["serializable", "repeatable read", "read committed", "read uncommitted"];
+
 macro_rules! known {
     ($($name:literal = $default:literal $kind:expr;)*) => {
         const KNOWN: &[Known] = &[$(Known { name: $name, default: $default, kind: $kind }),*];
@@ -52,7 +54,7 @@ known! {
     "default_tablespace" = "" Kind::Text;
     "default_text_search_config" = "pg_catalog.english" Kind::Text;
     "default_transaction_deferrable" = "off" Kind::Bool;
-    "default_transaction_isolation" = "read committed" Kind::Text;
+    "default_transaction_isolation" = "read committed" Kind::Word(ISOLATION_LEVELS);
     "default_transaction_read_only" = "off" Kind::Bool;
     "escape_string_warning" = "on" Kind::Bool;
     "extra_float_digits" = "1" Kind::Integer;
@@ -85,7 +87,7 @@ known! {
     "synchronous_commit" = "on" Kind::Word(&["on", "off", "local", "remote_write", "remote_apply"]);
     "TimeZone" = "UTC" Kind::TimeZone;
     "transaction_deferrable" = "off" Kind::Bool;
-    "transaction_isolation" = "read committed" Kind::Text;
+    "transaction_isolation" = "read committed" Kind::Word(ISOLATION_LEVELS);
     "transaction_read_only" = "off" Kind::Bool;
     "work_mem" = "64MB" Kind::Text;
     "xmloption" = "content" Kind::Text;

@@ -1,9 +1,32 @@
 //! Transactions of a session: what is written but not committed, and what to do at its end.
 
-use crate::coordinator::{Accepted, Published, Writes};
+use crate::coordinator::{Accepted, Published, Reads, Writes};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::TransactionStatus;
 use std::sync::Arc;
+
+/// What a transaction sees of others that commit while it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isolation {
+    /// Each statement reads the newest tick.
+    #[default]
+    ReadCommitted,
+    /// All statements of a block read the tick of the first.
+    RepeatableRead,
+    /// As `RepeatableRead`; and it commits only if what it read is still so.
+    Serializable,
+}
+
+impl Isolation {
+    /// The level that a setting names.
+    pub fn named(setting: &str) -> Isolation {
+        match setting {
+            "serializable" => Isolation::Serializable,
+            "repeatable read" => Isolation::RepeatableRead,
+            _ => Isolation::ReadCommitted,
+        }
+    }
+}
 
 /// The transaction that a session is in.
 #[derive(Default)]
@@ -13,9 +36,11 @@ pub struct Transaction {
     /// A statement failed: everything but its end is refused.
     pub failed: bool,
     pub read_only: bool,
-    /// The one state that a read-only block reads, from its first statement on.
+    /// The one state that a block reads that keeps one, from its first statement on.
     pub snapshot: Option<Arc<Published>>,
     pub writes: Writes,
+    /// What it has read, when the commit has to know.
+    pub reads: Option<Arc<Reads>>,
     /// What the writes do to keys, so that a statement that takes one twice fails by itself.
     accepted: Accepted,
     /// Relations made in it, in order: ROLLBACK drops them.
@@ -63,6 +88,11 @@ impl Transaction {
             }
             false => Ok(()),
         }
+    }
+
+    /// Whether a statement of a block that keeps one state has read or written already.
+    pub fn has_read(&self) -> bool {
+        self.explicit && (self.snapshot.is_some() || self.reads.is_some() || !self.writes.is_empty())
     }
 
     /// Adds the changes of a statement.

@@ -80,7 +80,7 @@ impl Existing {
     fn of(insert: &Insert, snapshot: &Snapshot, rows: &RecordBatch, key: &RelationKey) -> Result<Existing> {
         let columns = |rows: &RecordBatch| key.columns.iter().map(|column| rows.column(*column).clone()).collect();
         let given: Vec<ArrayRef> = columns(rows);
-        let stored = snapshot.index(insert.relation.id, key.model)?.lookup(&given)?;
+        let stored = snapshot.lookup(insert.relation.id, key.model, &given)?;
         let there: Vec<ArrayRef> = columns(&stored);
         let places: HashMap<_, _> = key_identities(&there, stored.num_rows())?.into_iter().zip(0u32..).collect();
         let (mut seen, mut fresh, mut taken, mut found) = (HashSet::new(), vec![], vec![], vec![]);

@@ -39,6 +39,13 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
     })
 }
 
+/// Whether it changes definitions, which take effect at once: a block that reads one state goes on with a new one.
+pub fn defines(statement: &Statement) -> bool {
+    use Statement::*;
+    changes_something(statement).is_some()
+        && !matches!(statement, Insert(_) | Update(_) | Delete(_) | Truncate(_) | Copy(_))
+}
+
 /// The tag of commands that are accepted without effect.
 pub fn tag(statement: &Statement) -> &'static str {
     match statement {
@@ -72,38 +79,49 @@ pub fn begin(session: &mut Session, modes: &TransactionModes, tag: &str) -> Resu
     session.transaction.read_only = read_only;
     session.settings.begin();
     session.settings.set_local("transaction_read_only", if read_only { "on" } else { "off" })?;
+    let isolation = match &modes.isolation {
+        Some(isolation) => isolation.clone(),
+        None => session.settings.get("default_transaction_isolation")?.to_owned(),
+    };
+    session.settings.set_local("transaction_isolation", &isolation)?;
     done(tag)
 }
 
-fn chained(session: &mut Session, chain: bool, read_only: bool) -> Result<()> {
+/// What AND CHAIN hands on to the next block.
+fn modes_of(session: &Session) -> TransactionModes {
+    let isolation = session.settings.get("transaction_isolation").ok().map(str::to_owned);
+    TransactionModes { read_only: Some(session.transaction.read_only), isolation, ..TransactionModes::default() }
+}
+
+fn chained(session: &mut Session, chain: bool, modes: &TransactionModes) -> Result<()> {
     if chain {
-        begin(session, &TransactionModes { read_only: Some(read_only), ..TransactionModes::default() }, "BEGIN")?;
+        begin(session, modes, "BEGIN")?;
     }
     Ok(())
 }
 
 pub async fn commit(session: &mut Session, chain: bool) -> Result<Response> {
-    let (explicit, read_only) = (session.transaction.explicit, session.transaction.read_only);
+    let (explicit, modes) = (session.transaction.explicit, modes_of(session));
     if !explicit {
         session.notice(Notice::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"));
     }
     if session.transaction.failed {
         session.roll_back().await?;
-        chained(session, chain && explicit, read_only)?;
+        chained(session, chain && explicit, &modes)?;
         return done("ROLLBACK");
     }
     session.commit().await?;
-    chained(session, chain && explicit, read_only)?;
+    chained(session, chain && explicit, &modes)?;
     done("COMMIT")
 }
 
 pub async fn roll_back(session: &mut Session, chain: bool) -> Result<Response> {
-    let (explicit, read_only) = (session.transaction.explicit, session.transaction.read_only);
+    let (explicit, modes) = (session.transaction.explicit, modes_of(session));
     if !explicit {
         session.notice(Notice::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, "there is no transaction in progress"));
     }
     session.roll_back().await?;
-    chained(session, chain && explicit, read_only)?;
+    chained(session, chain && explicit, &modes)?;
     done("ROLLBACK")
 }
 

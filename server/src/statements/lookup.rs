@@ -74,13 +74,13 @@ impl Lookup {
                 .ok_or_else(|| millrace_types::SqlError::internal("a key's parameter has the key's type")),
         });
         let key = key.collect::<Result<Vec<_>>>()?;
-        let model = snapshot.index(self.relation, self.model)?;
         if key.iter().any(|value| value.is_null(0)) {
-            return Ok(RecordBatch::new_empty(model.schema().clone()).project(&self.output)?);
+            let none = snapshot.index(self.relation, self.model)?.schema().clone();
+            return Ok(RecordBatch::new_empty(none).project(&self.output)?);
         }
         let rows = match (self.ordered, &key[..]) {
-            (Some(column), [value]) => equal_rows(&model, column, value)?,
-            _ => model.lookup(&key)?,
+            (Some(column), [value]) => equal_rows(&snapshot.index(self.relation, self.model)?, column, value)?,
+            _ => snapshot.lookup(self.relation, self.model, &key)?,
         };
         Ok(rows.project(&self.output)?)
     }

@@ -66,7 +66,7 @@ pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters
 /// Waits until more is recovered than now. A statement that found a relation not recovered has done nothing yet.
 async fn await_recovery(session: &Session, error: SqlError) -> Result<()> {
     let recovering = session.published().recovering.len();
-    if recovering == 0 || (session.transaction.explicit && session.transaction.read_only) {
+    if recovering == 0 || session.transaction.snapshot.is_some() {
         // A block that reads one tick would find the same again.
         return if recovering == 0 { Ok(()) } else { Err(error) };
     }
@@ -85,6 +85,9 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
     }
     if let Some(command) = control::changes_something(statement) {
         session.transaction.check_writable(command)?;
+    }
+    if control::defines(statement) {
+        session.transaction.snapshot = None;
     }
     use Statement::*;
     match statement {

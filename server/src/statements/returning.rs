@@ -117,6 +117,6 @@ pub fn each_once(relation: &Relation, rows: RecordBatch, snapshot: &Snapshot) ->
         return Ok((rows, weights));
     }
     let rows = take_record_batch(&rows, &first)?;
-    let weights = snapshot.model(relation.id)?.net_weights(&rows.project(&own)?)?;
+    let weights = snapshot.unnoted(relation.id)?.net_weights(&rows.project(&own)?)?;
     Ok((rows, weights))
 }

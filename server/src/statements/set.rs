@@ -3,7 +3,7 @@
 use super::answer::done;
 use crate::session::Session;
 use millrace_planner::parse::{Discard, Set, TransactionModes};
-use millrace_types::{Result, SqlState};
+use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Deallocation, Notice, Response};
 
 pub fn execute(session: &mut Session, set: &Set) -> Result<Response> {
@@ -27,6 +27,10 @@ pub fn transaction(session: &mut Session, modes: &TransactionModes) -> Result<Re
         session.settings.set_local("transaction_read_only", if read_only { "on" } else { "off" })?;
     }
     if let Some(isolation) = &modes.isolation {
+        if session.transaction.has_read() {
+            let message = "SET TRANSACTION ISOLATION LEVEL must be called before any query";
+            return Err(SqlError::new(SqlState::ACTIVE_SQL_TRANSACTION, message));
+        }
         session.settings.set_local("transaction_isolation", isolation)?;
     }
     done("SET")
