@@ -12,11 +12,15 @@ pub(crate) struct Shared {
     is_shared: Vec<bool>,
 }
 
+/// A subtree and its number.
+type Numbered<'a> = (&'a Node, usize);
+
 /// Equal subtrees are found from the leaves up: only those with equal heads over equal inputs are compared.
 #[derive(Default)]
 struct Numbering<'a> {
     number_of: HashMap<*const Node, usize>,
-    alike: HashMap<(String, Vec<usize>), Vec<(&'a Node, usize)>>,
+    /// The different subtrees by their heads and the numbers of their inputs.
+    known: HashMap<(String, Vec<usize>), Vec<Numbered<'a>>>,
     /// By number, from how many places of different subtrees it is read.
     readers: Vec<usize>,
     keeps_state: Vec<bool>,
@@ -42,7 +46,7 @@ impl<'a> Numbering<'a> {
     fn number(&mut self, node: &'a Node) -> usize {
         let inputs: Vec<usize> = node.inputs().into_iter().map(|input| self.number(input)).collect();
         let next = self.readers.len();
-        let alike = self.alike.entry((node.head().to_string(), inputs.clone())).or_default();
+        let alike = self.known.entry((node.head().to_string(), inputs.clone())).or_default();
         let number = match alike.iter().find(|(known, _)| *known == node) {
             Some((_, number)) => *number,
             None => {
