@@ -91,13 +91,17 @@ fn order_of(schema: &SchemaRef, key: Vec<usize>) -> Vec<usize> {
     if key.is_empty() { (0..schema.fields().len()).collect() } else { key }
 }
 
-/// One published version of a relation: what queries read. Immutable, cheap to clone.
+/// One published version of a relation: what queries read. Immutable; a clone is another reference to it, since every
+/// tick hands all relations' versions to readers anew.
 #[derive(Clone, Debug)]
-pub struct ReadModel {
+pub struct ReadModel(Arc<Version>);
+
+#[derive(Debug)]
+struct Version {
     schema: SchemaRef,
     key: Vec<usize>,
     /// The columns whose hash orders the runs of all parts.
-    order: Arc<[usize]>,
+    order: Vec<usize>,
     /// The column whose values order them instead.
     by_value: Option<usize>,
     parts: Vec<Part>,
@@ -112,25 +116,28 @@ impl ReadModel {
 
     /// The version that these parts make, one per worker. `partition`: the key that the parts were made with.
     pub fn new(schema: SchemaRef, key: Vec<usize>, partition: Vec<usize>, parts: Vec<Part>) -> ReadModel {
-        let order = order_of(&schema, partition).into();
-        ReadModel { schema, key, order, by_value: None, parts }
+        let order = order_of(&schema, partition);
+        ReadModel(Arc::new(Version { schema, key, order, by_value: None, parts }))
     }
 
     /// The version that these parts make, made in the order of a column's values.
     pub fn by_value(schema: SchemaRef, column: usize, parts: Vec<Part>) -> ReadModel {
-        ReadModel { by_value: Some(column), ..ReadModel::new(schema, vec![], vec![column], parts) }
+        ReadModel(Arc::new(Version { schema, key: vec![], order: vec![column], by_value: Some(column), parts }))
     }
 
     /// The version after this one, with other parts.
     pub fn with_parts(&self, parts: Vec<Part>) -> ReadModel {
-        ReadModel { parts, ..self.clone() }
+        let Version { schema, key, order, by_value, .. } = &*self.0;
+        let (schema, key, order) = (schema.clone(), key.clone(), order.clone());
+        ReadModel(Arc::new(Version { schema, key, order, by_value: *by_value, parts }))
     }
 
     /// This version with changes on top: what a transaction sees of a table that it has changed itself.
     pub fn with_changes(&self, changes: &[Delta]) -> Result<ReadModel> {
-        let added = match self.by_value {
-            Some(column) => Run::by_value(&self.schema, column, changes)?,
-            None => Run::of(&self.schema, &self.order, changes)?,
+        let Version { schema, order, by_value, .. } = &*self.0;
+        let added = match by_value {
+            Some(column) => Run::by_value(schema, *column, changes)?,
+            None => Run::of(schema, order, changes)?,
         };
         let added = added.map(Arc::new);
         let runs = self.runs().cloned().chain(added).collect();
@@ -140,23 +147,23 @@ impl ReadModel {
 
     /// The columns of the rows.
     pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.0.schema
     }
 
     /// The columns by which rows are looked up; empty for none.
     pub fn key(&self) -> &[usize] {
-        &self.key
+        &self.0.key
     }
 
     /// All rows, each as often as it is there.
     pub fn scan(&self, projection: Option<&[usize]>) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
-        let scans: Vec<Rows> = self.parts.iter().map(|part| self.rows_of(part, projection)).collect();
+        let scans: Vec<Rows> = self.0.parts.iter().map(|part| self.rows_of(part, projection)).collect();
         scans.into_iter().flatten()
     }
 
     /// How many pieces the rows come in, which can be read at the same time.
     pub fn partitions(&self) -> usize {
-        self.parts.len()
+        self.0.parts.len()
     }
 
     /// The rows of one piece; none when there is no such piece.
@@ -165,47 +172,47 @@ impl ReadModel {
         partition: usize,
         projection: Option<&[usize]>,
     ) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
-        self.parts.get(partition).map(|part| self.rows_of(part, projection)).into_iter().flatten()
+        self.0.parts.get(partition).map(|part| self.rows_of(part, projection)).into_iter().flatten()
     }
 
     fn rows_of(&self, part: &Part, projection: Option<&[usize]>) -> Rows {
-        Rows(Scan::new(&part.runs, &self.schema, projection))
+        Rows(Scan::new(&part.runs, &self.0.schema, projection))
     }
 
     /// The net rows as a delta per piece: what a dataflow that starts from this version reads.
     pub fn deltas(&self) -> impl Iterator<Item = Result<Delta>> + Send + use<> {
-        let scans: Vec<Scan> = self.parts.iter().map(|part| Scan::new(&part.runs, &self.schema, None)).collect();
+        let scans: Vec<Scan> = self.0.parts.iter().map(|part| Scan::new(&part.runs, &self.0.schema, None)).collect();
         scans.into_iter().flatten()
     }
 
     /// What has to happen to these rows for them to be those of `after`, in the columns of this version, which are the
     /// first of `after`'s.
     pub fn difference(&self, after: &ReadModel) -> Result<Vec<Delta>> {
-        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let columns: Vec<usize> = (0..self.0.schema.fields().len()).collect();
         let gone = self.deltas().map(|delta| Ok(delta?.negated()));
         let come = after.deltas().map(|delta| {
             let delta = delta?;
-            let rows = RecordBatch::try_new(self.schema.clone(), delta.rows().project(&columns)?.columns().to_vec())?;
+            let rows = RecordBatch::try_new(self.0.schema.clone(), delta.rows().project(&columns)?.columns().to_vec())?;
             Ok(delta.with_rows(rows))
         });
         let deltas = gone.chain(come).collect::<Result<Vec<_>>>()?;
-        let run = Run::of(&self.schema, &columns, &deltas)?.map(Arc::new);
+        let run = Run::of(&self.0.schema, &columns, &deltas)?.map(Arc::new);
         let runs: Arc<[Arc<Run>]> = run.into_iter().collect();
-        Scan::new(&runs, &self.schema, None).collect()
+        Scan::new(&runs, &self.0.schema, None).collect()
     }
 
     /// The rows that have one of these keys, in no particular order; a column of values per column of the key.
     pub fn lookup(&self, key: &[ArrayRef]) -> Result<RecordBatch> {
         self.check_key(key)?;
         let mut found = Vec::new();
-        for part in &self.parts {
-            for delta in lookup(&part.runs, &self.schema, &self.order, key)? {
+        for part in &self.0.parts {
+            for delta in lookup(&part.runs, &self.0.schema, &self.0.order, key)? {
                 found.push(repeated(delta)?);
             }
         }
         match &found[..] {
             [rows] => Ok(rows.clone()),
-            _ => Ok(concat_batches(&self.schema, &found)?),
+            _ => Ok(concat_batches(&self.0.schema, &found)?),
         }
     }
 
@@ -219,21 +226,21 @@ impl ReadModel {
     /// # Errors
     /// `XX000` when the values do not order the rows.
     pub fn range(&self, range: &RangeInclusive<u64>) -> Result<RecordBatch> {
-        let column = self.by_value.ok_or_else(|| SqlError::internal("a look-up of a range in rows without order"))?;
+        let column = self.0.by_value.ok_or_else(|| SqlError::internal("a look-up of a range in rows without order"))?;
         let mut found = Vec::new();
-        for part in &self.parts {
-            for delta in rows_in_range(&part.runs, &self.schema, column, range)? {
+        for part in &self.0.parts {
+            for delta in rows_in_range(&part.runs, &self.0.schema, column, range)? {
                 found.push(repeated(delta)?);
             }
         }
-        Ok(concat_batches(&self.schema, &found)?)
+        Ok(concat_batches(&self.0.schema, &found)?)
     }
 
     /// How often each of `rows` is there.
     pub fn net_weights(&self, rows: &RecordBatch) -> Result<Vec<i64>> {
         let mut total = vec![0; rows.num_rows()];
-        for part in &self.parts {
-            let weights = net_weights(&part.runs, &self.order, rows)?;
+        for part in &self.0.parts {
+            let weights = net_weights(&part.runs, &self.0.order, rows)?;
             total.iter_mut().zip(weights).for_each(|(total, weight)| *total += weight);
         }
         Ok(total)
@@ -243,8 +250,8 @@ impl ReadModel {
     pub fn contains_keys(&self, key: &[ArrayRef]) -> Result<Vec<bool>> {
         self.check_key(key)?;
         let mut found = vec![false; key.first().map_or(0, |column| column.len())];
-        for part in &self.parts {
-            let here = contains_keys(&part.runs, &self.order, key)?;
+        for part in &self.0.parts {
+            let here = contains_keys(&part.runs, &self.0.order, key)?;
             found.iter_mut().zip(here).for_each(|(found, here)| *found |= here);
         }
         Ok(found)
@@ -252,7 +259,7 @@ impl ReadModel {
 
     /// Runs are ordered by the key's hash only if the relation has a key.
     fn check_key(&self, key: &[ArrayRef]) -> Result<()> {
-        match !self.key.is_empty() && self.key[..] == self.order[..] && key.len() == self.key.len() {
+        match !self.0.key.is_empty() && self.0.key[..] == self.0.order[..] && key.len() == self.0.key.len() {
             true => Ok(()),
             false => Err(SqlError::internal("a look-up by other columns than the key of the relation")),
         }
@@ -269,7 +276,7 @@ impl ReadModel {
     }
 
     fn error_runs(&self) -> Vec<Arc<Run>> {
-        self.parts.iter().flat_map(|part| part.errors.iter().cloned()).collect()
+        self.0.parts.iter().flat_map(|part| part.errors.iter().cloned()).collect()
     }
 
     /// How many rows there are at most: different rows count once, and retracted ones until their runs merge.
@@ -288,7 +295,7 @@ impl ReadModel {
     }
 
     fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
-        self.parts.iter().flat_map(|part| part.runs.iter())
+        self.0.parts.iter().flat_map(|part| part.runs.iter())
     }
 }
 

@@ -94,8 +94,8 @@ impl KeyRead {
 
 /// Whether a relation is as it was at `tick`.
 fn is_unchanged(relation: RelationId, tick: Tick, published: &Published, accepted: &Accepted) -> bool {
-    let changed = published.changed.get(&relation).is_none_or(|changed| *changed > tick);
-    !changed && !is_touched(relation, published, accepted)
+    let changed = published.changed.get(&relation).is_some_and(|changed| *changed > tick);
+    published.catalog.get(relation).is_some() && !changed && !is_touched(relation, published, accepted)
 }
 
 /// Whether accepted changes reach a relation.

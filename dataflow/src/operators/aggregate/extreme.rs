@@ -5,6 +5,7 @@ use super::rows::Rows;
 use super::value::{self, Bytes, Multisets};
 use super::{Side, Stored};
 use arrow::array::{ArrayRef, AsArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use millrace_types::Result;
 use std::borrow::Cow;
@@ -144,12 +145,16 @@ impl Extreme {
     /// The column of these groups.
     pub fn finish<'a>(
         &self,
-        words: impl Iterator<Item = &'a [u64]>,
+        words: impl Iterator<Item = &'a [u64]> + Clone,
         sides: &[Side],
         output: &DataType,
     ) -> Result<ArrayRef> {
         match self.values {
-            Values::Words(_) => Ok(fixed::decode(output, words.map(value::known))),
+            Values::Words(_) => {
+                let known = words.map(value::known);
+                let nulls: NullBuffer = known.clone().map(|value| value.is_some()).collect();
+                Ok(fixed::decode(output, known.map(Option::unwrap_or_default), Some(nulls)))
+            }
             Values::Bytes { .. } => value::column_of(output, sides.iter().map(|&side| self.bytes(side))),
         }
     }

@@ -2,6 +2,7 @@
 //! ones, so that group keys compare as words and minima and maxima as integers.
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -80,31 +81,31 @@ fn float(value: f64) -> u128 {
     u128::from(if bits & SIGN_64 == 0 { bits | SIGN_64 } else { !bits })
 }
 
-/// The column of these words.
-pub fn decode(data_type: &DataType, words: impl Iterator<Item = Option<u128>>) -> ArrayRef {
+/// The column of these words; those of NULLs do not matter.
+pub fn decode(data_type: &DataType, words: impl Iterator<Item = u128>, nulls: Option<NullBuffer>) -> ArrayRef {
     use DataType::*;
     match data_type {
-        Boolean => Arc::new(words.map(|word| word.map(|w| w != 0)).collect::<BooleanArray>()),
-        Int16 => collect::<Int16Type>(data_type, words, |w| unsigned(w) as i16),
-        Int32 => collect::<Int32Type>(data_type, words, |w| unsigned(w) as i32),
-        Int64 => collect::<Int64Type>(data_type, words, unsigned),
-        UInt32 => collect::<UInt32Type>(data_type, words, |w| w as u32),
-        Float32 => collect::<Float32Type>(data_type, words, |w| unfloat(w) as f32),
-        Float64 => collect::<Float64Type>(data_type, words, unfloat),
-        Decimal128(_, _) => collect::<Decimal128Type>(data_type, words, |w| (w ^ SIGN_128) as i128),
-        Date32 => collect::<Date32Type>(data_type, words, |w| unsigned(w) as i32),
-        Time64(_) => collect::<Time64MicrosecondType>(data_type, words, unsigned),
-        Timestamp(_, _) => collect::<TimestampMicrosecondType>(data_type, words, unsigned),
+        Boolean => Arc::new(BooleanArray::new(words.map(|word| word != 0).collect(), nulls)),
+        Int16 => collect::<Int16Type>(data_type, words.map(|w| unsigned(w) as i16), nulls),
+        Int32 => collect::<Int32Type>(data_type, words.map(|w| unsigned(w) as i32), nulls),
+        Int64 => collect::<Int64Type>(data_type, words.map(unsigned), nulls),
+        UInt32 => collect::<UInt32Type>(data_type, words.map(|w| w as u32), nulls),
+        Float32 => collect::<Float32Type>(data_type, words.map(|w| unfloat(w) as f32), nulls),
+        Float64 => collect::<Float64Type>(data_type, words.map(unfloat), nulls),
+        Decimal128(_, _) => collect::<Decimal128Type>(data_type, words.map(|w| (w ^ SIGN_128) as i128), nulls),
+        Date32 => collect::<Date32Type>(data_type, words.map(|w| unsigned(w) as i32), nulls),
+        Time64(_) => collect::<Time64MicrosecondType>(data_type, words.map(unsigned), nulls),
+        Timestamp(_, _) => collect::<TimestampMicrosecondType>(data_type, words.map(unsigned), nulls),
         other => unreachable!("values of type {other} are not words"),
     }
 }
 
 fn collect<T: ArrowPrimitiveType>(
     data_type: &DataType,
-    words: impl Iterator<Item = Option<u128>>,
-    value: impl Fn(u128) -> T::Native,
+    values: impl Iterator<Item = T::Native>,
+    nulls: Option<NullBuffer>,
 ) -> ArrayRef {
-    let values: PrimitiveArray<T> = words.map(|word| word.map(&value)).collect();
+    let values = PrimitiveArray::<T>::new(values.collect(), nulls);
     Arc::new(values.with_data_type(data_type.clone()))
 }
 
@@ -125,7 +126,7 @@ mod tests {
     fn words(column: ArrayRef) -> Vec<u128> {
         let mut words = Vec::new();
         encode(&column, 0..column.len(), |_, word| words.push(word));
-        assert_eq!(&decode(column.data_type(), words.iter().map(|&w| Some(w))), &column);
+        assert_eq!(&decode(column.data_type(), words.iter().copied(), None), &column);
         words
     }
 

@@ -312,11 +312,16 @@ impl Groups {
         let columns = self.types.iter().enumerate().map(|(at, data_type)| {
             let (low, width) = (word, fixed::words_of(data_type));
             word += width;
-            let values = rows.chunks_exact(self.stride).map(|row| {
-                let high = if width == 2 { u128::from(row[low + 1]) << 64 } else { 0 };
-                (row[HEAD + words - 1] >> at & 1 == 0).then(|| high | u128::from(row[low]))
-            });
-            fixed::decode(data_type, values)
+            let rows = || rows.chunks_exact(self.stride);
+            let is_null = |row: &[u64]| row[HEAD + words - 1] >> at & 1 == 1;
+            let nulls = rows().any(is_null).then(|| rows().map(|row| !is_null(row)).collect());
+            match width {
+                1 => fixed::decode(data_type, rows().map(|row| row[low].into()), nulls),
+                _ => {
+                    let value = |row: &[u64]| u128::from(row[low + 1]) << 64 | u128::from(row[low]);
+                    fixed::decode(data_type, rows().map(value), nulls)
+                }
+            }
         });
         columns.collect()
     }
