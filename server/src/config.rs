@@ -2,7 +2,7 @@
 //! everywhere: `--data-dir`, `MILLRACE_DATA_DIR`, `data-dir`.
 
 use crate::coordinator::CheckpointPolicy;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use millrace_types::{Result, SqlError, SqlState};
@@ -16,6 +16,10 @@ use std::time::Duration;
 #[command(name = "millrace", version, about)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct Flags {
+    #[command(subcommand)]
+    #[serde(skip)]
+    task: Option<Task>,
+
     /// Read settings from this TOML file; its keys are the names of these flags.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
@@ -27,7 +31,7 @@ struct Flags {
     listen: Option<String>,
 
     /// Folder that holds everything durable; it is made if missing [default: ./data]
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", global = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
 
@@ -82,6 +86,19 @@ struct Flags {
     test_clock: bool,
 }
 
+/// What the binary does instead of serving.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Check the data folder of a server that is not running, and say what is wrong with it
+    Verify,
+    /// Make a new data folder from a snapshot
+    Restore {
+        /// The folder of the snapshot, as data/snapshots/NAME
+        #[arg(long, value_name = "FOLDER")]
+        from: PathBuf,
+    },
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -129,13 +146,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The settings that the command line, the environment and the file named by `--config` or `MILLRACE_CONFIG` give.
+    /// The settings that the command line, the environment and the file named by `--config` or `MILLRACE_CONFIG` give, and
+    /// what is to be done instead of serving.
     /// Ends the process after `--help` and `--version`.
     ///
     /// # Errors
     /// `F0000` naming the setting that has no sense.
-    pub fn load() -> Result<Config> {
-        let flags = Flags::parse();
+    pub fn load() -> Result<(Config, Option<Task>)> {
+        let mut flags = Flags::parse();
+        let task = flags.task.take();
         let file = flags.config.clone().or_else(|| std::env::var_os("MILLRACE_CONFIG").map(PathBuf::from));
         let mut figment = Figment::from(Serialized::defaults(Config::default()));
         if let Some(file) = file {
@@ -148,7 +167,7 @@ impl Config {
                 SqlError::new(SqlState::CONFIG_FILE_ERROR, format!("invalid configuration: {error}"))
             })?;
         config.check()?;
-        Ok(config)
+        Ok((config, task))
     }
 
     /// When checkpoints are taken by themselves.

@@ -14,6 +14,6 @@ mod statements;
 mod system;
 pub mod telemetry;
 
-pub use config::{Config, LogFormat};
+pub use config::{Config, LogFormat, Task};
 pub use database::{Database, STACK};
 pub use session::Door;

@@ -1,6 +1,7 @@
 //! The binary `millrace`: configuration, logs, the database, the door for clients, and an orderly end.
 
-use millrace_server::{Config, Database, Door, STACK, telemetry};
+use millrace_server::{Config, Database, Door, STACK, Task, telemetry};
+use millrace_storage::{Severity, restore, verify};
 use millrace_types::{Result, SqlError, SqlState};
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match start() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("millrace: {error}");
             error.detail().into_iter().chain(error.hint()).for_each(|line| eprintln!("  {line}"));
@@ -22,15 +23,38 @@ fn main() -> ExitCode {
     }
 }
 
-fn start() -> Result<()> {
-    let config = Config::load()?;
+fn start() -> Result<ExitCode> {
+    let (config, task) = Config::load()?;
     telemetry::start(&config)?;
+    match task {
+        Some(Task::Verify) => return Ok(report(&config)),
+        Some(Task::Restore { from }) => {
+            let manifest = restore(&from, &config.data_dir)?;
+            println!("restored \"{}\" as of tick {}", config.data_dir.display(), manifest.tick);
+            println!("start a server on it with: millrace --data-dir {}", config.data_dir.display());
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("serve")
         .thread_stack_size(STACK)
         .enable_all()
         .build()?;
-    runtime.block_on(serve(config))
+    runtime.block_on(serve(config)).map(|()| ExitCode::SUCCESS)
+}
+
+/// Says what is wrong with the data folder; a failure when something is lost.
+fn report(config: &Config) -> ExitCode {
+    let findings = verify(&config.data_dir);
+    findings.iter().for_each(|finding| println!("{finding}"));
+    match findings.iter().any(|finding| finding.severity == Severity::Error) {
+        true => ExitCode::FAILURE,
+        false => {
+            println!("data folder \"{}\" is whole", config.data_dir.display());
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 async fn serve(config: Config) -> Result<()> {

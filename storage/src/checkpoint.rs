@@ -39,6 +39,8 @@ pub struct Checkpoints {
 struct Kept {
     /// At most [`KEPT`], oldest first.
     manifests: Vec<Manifest>,
+    /// Those that are being copied: their files stay.
+    copied: Vec<Manifest>,
     /// The highest number that was ever used, also by a manifest that cannot be read.
     number: u64,
 }
@@ -74,7 +76,7 @@ impl Checkpoints {
         }
         kept.truncate(KEPT);
         kept.reverse();
-        let kept = Mutex::new(Kept { manifests: kept, number });
+        let kept = Mutex::new(Kept { manifests: kept, copied: vec![], number });
         Ok((Checkpoints { state, manifests, store, kept }, findings))
     }
 
@@ -125,20 +127,52 @@ impl Checkpoints {
     /// # Errors
     /// `XX001` naming the file when it is missing or damaged.
     pub fn load(&self, file: &StateFile) -> Result<Vec<RecordBatch>> {
-        let damaged = |why: String| {
-            let message = format!("state file \"{}\" is damaged: {why}", self.state.path_of(&file.name));
-            SqlError::new(SqlState::DATA_CORRUPTED, message).with_hint("Restore the data folder from a backup.")
-        };
+        let damaged = |error: arrow::error::ArrowError| self.damaged(file, &error.to_string());
+        let reader = FileReader::try_new(Cursor::new(self.bytes_of(file)?), None).map_err(damaged)?;
+        reader.collect::<Result<_, _>>().map_err(damaged)
+    }
+
+    /// The bytes of a state file, checked.
+    fn bytes_of(&self, file: &StateFile) -> Result<Vec<u8>> {
         let bytes = match self.state.read(&file.name) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("it is missing".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.damaged(file, "it is missing")),
             Err(error) => return Err(self.failure("read", &file.name, error.into())),
         };
-        if bytes.len() as u64 != file.bytes || crc32c::crc32c(&bytes) != file.crc32c {
-            return Err(damaged("its checksum is wrong".to_owned()));
+        match bytes.len() as u64 == file.bytes && crc32c::crc32c(&bytes) == file.crc32c {
+            true => Ok(bytes),
+            false => Err(self.damaged(file, "its checksum is wrong")),
         }
-        let reader = FileReader::try_new(Cursor::new(bytes), None).map_err(|e| damaged(e.to_string()))?;
-        reader.collect::<Result<_, _>>().map_err(|e| damaged(e.to_string()))
+    }
+
+    fn damaged(&self, file: &StateFile, why: &str) -> SqlError {
+        let message = format!("state file \"{}\" is damaged: {why}", self.state.path_of(&file.name));
+        SqlError::new(SqlState::DATA_CORRUPTED, message).with_hint("Restore the data folder from a backup.")
+    }
+
+    /// Copies the newest checkpoint to where none is yet, as the first one there, without the log that leads on from
+    /// it. Others may be written meanwhile.
+    ///
+    /// # Errors
+    /// `55000` when there is no checkpoint, `XX001` when a file of it is damaged, `53100` when the disk is full.
+    pub fn copy(&self, state: &dyn Blob, manifests: &dyn Blob) -> Result<Manifest> {
+        let newest = {
+            let mut kept = self.kept.lock();
+            let newest = kept.manifests.last().cloned().ok_or_else(|| {
+                SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "there is no checkpoint to be copied")
+            })?;
+            kept.copied.push(newest.clone());
+            newest
+        };
+        let copied = newest.state_files.iter().try_for_each(|file| write(state, &file.name, &self.bytes_of(file)?));
+        let mut kept = self.kept.lock();
+        if let Some(at) = kept.copied.iter().position(|manifest| manifest.number == newest.number) {
+            kept.copied.remove(at);
+        }
+        copied?;
+        let first = Manifest { number: 1, log_segment: 0, ..newest };
+        write(manifests, &manifest::file_name(1), &first.encode()?)?;
+        Ok(first)
     }
 
     /// Makes `manifest` the newest checkpoint, numbering it, and deletes what is older than the one before it. Returns
@@ -161,21 +195,12 @@ impl Checkpoints {
         kept.manifests.push(manifest);
         let superfluous = kept.manifests.len().saturating_sub(KEPT);
         kept.manifests.drain(..superfluous);
-        self.collect_garbage(&kept.manifests);
+        self.collect_garbage(&kept);
         Ok(kept.manifests[0].tick.next())
     }
 
     fn write(&self, manifest: &Manifest) -> Result<()> {
-        let name = manifest::file_name(manifest.number);
-        let write = |bytes: &[u8]| {
-            let mut blob = self.manifests.create(&name)?;
-            blob.write_all(bytes)?;
-            blob.finish()
-        };
-        write(&manifest.encode()?).map_err(|error| {
-            let message = format!("could not write checkpoint manifest \"{}\": {error}", self.manifests.path_of(&name));
-            SqlError::new(SqlError::from(error).state(), message)
-        })
+        write(&*self.manifests, &manifest::file_name(manifest.number), &manifest.encode()?)
     }
 
     /// Tells the store. The manifest is what counts: without this, it is found by its number.
@@ -191,9 +216,10 @@ impl Checkpoints {
     }
 
     /// Deletes manifests older than the kept ones, and state files that no kept one names.
-    fn collect_garbage(&self, kept: &[Manifest]) {
-        let oldest = kept.first().map_or(0, |manifest| manifest.number);
-        let named: HashSet<&str> = kept.iter().flat_map(|m| &m.state_files).map(|file| file.name.as_str()).collect();
+    fn collect_garbage(&self, Kept { manifests, copied, .. }: &Kept) {
+        let oldest = manifests.first().map_or(0, |manifest| manifest.number);
+        let needed = manifests.iter().chain(copied).flat_map(|manifest| &manifest.state_files);
+        let named: HashSet<&str> = needed.map(|file| file.name.as_str()).collect();
         delete(&*self.manifests, |name| manifest::number_of(name).is_some_and(|number| number < oldest));
         delete(&*self.state, |name| !named.contains(name));
     }
@@ -202,6 +228,18 @@ impl Checkpoints {
         let message = format!("could not {what} state file \"{}\": {error}", self.state.path_of(name));
         SqlError::new(error.state(), message)
     }
+}
+
+/// Writes a whole file.
+fn write(to: &dyn Blob, name: &str, bytes: &[u8]) -> Result<()> {
+    let written = to.create(name).and_then(|mut blob| {
+        blob.write_all(bytes)?;
+        blob.finish()
+    });
+    written.map_err(|error| {
+        let message = format!("could not write file \"{}\": {error}", to.path_of(name));
+        SqlError::new(SqlError::from(error).state(), message)
+    })
 }
 
 /// The manifest with this number.

@@ -12,6 +12,7 @@
 //! | segment | one file of the command log | [`CommandLog`] |
 //! | blob | an immutable file, there completely or not at all | [`Blob`] |
 //! | manifest | what a checkpoint consists of; the newest one is where recovery starts | [`Manifest`] |
+//! | snapshot | a checkpoint with a name, kept until it is dropped | [`Snapshots`] |
 //! | catalog history | a whole catalog and the changes after it, opaque here | [`CatalogHistory`] |
 //!
 //! Invariants: everything read back is checked against a checksum; a file that fails it is named (`XX001`); a sync that
@@ -33,6 +34,7 @@ pub mod manifest;
 pub mod offsets;
 pub mod recovery;
 mod schema_bytes;
+pub mod snapshot;
 pub mod verify;
 
 pub use blob::{Blob, BlobWriter, FileBlobs};
@@ -44,4 +46,5 @@ pub use folder::DataFolder;
 pub use kv::{KeyValue, MemoryStore, SledStore};
 pub use manifest::{Manifest, SinkProgress, SourceOffset, StateFile};
 pub use recovery::{Recovered, Storage, StorageOptions};
+pub use snapshot::{SnapshotFacts, Snapshots, restore};
 pub use verify::{Finding, Severity, verify};

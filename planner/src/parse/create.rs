@@ -12,7 +12,18 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("create")?;
     let or_replace = cursor.accept("or replace");
     let temporary = cursor.accept_one(&["temporary", "temp", "unlogged"]).is_some_and(|word| word != "unlogged");
-    let kinds = ["materialized view", "view", "table", "source", "sink", "schema", "unique index", "index", "sequence"];
+    let kinds = [
+        "materialized view",
+        "view",
+        "table",
+        "source",
+        "sink",
+        "schema",
+        "unique index",
+        "index",
+        "sequence",
+        "snapshot",
+    ];
     let position = cursor.position();
     let Some(kind) = cursor.accept_one(&kinds) else {
         return match cursor.peek_word() {
@@ -31,6 +42,10 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
         "sink" => sink(cursor),
         "schema" => schema(cursor),
         "sequence" => super::sequence::create(cursor),
+        "snapshot" => {
+            let if_not_exists = cursor.if_not_exists();
+            Ok(Statement::CreateSnapshot { name: cursor.identifier()?, if_not_exists })
+        }
         index => create_index(cursor, index == "unique index"),
     }
 }
@@ -280,6 +295,10 @@ pub fn kind(cursor: &mut Cursor) -> Option<ObjectKind> {
 /// A statement that starts with DROP.
 pub fn drop(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("drop")?;
+    if cursor.accept("snapshot") {
+        let if_exists = cursor.accept("if exists");
+        return Ok(Statement::DropSnapshot { name: cursor.identifier()?, if_exists });
+    }
     let Some(kind) = kind(cursor) else { return super::unsupported::drop(cursor) };
     cursor.accept("concurrently");
     let if_exists = cursor.accept("if exists");

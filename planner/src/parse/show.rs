@@ -7,7 +7,7 @@ use super::{create, options};
 use sqlparser::tokenizer::Token;
 
 /// What SHOW lists, by its words.
-const LISTS: [(&str, ObjectKind); 10] = [
+const LISTS: [(&str, ObjectKind); 11] = [
     ("tables", ObjectKind::Table),
     ("sources", ObjectKind::Source),
     ("sinks", ObjectKind::Sink),
@@ -18,6 +18,7 @@ const LISTS: [(&str, ObjectKind); 10] = [
     ("databases", ObjectKind::Database),
     ("functions", ObjectKind::Function),
     ("jobs", ObjectKind::Job),
+    ("snapshots", ObjectKind::Snapshot),
 ];
 
 /// A statement that starts with SHOW.

@@ -94,6 +94,14 @@ pub enum Statement {
     /// As `Flush`.
     Wait,
     Checkpoint,
+    CreateSnapshot {
+        name: Ident,
+        if_not_exists: bool,
+    },
+    DropSnapshot {
+        name: Ident,
+        if_exists: bool,
+    },
     SetTime(SetTime),
     CancelJob(u64),
     /// Accepted and without effect.
@@ -389,6 +397,7 @@ pub enum ObjectKind {
     Function,
     Job,
     Database,
+    Snapshot,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -64,7 +64,8 @@ use arc_swap::ArcSwap;
 use checkpoint::CheckpointHistory;
 use clock::{Committing, Request, SinkFacts, SourceFacts, shutting_down};
 use millrace_dataflow::engine::OperatorInfo;
-use millrace_types::{Delta, EventTime, RelationId, Result, Tick};
+use millrace_storage::{SnapshotFacts, Snapshots};
+use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -80,6 +81,7 @@ pub struct Coordinator {
     sources: SourceFacts,
     sink_facts: SinkFacts,
     checkpoints: CheckpointHistory,
+    snapshots: Arc<Snapshots>,
     next_id: AtomicU32,
     /// Where each sequence stands that was used since the start.
     positions: Mutex<HashMap<RelationId, Position>>,
@@ -147,6 +149,23 @@ impl Coordinator {
     /// `53100` when the disk is full; then everything is as it was.
     pub async fn checkpoint(&self) -> Result<Tick> {
         self.ask(|reply| Request::Checkpoint { reply }).await?
+    }
+
+    /// Keeps a checkpoint of everything that was committed before under a name.
+    ///
+    /// # Errors
+    /// `42710` when the name is taken, `42602` when it is none; as [`Coordinator::checkpoint`] otherwise.
+    pub async fn keep_snapshot(&self, name: &str) -> Result<SnapshotFacts> {
+        self.snapshots.check_new(name)?;
+        self.checkpoint().await?;
+        let (snapshots, name) = (self.snapshots.clone(), name.to_owned());
+        let kept = tokio::task::spawn_blocking(move || snapshots.create(&name)).await;
+        kept.map_err(|error| SqlError::internal(error.to_string()))?
+    }
+
+    /// The checkpoints that have names.
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
     }
 
     /// The last checkpoints, oldest first.

@@ -16,7 +16,9 @@ use arc_swap::ArcSwap;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_dataflow::engine::{Engine, EngineOptions, TickInput};
 use millrace_planner::FunctionSource;
-use millrace_storage::{Checkpoints, RecordKind, Recovered, StateFile, Storage, StorageOptions, batch, offsets};
+use millrace_storage::{
+    Checkpoints, RecordKind, Recovered, Snapshots, StateFile, Storage, StorageOptions, batch, offsets,
+};
 use millrace_types::{Delta, RelationId, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -47,6 +49,7 @@ impl Coordinator {
         let policy = config.checkpoint_policy();
         let checkpointing =
             Checkpointing::start(storage.checkpoints.clone(), policy, checkpoints.clone(), requests.clone())?;
+        let snapshots = Arc::new(Snapshots::new(&config.data_dir, storage.checkpoints.clone()));
         let journal = Journal::start(storage, recovered.catalog.version())?;
         let waker = Waker::new(requests.clone());
         let mut state_now = Published::new(catalog);
@@ -71,6 +74,7 @@ impl Coordinator {
             sources,
             sink_facts,
             checkpoints,
+            snapshots,
             next_id,
             positions: Mutex::default(),
             wall,

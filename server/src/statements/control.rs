@@ -30,6 +30,8 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
         CreateIndex(_) => "CREATE INDEX",
         CreateSequence(_) => "CREATE SEQUENCE",
         DropSchema { .. } => "DROP SCHEMA",
+        CreateSnapshot { .. } => "CREATE SNAPSHOT",
+        DropSnapshot { .. } => "DROP SNAPSHOT",
         Drop(_) => "DROP",
         Comment(_) => "COMMENT",
         Alter(_) => "ALTER",

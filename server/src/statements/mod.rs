@@ -31,6 +31,7 @@ mod select;
 mod sequences;
 mod set;
 mod show;
+mod snapshots;
 mod subscribe;
 mod truncate;
 mod update;
@@ -143,6 +144,8 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         CreateIndex(create) => create_index::execute(session, create).await,
         CreateSequence(create) => sequences::create(session, create, &prepared.text).await,
         SetTime(time) => watermark::set_time(session, time).await,
+        CreateSnapshot { name, if_not_exists } => snapshots::create(session, name, *if_not_exists).await,
+        DropSnapshot { name, if_exists } => snapshots::drop_snapshot(session, name, *if_exists),
         Checkpoint => {
             session.database.coordinator.checkpoint().await?;
             answer::done("CHECKPOINT")

@@ -54,6 +54,7 @@ fn columns_of(prepared: &Prepared) -> Result<SchemaRef> {
 pub fn object_columns(objects: &ShowObjects) -> SchemaRef {
     match objects.kind {
         ObjectKind::Job => text_columns(&["id", "name", "kind", "state", "progress"]),
+        ObjectKind::Snapshot => text_columns(&["name", "tick", "bytes"]),
         ObjectKind::Source => text_columns(&["schema", "name", "connector", "state", "records", "bad_records"]),
         ObjectKind::Schema | ObjectKind::Database => text_columns(&["name"]),
         _ => text_columns(&["schema", "name", "owner"]),
@@ -74,10 +75,11 @@ pub async fn objects(session: &mut Session, prepared: &Prepared, objects: &ShowO
         ObjectKind::Database => vec![vec![Some(session.database_name.clone())]],
         ObjectKind::Index => published.catalog.relations().flat_map(|relation| index_lines(relation)).collect(),
         ObjectKind::Function => vec![],
+        ObjectKind::Snapshot => super::snapshots::lines(session)?,
         _ => listed.map(|r| vec![Some(r.schema.clone()), Some(r.name.clone()), Some(r.owner.clone())]).collect(),
     };
     if let Some(pattern) = &objects.like {
-        let name = if schema.fields().len() > 1 { 1 } else { 0 };
+        let name = schema.index_of("name").unwrap_or_default();
         lines.retain(|line| line.get(name).and_then(Option::as_deref).is_some_and(|name| like(name, pattern)));
     }
     Ok(rows(text_rows(&schema, &lines)?, Tag::plain("SHOW")))

@@ -55,6 +55,7 @@ const RELATIONS: &[(&str, Fill)] = &[
     ("sinks", fill_sinks),
     ("operators", fill_operators),
     ("checkpoints", fill_checkpoints),
+    ("snapshots", fill_snapshots),
     ("watermarks", super::watermarks::fill),
     ("late_rows", super::late::fill),
 ];
@@ -220,7 +221,6 @@ fn fill_sinks(database: &Database, published: &Published, _: &[OperatorRow]) -> 
 
 fn fill_checkpoints(database: &Database, _: &Published, _: &[OperatorRow]) -> Columns {
     let checkpoints = database.coordinator.checkpoints();
-    let micros = |at: SystemTime| at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_micros() as i64);
     let started = checkpoints.iter().map(|checkpoint| checkpoint.started.and_then(micros));
     let state = |checkpoint: &CheckpointFacts| match (&checkpoint.error, checkpoint.started) {
         (Some(_), _) => "failed",
@@ -239,6 +239,25 @@ fn fill_checkpoints(database: &Database, _: &Published, _: &[OperatorRow]) -> Co
         ("bytes_new", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.bytes_new as i64)))),
         ("bytes_total", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.bytes_total as i64)))),
         ("error", text(checkpoints.iter().map(|checkpoint| checkpoint.error.as_ref().map(|e| e.message().to_owned())))),
+    ]
+}
+
+/// Microseconds since 1970.
+fn micros(at: SystemTime) -> Option<i64> {
+    at.duration_since(UNIX_EPOCH).ok().map(|since| since.as_micros() as i64)
+}
+
+fn fill_snapshots(database: &Database, _: &Published, _: &[OperatorRow]) -> Columns {
+    let snapshots = database.coordinator.snapshots().list().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the folder of snapshots cannot be read");
+        vec![]
+    });
+    let created = snapshots.iter().map(|snapshot| snapshot.created.and_then(micros));
+    vec![
+        ("name", text(snapshots.iter().map(|snapshot| Some(&snapshot.name)))),
+        ("tick", number(snapshots.iter().map(|snapshot| snapshot.tick.map(|tick| tick.0 as i64)))),
+        ("created_at", Arc::new(created.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))),
+        ("bytes", number(snapshots.iter().map(|snapshot| Some(snapshot.bytes as i64)))),
     ]
 }
 

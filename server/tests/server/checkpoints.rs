@@ -1,6 +1,6 @@
 //! What checkpoints leave on disk, and what a restart shows of sources.
 
-use super::process::{Process, free_port};
+use super::process::{Process, binary, free_port, wait};
 use std::path::Path;
 use std::time::Duration;
 use tempfile::tempdir;
@@ -81,4 +81,56 @@ async fn a_view_over_a_source_is_never_seen_older_than_before() {
         assert!(now >= seen, "round {round}: {now} after {seen}");
         seen = now;
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_is_one_tick_and_becomes_a_folder_of_its_own() {
+    let (folder, elsewhere) = (tempdir().unwrap(), tempdir().unwrap());
+    let mut server = Process::on(folder.path(), free_port());
+    let client = server.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE accounts (id int PRIMARY KEY, balance bigint);
+             CREATE MATERIALIZED VIEW total AS SELECT sum(balance)::bigint AS balance, count(*) AS n FROM accounts;
+             INSERT INTO accounts SELECT i, 100 FROM generate_series(1, 1000) AS s(i)",
+        )
+        .await
+        .unwrap();
+    let writer = server.client().await;
+    let writing = tokio::spawn(async move {
+        for round in 0.. {
+            let (from, to) = (round % 1000 + 1, (round * 7 + 3) % 1000 + 1);
+            let transfer = format!(
+                "BEGIN; UPDATE accounts SET balance = balance - 1 WHERE id = {from};
+                 UPDATE accounts SET balance = balance + 1 WHERE id = {to}; COMMIT"
+            );
+            if writer.batch_execute(&transfer).await.is_err() {
+                return round;
+            }
+        }
+        0
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.batch_execute("CREATE SNAPSHOT first").await.unwrap();
+    let bytes = number(&client, "SELECT bytes FROM millrace.snapshots WHERE name = 'first'").await;
+    assert!(bytes > 0);
+    client.batch_execute("DELETE FROM accounts WHERE id > 500; CHECKPOINT; CHECKPOINT").await.unwrap();
+    server.kill();
+    assert!(writing.await.unwrap() > 0, "transfers went on meanwhile");
+
+    let (snapshot, restored) = (folder.path().join("snapshots/first"), elsewhere.path().join("data"));
+    let data = |path: &Path| path.to_str().unwrap().to_owned();
+    let restore = || wait(binary().args(["restore", "--from", &data(&snapshot), "--data-dir", &data(&restored)]));
+    assert!(restore().status.success());
+    assert!(!restore().status.success(), "a folder with something in it stays as it is");
+    for whole in [folder.path(), &restored] {
+        let verified = wait(binary().args(["verify", "--data-dir", &data(whole)]));
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    }
+    let server = Process::on(&restored, free_port());
+    let client = server.client().await;
+    assert_eq!(number(&client, "SELECT balance FROM total").await, 100_000, "no transfer is there by half");
+    assert_eq!(number(&client, "SELECT n FROM total").await, 1000);
+    client.batch_execute("INSERT INTO accounts VALUES (5000, 1); CREATE SNAPSHOT second").await.unwrap();
+    assert_eq!(number(&client, "SELECT balance FROM total").await, 100_001);
 }
