@@ -5,9 +5,11 @@
 //! into a materialized view, and the view must answer the same: made before the data comes, after it, while all rows
 //! are deleted and inserted again, and across `kill -9`. At the end of a suite every view must still equal its query.
 //!
-//! Beside the suites stands [`random`] testing, of queries that nobody thought of.
+//! Beside the suites stand [`random`] testing, of queries that nobody thought of, and [`crash`] testing, of what is there
+//! after `kill -9`.
 
 mod client;
+pub mod crash;
 mod mode;
 mod postgres;
 pub mod random;

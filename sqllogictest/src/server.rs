@@ -13,20 +13,26 @@ const START: Duration = Duration::from_secs(60);
 /// A running server, which ends with this value.
 pub struct Server {
     binary: PathBuf,
+    arguments: Vec<&'static str>,
     folder: TempDir,
     address: SocketAddr,
     process: Child,
 }
 
 impl Server {
-    /// Starts `binary` over a new folder.
+    /// Starts `binary` over a new folder, with a clock that statements move.
     pub fn start(binary: &Path) -> Result<Server> {
+        Server::start_with(binary, vec!["--test-clock"])
+    }
+
+    /// As [`Server::start`], with these arguments.
+    pub fn start_with(binary: &Path, arguments: Vec<&'static str>) -> Result<Server> {
         // The server runs in its folder, where a relative path would mean something else.
         let binary = binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?;
         let folder = tempfile::tempdir()?;
         let address = free_address()?;
-        let process = spawn(&binary, folder.path(), address)?;
-        let mut server = Server { binary, folder, address, process };
+        let process = spawn(&binary, &arguments, folder.path(), address)?;
+        let mut server = Server { binary, arguments, folder, address, process };
         server.wait_until_ready()?;
         Ok(server)
     }
@@ -38,10 +44,27 @@ impl Server {
 
     /// Kills the server as a crash would, and starts it again over the same folder.
     pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.begin_start()?;
+        self.wait_until_ready()
+    }
+
+    /// Kills the server as a crash would.
+    pub fn kill(&mut self) -> Result<()> {
         self.process.kill()?;
         self.process.wait()?;
-        self.process = spawn(&self.binary, self.folder.path(), self.address)?;
-        self.wait_until_ready()
+        Ok(())
+    }
+
+    /// Starts the server over the same folder without waiting for it.
+    pub fn begin_start(&mut self) -> Result<()> {
+        self.process = spawn(&self.binary, &self.arguments, self.folder.path(), self.address)?;
+        Ok(())
+    }
+
+    /// The folder that the server runs in; its data are in `data` there.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
@@ -63,11 +86,12 @@ impl Drop for Server {
     }
 }
 
-fn spawn(binary: &Path, folder: &Path, address: SocketAddr) -> Result<Child> {
+fn spawn(binary: &Path, arguments: &[&str], folder: &Path, address: SocketAddr) -> Result<Child> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log_file(folder))?;
     Command::new(binary)
-        .args(["--listen", &address.to_string(), "--workers", "2", "--test-clock", "--data-dir"])
+        .args(["--listen", &address.to_string(), "--workers", "2", "--data-dir"])
         .arg(folder.join("data"))
+        .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
