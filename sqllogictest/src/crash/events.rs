@@ -1,10 +1,13 @@
-//! A file that grows, and a view over the source that follows it.
+//! A file that grows, and views over the source that follows it: every line counts once, and what one account owes
+//! another has it, in all views together at every tick.
 
 use super::gone;
 use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +15,22 @@ use tokio_postgres::Client;
 
 /// How long the last lines may take to be read after a start.
 const CATCH_UP: Duration = Duration::from_secs(30);
+
+/// Between how many accounts the lines move money.
+const ACCOUNTS: i64 = 7;
+
+/// The views. Each line is counted, and taken from one account and given to another on two ways that meet again.
+const VIEWS: &str = "
+    CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS lines, coalesce(sum(n), 0)::bigint AS total FROM events;
+    CREATE MATERIALIZED VIEW credits AS SELECT creditor, sum(amount) AS amount FROM events GROUP BY creditor;
+    CREATE MATERIALIZED VIEW debits AS SELECT debtor, sum(amount) AS amount FROM events WHERE amount <> 0 GROUP BY debtor;
+    CREATE MATERIALIZED VIEW balances AS
+        SELECT coalesce(creditor, debtor) AS account, coalesce(c.amount, 0) - coalesce(d.amount, 0) AS balance
+        FROM credits AS c FULL JOIN debits AS d ON creditor = debtor;
+    CREATE MATERIALIZED VIEW balanced AS
+        SELECT coalesce(sum(balance), 0)::bigint AS total, count(*) - count(balance) AS missing FROM balances";
+
+const LOOK: &str = "SELECT lines, c.total, b.total, missing FROM counted AS c CROSS JOIN balanced AS b";
 
 /// A file of the numbers from 0 on, one a line.
 #[derive(Debug, Default)]
@@ -29,11 +48,12 @@ impl Events {
         let path = folder.join("events.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let source = format!(
-            "CREATE SOURCE events (n bigint) WITH (connector = 'file', path = '{}', format = 'json', follow = 'true');
-             CREATE MATERIALIZED VIEW counted AS SELECT count(*) AS lines, coalesce(sum(n), 0)::bigint AS total FROM events",
+            "CREATE SOURCE events (n bigint, debtor bigint, creditor bigint, amount bigint)
+             WITH (connector = 'file', path = '{}', format = 'json', follow = 'true')",
             path.display()
         );
         client.batch_execute(&source).await?;
+        client.batch_execute(VIEWS).await?;
         Ok(Events { file: Some(file), lines: 0, seen: 0 })
     }
 
@@ -48,12 +68,12 @@ impl Events {
         }
     }
 
-    /// Reads the view, which must show some first lines, each once, and no fewer than were seen before. `None` when the
-    /// server is gone.
+    /// Reads the views, which must show some first lines, each once, and no fewer than were seen before, and as much
+    /// credit as debit. `None` when the server is gone.
     async fn look(&mut self, client: &Client) -> Result<Option<()>> {
-        let read = client.query_one("SELECT lines, total FROM counted", &[]).await;
-        let Some(row) = gone(read)? else { return Ok(None) };
-        let (lines, total): (i64, i64) = (row.get(0), row.get(1));
+        let Some(row) = gone(client.query_one(LOOK, &[]).await)? else { return Ok(None) };
+        let (lines, total, balance, missing): (i64, i64, i64, i64) = (row.get(0), row.get(1), row.get(2), row.get(3));
+        ensure!((balance, missing) == (0, 0), "{lines} lines balance to {balance}, {missing} accounts have none");
         ensure!(total == lines * (lines - 1) / 2, "{lines} lines with the total {total} are not the first ones");
         ensure!(lines <= self.lines, "{lines} lines were read of {}", self.lines);
         ensure!(lines >= self.seen, "{lines} lines are there after {} were seen", self.seen);
@@ -75,9 +95,27 @@ impl Events {
     }
 
     fn append(&mut self, count: i64) -> Result<()> {
-        let lines: String = (self.lines..self.lines + count).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        let line = |n: i64| {
+            let (debtor, creditor, amount) = (n * 5 % ACCOUNTS, n * 3 % ACCOUNTS, n % 11);
+            format!("{{\"n\":{n},\"debtor\":{debtor},\"creditor\":{creditor},\"amount\":{amount}}}\n")
+        };
+        let lines: String = (self.lines..self.lines + count).map(line).collect();
         self.file.as_mut().context("the file is open")?.write_all(lines.as_bytes())?;
         self.lines += count;
         Ok(())
     }
+}
+
+/// Follows the balance tick by tick until the server goes: no tick ever shows another than zero.
+pub async fn follow(client: Client, reads: Arc<AtomicU64>) -> Result<u64> {
+    let Some(changes) = gone(client.copy_out("COPY (SUBSCRIBE balanced) TO STDOUT").await)? else { return Ok(0) };
+    let mut changes = pin!(changes);
+    while let Some(change) = changes.next().await {
+        let Some(change) = gone(change)? else { return Ok(0) };
+        let line = String::from_utf8_lossy(&change).into_owned();
+        // Tick, weight, total, missing.
+        ensure!(line.trim_end().ends_with("\t0\t0"), "a tick with the change {line:?}");
+        reads.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(0)
 }

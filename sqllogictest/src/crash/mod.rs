@@ -110,6 +110,7 @@ impl State {
         }
         others.push(tokio::spawn(transfers::watch(connect(address).await?, reads.clone())));
         others.push(tokio::spawn(checkpoint(connect(address).await?, seed())));
+        others.push(tokio::spawn(events::follow(connect(address).await?, reads.clone())));
         let definitions = std::mem::take(&mut self.definitions);
         let definitions = tokio::spawn(definitions.work(connect(address).await?, seed()));
         let events = tokio::spawn(std::mem::take(&mut self.events).work(connect(address).await?, reads.clone()));
