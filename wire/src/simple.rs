@@ -63,6 +63,8 @@ impl<S: Session> Connection<S> {
             Response::Empty => return Ok(None),
             Response::Complete(tag) => tag,
             Response::Rows { schema, rows, tag } => {
+                // Before the rows, which may not end.
+                self.put_notices()?;
                 let formats = vec![Format::Text; schema.fields().len()];
                 self.outgoing.put(&row_description(&schema, &formats))?;
                 let mut source = RowSource::new(schema, rows, tag, formats);

@@ -17,7 +17,7 @@ use millrace_catalog::{Column, Relation, RelationKind};
 use millrace_planner::lower::Emission;
 use millrace_planner::parse::{Subscribe, SubscribeTarget, name_parts};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, SqlType, Tick, field_of, sql_type_of};
-use millrace_wire::{Response, Tag};
+use millrace_wire::{Notice, Response, Tag};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -26,6 +26,12 @@ const READ_AHEAD: usize = 2;
 
 pub async fn execute(session: &mut Session, subscribe: &Subscribe, text: &str) -> Result<Response> {
     let (schema, rows) = open(session, subscribe, text).await?;
+    if session.settings.get("application_name")? == "psql" {
+        let mut notice =
+            Notice::plain("psql shows rows when a statement ends, which this one does when it is cancelled");
+        notice.content = notice.content.with_hint("COPY (SUBSCRIBE ...) TO STDOUT shows changes as they happen.");
+        session.notice(notice);
+    }
     Ok(Response::Rows { schema, rows, tag: Tag::counted("SUBSCRIBE") })
 }
 
