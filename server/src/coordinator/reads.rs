@@ -11,6 +11,9 @@ use millrace_types::{RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
+/// The most look-ups that a transaction is checked by; beyond, it is checked by the relation.
+const MOST_KEYS: usize = 10_000;
+
 /// What one transaction has read so far of tables and views.
 #[derive(Default)]
 pub struct Reads(Mutex<Noted>);
@@ -46,8 +49,13 @@ impl Reads {
         found: RecordBatch,
         published: &Published,
     ) {
-        let key = KeyRead { relation, model, values: values.to_vec(), found, tick: published.tick };
-        self.0.lock().keys.push(key);
+        let mut noted = self.0.lock();
+        if noted.keys.len() == MOST_KEYS {
+            let tick = noted.keys.iter().filter(|key| key.relation == relation).map(|key| key.tick).min();
+            noted.relations.entry(relation).or_insert(tick.unwrap_or(published.tick));
+        } else {
+            noted.keys.push(KeyRead { relation, model, values: values.to_vec(), found, tick: published.tick });
+        }
     }
 
     /// Whether everything that was read is as it was in `published` and after what is `accepted` on top of it.
