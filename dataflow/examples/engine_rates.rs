@@ -45,7 +45,13 @@ fn node(plan: Plan, schema: SchemaRef, append_only: bool) -> Node {
 /// `SELECT k, count(*), sum(v) FROM source WHERE v >= 100 GROUP BY k`, into a read model or to nobody.
 fn job(id: RelationId, source: RelationId, output: Output) -> Job {
     let rows = schema_of(&["k", "v"], &[DataType::Int64, DataType::Int64]);
-    let input = Plan::Input { relation: source, name: "source".to_owned(), columns: vec![0, 1], watermarked: false };
+    let input = Plan::Input {
+        relation: source,
+        name: "source".to_owned(),
+        columns: vec![0, 1],
+        watermarked: false,
+        drops_late: false,
+    };
     let input = node(input, rows.clone(), true);
     let predicate = Arc::new(BinaryExpr::new(Arc::new(Column::new("v", 1)), Operator::GtEq, lit(100_i64)));
     let filter = node(Plan::Filter { input: Box::new(input), predicate }, rows.clone(), true);

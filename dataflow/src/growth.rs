@@ -110,6 +110,22 @@ fn of_groups(input: &Node, keys: &[usize]) -> Bound {
 }
 
 fn kept(node: &Node, keeper: Keeper) -> Option<Kept> {
+    let kept = kept_of(node, keeper)?;
+    Some(if is_freed(&node.plan) { Kept { bound: Bound::Watermark, ..kept } } else { kept })
+}
+
+/// Whether the watermark bounds what an operator keeps.
+fn is_freed(plan: &Plan) -> bool {
+    match plan {
+        Plan::Aggregate { closing, .. } | Plan::Distinct { closing, .. } => closing.is_some(),
+        Plan::TopK(top) => top.closing.is_some(),
+        Plan::Window(window) => window.closing.is_some(),
+        Plan::Join(join) => join.closing.iter().all(Option::is_some),
+        _ => false,
+    }
+}
+
+fn kept_of(node: &Node, keeper: Keeper) -> Option<Kept> {
     let kept = |what: &str, bound| Some(Kept { what: what.to_owned(), bound });
     match &node.plan {
         Plan::Aggregate { input, aggregates, .. } if aggregates.iter().any(|a| a.function.keeps_rows()) => {
@@ -118,11 +134,10 @@ fn kept(node: &Node, keeper: Keeper) -> Option<Kept> {
         Plan::Aggregate { input, aggregates, .. } if aggregates.iter().any(|aggregate| aggregate.distinct) => {
             kept("one row per group and each different argument", of_rows(input, "the input"))
         }
-        Plan::Aggregate { closing: Some(_), .. } => kept("one row per group", Bound::Watermark),
         Plan::Aggregate { input, keys, .. } => {
             kept(if keys.is_empty() { "one row" } else { "one row per group" }, of_groups(input, keys))
         }
-        Plan::Distinct { input } => kept("one count per different row", of_rows(input, "the input")),
+        Plan::Distinct { input, .. } => kept("one count per different row", of_rows(input, "the input")),
         Plan::Join(join) => Some(kept_by_join(join, keeper)),
         Plan::Temporal { .. } => kept("the rows that the clock is still to pass", Bound::Rows),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => {
@@ -199,11 +214,24 @@ mod tests {
         };
         let [left, right] = relations.map(|id| {
             let name = format!("r{id}");
-            let input = node(Plan::Input { relation: RelationId(id), name, columns: vec![0], watermarked: false });
+            let input = node(Plan::Input {
+                relation: RelationId(id),
+                name,
+                columns: vec![0],
+                watermarked: false,
+                drops_late: false,
+            });
             node(Plan::Exchange { input: Box::new(input), keys: vec![0] })
         });
         let keys = vec![JoinKey { left: 0, right: 0, nulls_match: false }];
-        node(Plan::Join(Box::new(Join { kind: JoinKind::Inner, left, right, keys, residual: None })))
+        node(Plan::Join(Box::new(Join {
+            kind: JoinKind::Inner,
+            left,
+            right,
+            keys,
+            residual: None,
+            closing: [None, None],
+        })))
     }
 
     #[test]

@@ -286,10 +286,10 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             };
             Box::new(Aggregate::new(&input.schema, schema, keys.clone(), aggregates, options)?)
         }
-        Plan::Distinct { input } => {
+        Plan::Distinct { input, closing } => {
             let all = || (0..schema.fields().len()).collect();
             let partitioned_by = input.partitioned_by.clone().unwrap_or_else(all);
-            Box::new(Distinct::new(schema, partitioned_by))
+            Box::new(Distinct::new(schema, partitioned_by, *closing))
         }
         Plan::Join(join) => Box::new(Join::new(JoinOptions {
             kind: join.kind,
@@ -297,6 +297,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             right: join.right.schema.clone(),
             keys: join.keys.clone(),
             residual: join.residual.clone(),
+            closing: join.closing,
             schema,
             append_only: [join.left.append_only, join.right.append_only],
             is_self_join: borrowed.iter().all(Option::is_none) && is_self_join(join),
@@ -311,6 +312,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             last: top.last,
             numbered: top.numbered,
             append_only: top.input.append_only,
+            closing: top.closing,
             schema,
         })?),
         Plan::Window(window) => Box::new(Window::new(WindowOptions {
@@ -319,6 +321,7 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             order: window.order.clone(),
             functions: window.functions.clone(),
             reach: window.reach,
+            closing: window.closing,
             schema,
         })?),
         Plan::OnClose(close) => {
@@ -356,8 +359,14 @@ mod tests {
         let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]).unwrap();
         let schema = rows.schema();
         let exchange = |input: Node| node(Plan::Exchange { input: Box::new(input), keys: vec![0] }, &schema);
-        let input = Plan::Input { relation: RelationId(1), name: "a".into(), columns: vec![4], watermarked: true };
-        let distinct = node(Plan::Distinct { input: Box::new(exchange(node(input, &schema))) }, &schema);
+        let input = Plan::Input {
+            relation: RelationId(1),
+            name: "a".into(),
+            columns: vec![4],
+            watermarked: true,
+            drops_late: false,
+        };
+        let distinct = node(Plan::Distinct { input: Box::new(exchange(node(input, &schema))), closing: None }, &schema);
         let values = node(Plan::Values { rows }, &schema);
         let plan = exchange(node(Plan::Union { inputs: vec![distinct, values] }, &schema));
         Job { id: RelationId(9), name: "v".into(), plan, output: Output::ReadModel { key: vec![0] } }

@@ -4,7 +4,7 @@ use crate::Node;
 use crate::plan::columns;
 use std::fmt;
 
-/// Tells when a row is final: when its time in `column` and `delay` microseconds more are not after the watermark.
+/// Tells when a row is final, or when nothing of what it stands for can change any more: when its time in `column` and `delay` microseconds more are not after the watermark.
 ///
 /// ```text
 ///   column         delay          since

@@ -1,7 +1,7 @@
 //! Operators that need the rows of a partition in an order.
 
-use crate::Node;
-use crate::plan::columns;
+use crate::plan::{columns, until};
+use crate::{Closing, Node};
 use arrow::compute::SortOptions;
 use datafusion::physical_expr::window::WindowExpr;
 use std::fmt;
@@ -38,6 +38,8 @@ pub struct TopK {
     /// The largest number that stays; `None`: all.
     pub last: Option<u64>,
     pub numbered: bool,
+    /// By a column of the partition: this is dropped when no row of it can come or go.
+    pub closing: Option<Closing>,
 }
 
 /// Functions over the ordered rows of each partition, by which (or by a subset of which) the input must be partitioned.
@@ -50,6 +52,9 @@ pub struct Window {
     /// They share partition and order, and their arguments are columns of the input.
     pub functions: Vec<Arc<dyn WindowExpr>>,
     pub reach: Reach,
+    /// By a column of the partition: this is dropped when no row of it can come or go. By the time that rows are in the
+    /// order of: those rows are dropped that no row that can still come or go reaches.
+    pub closing: Option<Closing>,
 }
 
 /// What the results for a row depend on.
@@ -108,7 +113,10 @@ impl fmt::Display for TopK {
         let last = self.last.map_or("all".to_owned(), |last| last.to_string());
         write!(f, "TopK {:?} {}..{last}", self.ranking, self.skip + 1)?;
         over(f, &self.partition, &self.order)?;
-        if self.numbered { write!(f, " numbered") } else { Ok(()) }
+        if self.numbered {
+            write!(f, " numbered")?;
+        }
+        until(f, self.closing)
     }
 }
 
@@ -118,10 +126,11 @@ impl fmt::Display for Window {
         write!(f, "Window {}", names.join(", "))?;
         over(f, &self.partition, &self.order)?;
         match self.reach {
-            Reach::Partition => Ok(()),
-            Reach::Rows(rows) => write!(f, " reach {rows}"),
-            Reach::Session(gap) => write!(f, " gap {gap} us"),
+            Reach::Partition => {}
+            Reach::Rows(rows) => write!(f, " reach {rows}")?,
+            Reach::Session(gap) => write!(f, " gap {gap} us")?,
         }
+        until(f, self.closing)
     }
 }
 

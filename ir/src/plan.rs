@@ -45,8 +45,9 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
     /// The changes of a relation. `columns` are those of the relation that the plan reads, in the order of the schema.
-    /// `watermarked`: the relation has a watermark, whether or not its event time is read.
-    Input { relation: RelationId, name: String, columns: Vec<usize>, watermarked: bool },
+    /// `watermarked`: the relation has a watermark, whether or not its event time is read. `drops_late`: rows that are
+    /// older than the watermark are never among them.
+    Input { relation: RelationId, name: String, columns: Vec<usize>, watermarked: bool, drops_late: bool },
     /// Rows known at planning time; inserted once, when the job starts.
     Values { rows: RecordBatch },
     /// The rows for which `predicate` is true.
@@ -66,10 +67,11 @@ pub enum Plan {
     Exchange { input: Box<Node>, keys: Vec<usize> },
     /// Groups by the columns `keys` of the input, which must be partitioned by (a subset of) them. The schema is the
     /// keys, in this order, then the aggregates. Without keys there is always exactly one row, also over no input.
-    /// `closing`: what is kept of a group is dropped, without a retraction, when this says that its row is final.
+    /// `closing`: what is kept of a group is dropped, without a retraction, when this says so.
     Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate>, closing: Option<Closing> },
-    /// Each different row once. The input must be partitioned by (a subset of) its columns.
-    Distinct { input: Box<Node> },
+    /// Each different row once. The input must be partitioned by (a subset of) its columns. `closing`: what is kept of a
+    /// row is dropped when this says that no change of it can come.
+    Distinct { input: Box<Node>, closing: Option<Closing> },
     /// The rows that come first in the order of their partition.
     TopK(Box<TopK>),
     /// Each row with what functions over its partition give for it.
@@ -133,6 +135,9 @@ pub struct Join {
     pub keys: Vec<JoinKey>,
     /// A further condition over the left columns followed by the right ones.
     pub residual: Option<Expr>,
+    /// For each input, in its own columns: a row is dropped when this says that neither it nor any partner of it can come
+    /// or go, by the lesser of the watermarks of both inputs.
+    pub closing: [Option<Closing>; 2],
 }
 
 /// A column of each input, of the same type, that are equal in a pair.
@@ -171,7 +176,7 @@ impl Node {
             | Plan::Exchange { input, .. }
             | Plan::Aggregate { input, .. }
             | Plan::Unnest { input, .. }
-            | Plan::Distinct { input } => vec![input],
+            | Plan::Distinct { input, .. } => vec![input],
             Plan::TopK(top) => vec![&top.input],
             Plan::Window(window) => vec![&window.input],
             Plan::OnClose(close) => vec![&close.input],
@@ -192,7 +197,7 @@ impl Node {
             | Plan::Exchange { input, .. }
             | Plan::Aggregate { input, .. }
             | Plan::Unnest { input, .. }
-            | Plan::Distinct { input } => vec![input],
+            | Plan::Distinct { input, .. } => vec![input],
             Plan::TopK(top) => vec![&mut top.input],
             Plan::Window(window) => vec![&mut window.input],
             Plan::OnClose(close) => vec![&mut close.input],
@@ -231,15 +236,19 @@ impl Node {
             Plan::Exchange { keys, .. } => write!(f, "Exchange by {}", columns(keys)),
             Plan::Aggregate { keys, aggregates, closing, .. } => {
                 write!(f, "Aggregate by {} compute {}", columns(keys), list(aggregates))?;
-                closing.map_or(Ok(()), |closing| write!(f, " until {closing}"))
+                until(f, *closing)
             }
-            Plan::Distinct { .. } => write!(f, "Distinct"),
+            Plan::Distinct { closing, .. } => {
+                write!(f, "Distinct")?;
+                until(f, *closing)
+            }
             Plan::TopK(top) => write!(f, "{top}"),
             Plan::Window(window) => write!(f, "{window}"),
             Plan::OnClose(close) => write!(f, "{close}"),
             Plan::Join(join) => {
                 write!(f, "{:?}Join ({})", join.kind, list(&join.keys))?;
-                join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))
+                join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))?;
+                join.closing.into_iter().try_for_each(|closing| until(f, closing))
             }
             Plan::Unnest { lists, outer, .. } => {
                 write!(f, "{} {}", if *outer { "OuterUnnest" } else { "Unnest" }, columns(lists))
@@ -268,6 +277,11 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.tree(f, 0)
     }
+}
+
+/// Until when state is kept.
+pub(crate) fn until(f: &mut fmt::Formatter<'_>, closing: Option<Closing>) -> fmt::Result {
+    closing.map_or(Ok(()), |closing| write!(f, " until {closing}"))
 }
 
 pub(crate) fn columns(columns: &[usize]) -> String {

@@ -85,6 +85,8 @@ pub struct HiddenColumns {
     pub provider: Arc<dyn TableProvider>,
     /// Whether windows that are final reject rows.
     pub rejects: bool,
+    /// Whether nobody sees rows that are late.
+    pub drops: bool,
 }
 
 /// A relation.

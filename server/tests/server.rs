@@ -2,6 +2,8 @@
 
 #[path = "server/checkpoints.rs"]
 mod checkpoints;
+#[path = "server/event_time.rs"]
+mod event_time;
 #[path = "server/isolation.rs"]
 mod isolation;
 #[path = "server/nexmark.rs"]

@@ -77,7 +77,7 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
             });
             rows.collect()
         }
-        Plan::Distinct { input } => evaluate(input, contents).into_keys().map(|row| (row, 1)).collect(),
+        Plan::Distinct { input, .. } => evaluate(input, contents).into_keys().map(|row| (row, 1)).collect(),
         Plan::Join(join) => sum(joined(join, evaluate(&join.left, contents), evaluate(&join.right, contents))),
         Plan::TopK(_)
         | Plan::Window(_)

@@ -32,7 +32,7 @@ fn node(plan: Plan, schema: SchemaRef) -> Node {
 /// All columns of a relation with this schema.
 fn input(relation: RelationId, schema: SchemaRef) -> Node {
     let columns = (0..schema.fields().len()).collect();
-    node(Plan::Input { relation, name: format!("r{relation}"), columns, watermarked: false }, schema)
+    node(Plan::Input { relation, name: format!("r{relation}"), columns, watermarked: false, drops_late: false }, schema)
 }
 
 /// A table's two columns.
@@ -82,7 +82,7 @@ fn aggregate(input: Node, keys: Vec<usize>, of: usize) -> Node {
 fn distinct(input: Node) -> Node {
     let schema = input.schema.clone();
     let input = exchange(input, (0..schema.fields().len()).collect());
-    node(Plan::Distinct { input: Box::new(input) }, schema)
+    node(Plan::Distinct { input: Box::new(input), closing: None }, schema)
 }
 
 fn join(kind: JoinKind, left: Node, right: Node, keys: Vec<JoinKey>) -> Node {
@@ -94,7 +94,7 @@ fn join(kind: JoinKind, left: Node, right: Node, keys: Vec<JoinKey>) -> Node {
         JoinKind::Mark => [types(&left), vec![DataType::Boolean]].concat(),
         JoinKind::Inner | JoinKind::Left | JoinKind::Full => [types(&left), types(&right)].concat(),
     };
-    let join = Join { kind, left, right, keys, residual: None };
+    let join = Join { kind, left, right, keys, residual: None, closing: [None, None] };
     node(Plan::Join(Box::new(join)), schema_of(&schema))
 }
 
@@ -457,7 +457,7 @@ fn columns_are_found_by_their_number() {
     let source = RelationId(3);
     let mut world = World::new(1, 3);
     let plan = node(
-        Plan::Input { relation: source, name: "s".into(), columns: vec![7, 4], watermarked: false },
+        Plan::Input { relation: source, name: "s".into(), columns: vec![7, 4], watermarked: false, drops_late: false },
         schema_of(&[DataType::Int64, DataType::Int64]),
     );
     world.start(model_job(VIEW, plan));

@@ -14,6 +14,7 @@ use millrace_types::{Weights, numeric};
 use std::sync::Arc;
 
 mod event_time;
+mod freeing;
 mod ordered;
 mod properties;
 mod temporal;
@@ -185,7 +186,7 @@ fn bag(schema: &SchemaRef, columns: Vec<ArrayRef>) -> Bag {
 
 #[test]
 fn distinct_gives_each_row_once() {
-    let make = |_, _| Harness::new(Distinct::new(schema(), vec![0]));
+    let make = |_, _| Harness::new(Distinct::new(schema(), vec![0], None));
     check(Workers::new(make, vec![vec![0]]), 6, |inputs| {
         let mut all = Bag::new();
         add(&mut all, &Delta::inserts(batch(&inputs[0].rows))).unwrap();
@@ -258,6 +259,7 @@ impl JoinCase {
             borrowed: [None, None],
             append_only: [self.append_only; 2],
             is_self_join,
+            closing: [None, None],
         })
     }
 

@@ -14,11 +14,10 @@
 //! rows vanishes with its state; without keys there is exactly one row from the first tick on. A group whose aggregate
 //! cannot be given, as when a sum leaves its type, gives a row error instead of its row until it can.
 //!
-//! A group whose row is final by the watermark (`closed`) is dropped without a retraction.
+//! A group that the watermark has passed is dropped without a retraction, with all that is kept of it.
 
 mod accumulator;
 mod changes;
-mod closed;
 mod distinct;
 mod extreme;
 mod fixed;
@@ -33,12 +32,11 @@ mod total;
 mod value;
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::batch_of;
+use crate::state::{Expiry, batch_of};
 use accumulator::{Accumulator, Kind};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use changes::Changes;
-use closed::Closed;
 use distinct::{Distinct, GroupHashes};
 use gathered::Gathered;
 use groups::{BLOCK, Groups, Prepared, exists};
@@ -80,7 +78,7 @@ pub struct Aggregate {
     open: Vec<(Delta, Vec<u32>)>,
     defers: bool,
     /// When groups are dropped, if they are.
-    closed: Option<Closed>,
+    closed: Option<Expiry<u32>>,
 }
 
 /// Which side of a change a row of the output is.
@@ -133,8 +131,8 @@ impl Aggregate {
         let started = !(keys.is_empty() && options.owns_empty_key);
         let arguments = accumulators.iter().enumerate();
         let arguments = arguments.filter_map(|(at, one)| Some((at, one.distinct_argument(input)?))).collect();
-        let distincts = Distinct::shared(arguments, options.append_only);
-        let gathered = Gathered::new(input, &keys, aggregates)?;
+        let distincts = Distinct::shared(arguments, options.append_only, options.closing);
+        let gathered = Gathered::new(input, &keys, aggregates, options.closing.map(|closing| closing.column))?;
         let defers = accumulators.iter().any(Accumulator::is_deferred);
         let (found, open) = (Vec::new(), Vec::new());
         Ok(Aggregate {
@@ -149,7 +147,7 @@ impl Aggregate {
             gathered,
             open,
             defers,
-            closed: options.closing.map(Closed::new),
+            closed: options.closing.map(Expiry::new),
         })
     }
 
@@ -198,7 +196,7 @@ impl Aggregate {
         let groups = GroupHashes::of(&keys, &self.partition, rows.num_rows())?;
         for distinct in &mut self.distincts {
             let counted = distinct.members.iter().map(|&member| self.accumulators[member].counted(rows));
-            let moved = distinct.changes(changes, &groups, &counted.collect::<Result<Vec<_>>>()?)?;
+            let moved = distinct.changes(changes, &groups, &self.keys, &counted.collect::<Result<Vec<_>>>()?)?;
             for (&member, moved) in distinct.members.iter().zip(&moved) {
                 self.accumulators[member].update_distinct(&mut self.groups, moved)?;
             }
@@ -260,7 +258,7 @@ impl Aggregate {
     /// Remembers when groups close.
     fn note(&mut self, new: &[u32]) -> Result<()> {
         let Some(closed) = self.closed.as_ref().filter(|_| !new.is_empty()) else { return Ok(()) };
-        let times = self.times(closed.key(), new)?;
+        let times = self.times(closed.column(), new)?;
         if let Some(closed) = &mut self.closed {
             let known = new.iter().zip(times).filter_map(|(group, time)| Some((*group, time?)));
             known.for_each(|(group, time)| closed.note(time, group));
@@ -272,7 +270,11 @@ impl Aggregate {
     /// for this one as well.
     fn drop_closed(&mut self) -> Result<()> {
         let Some(closed) = self.closed.as_mut().filter(|closed| closed.is_due()) else { return Ok(()) };
-        let (key, mut due) = (closed.key(), closed.take());
+        let (key, mut due) = (closed.column(), closed.take());
+        if let Some((passed, gathered)) = closed.passed().zip(self.gathered.as_mut()) {
+            gathered.drop_until(passed)?;
+        }
+        self.distincts.iter_mut().for_each(Distinct::drop_closed);
         due.sort_unstable_by_key(|(_, group)| *group);
         due.dedup_by_key(|(_, group)| *group);
         due.retain(|(_, group)| exists(self.groups.row(*group)));
@@ -384,9 +386,8 @@ impl Operator for Aggregate {
     }
 
     fn on_watermark(&mut self, _port: usize, watermark: EventTime, _out: &mut Output) -> Result<()> {
-        if let Some(closed) = &mut self.closed {
-            closed.advance(watermark.0);
-        }
+        self.closed.iter_mut().for_each(|closed| closed.advance(watermark.0));
+        self.distincts.iter_mut().for_each(|distinct| distinct.advance(watermark.0));
         Ok(())
     }
 
@@ -406,7 +407,7 @@ impl Operator for Aggregate {
         let beside: usize = self.accumulators.iter().map(Accumulator::bytes_beside).sum();
         let beside = beside + self.distincts.iter().map(|distinct| distinct.size().bytes).sum::<usize>();
         let gathered = self.gathered.as_ref().map(Gathered::size).unwrap_or_default();
-        let closing = self.closed.as_ref().map_or(0, Closed::bytes);
+        let closing = self.closed.as_ref().map_or(0, Expiry::bytes);
         StateSize {
             rows: self.groups.len() + gathered.rows,
             bytes: self.groups.bytes() + beside + gathered.bytes + closing,

@@ -131,6 +131,7 @@ mod tests {
             borrowed: [None, None],
             append_only: [false, false],
             is_self_join: false,
+            closing: [None, None],
         }));
         let alone = (&[Some(1), Some(5), None, None][..], 2);
         harness.batch(0, delta(&["k", "a"], &[(&[1, 5], 2), (&[1, 1], 1)])).unwrap();

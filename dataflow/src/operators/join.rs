@@ -1,7 +1,8 @@
 //! Join: pairs of rows with equal keys, and rows by whether they have a partner.
 //!
 //! Stateful: both inputs, arranged by the join's keys; an input that is a relation with that very key is read where it
-//! stands ([`Input`]), and a relation that is joined with itself by one key is kept once. Each delta is joined with all that has arrived at the other
+//! stands ([`Input`]), and a relation that is joined with itself by one key is kept once. Rows go when the watermarks of
+//! both inputs say that neither they nor their partners can change any more. Each delta is joined with all that has arrived at the other
 //! input so far, and then added to its own: every pair of changes meets exactly once, whatever the order in which the
 //! batches of a tick arrive, and a retraction retracts its pairs. State goes row by row, with the rows.
 //!
@@ -23,8 +24,8 @@ use arrow::array::{ArrayRef, AsArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use input::{Input, Shared};
-use millrace_ir::{Expr, JoinKey, JoinKind};
-use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
+use millrace_ir::{Closing, Expr, JoinKey, JoinKind};
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick, Weights};
 use partners::Partners;
 use std::sync::Arc;
 
@@ -45,6 +46,8 @@ pub struct JoinOptions {
     pub append_only: [bool; 2],
     /// Whether the inputs are one relation by one key, so that their rows are kept once.
     pub is_self_join: bool,
+    /// For each port when rows are dropped, by the lesser watermark.
+    pub closing: [Option<Closing>; 2],
 }
 
 /// Joins port 0, the left input, with port 1, the right one.
@@ -62,6 +65,9 @@ pub struct Join {
     shared: Option<Shared>,
     /// For each port whether its rows have partners, where the output depends on that.
     partners: [Option<Partners>; 2],
+    watermarks: [Option<EventTime>; 2],
+    /// The lesser watermark, until the end of the tick in which it moved.
+    passed: Option<i64>,
 }
 
 /// The sections of the inputs in a snapshot.
@@ -75,19 +81,23 @@ const PAIRS: usize = 32_768;
 impl Join {
     /// A join of two empty inputs.
     pub fn new(options: JoinOptions) -> Join {
-        let JoinOptions { kind, left, right, keys, residual, schema, borrowed, append_only, is_self_join } = options;
+        let JoinOptions { kind, left, right, keys, residual, schema, borrowed, append_only, is_self_join, closing } =
+            options;
         let (left_key, right_key): (Vec<_>, Vec<_>) = keys.iter().map(|key| (key.left, key.right)).unzip();
         let pairs = if kind.gives_pairs() { schema.clone() } else { pair_schema(&left, &right) };
         let (shared, borrowed) = match is_self_join {
             true => {
-                let (shared, borrowed) = Shared::new(&left, &left_key, append_only[0]);
+                // A row goes when it is needed on neither side.
+                let latest = closing[0].zip(closing[1]).filter(|(left, right)| left.column == right.column);
+                let latest = latest.map(|(left, right)| Closing { delay: left.delay.max(right.delay), ..left });
+                let (shared, borrowed) = Shared::new(&left, &left_key, append_only[0], latest);
                 (Some(shared), borrowed)
             }
             false => (None, borrowed),
         };
         let [left_borrowed, right_borrowed] = borrowed;
-        let left_partners = Partners::of_left(kind, &left, &left_key);
-        let right_partners = Partners::of_right(kind, &right, &right_key, left.fields().len());
+        let left_partners = Partners::of_left(kind, &left, &left_key, closing[0]);
+        let right_partners = Partners::of_right(kind, &right, &right_key, left.fields().len(), closing[1]);
         Join {
             kind,
             residual,
@@ -95,11 +105,13 @@ impl Join {
             pairs,
             schema,
             inputs: [
-                Input::new(left, left_key, append_only[0], left_borrowed),
-                Input::new(right, right_key, append_only[1], right_borrowed),
+                Input::new(left, left_key, append_only[0], left_borrowed, closing[0]),
+                Input::new(right, right_key, append_only[1], right_borrowed, closing[1]),
             ],
             shared,
             partners: [left_partners, right_partners],
+            watermarks: [None; 2],
+            passed: None,
         }
     }
 
@@ -164,9 +176,22 @@ impl Operator for Join {
         self.inputs[port].append(&delta)
     }
 
+    fn on_watermark(&mut self, port: usize, watermark: EventTime, _out: &mut Output) -> Result<()> {
+        self.watermarks[port] = Some(watermark);
+        self.passed = self.watermarks[0].zip(self.watermarks[1]).map(|(left, right)| left.min(right).0);
+        Ok(())
+    }
+
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {
+        let passed = self.passed.take();
         self.shared.as_mut().map_or(Ok(()), Shared::end_tick)?;
-        self.partners.iter_mut().flatten().try_for_each(|partners| partners.emit(&self.schema, out))
+        for partners in self.partners.iter_mut().flatten() {
+            passed.into_iter().for_each(|watermark| partners.advance(watermark));
+            partners.emit(&self.schema, out)?;
+        }
+        let Some(watermark) = passed else { return Ok(()) };
+        self.shared.as_mut().map_or(Ok(()), |shared| shared.pass(watermark))?;
+        self.inputs.iter_mut().try_for_each(|input| input.pass(watermark))
     }
 
     fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {

@@ -4,7 +4,7 @@
 //! end of a tick the rows of each changed partition are walked once, as they were and as they are side by side, from the
 //! first change to the end of the range, or until both sides count alike again; the rows that entered, left or changed
 //! their number are emitted. So a row behind the range costs its insertion alone, whatever the size of the partition.
-//! The rows of a partition go with their retractions.
+//! The rows of a partition go with their retractions, or when the watermark has passed the partition.
 //!
 //! ```text
 //!   before   a b c | d e f         last = 3; x came, a went
@@ -12,11 +12,11 @@
 //! ```
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Change, Decoding, Format, Keep, Ordered, OrderedRow, Rows, batch_of};
+use crate::state::{Change, Decoding, Format, Keep, Ordered, OrderedRow, Passed, Passing, Rows, batch_of};
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
-use millrace_ir::{Ranking, SortColumn};
-use millrace_types::{Delta, KeyGroupRange, Result, Tick, Weights};
+use millrace_ir::{Closing, Ranking, SortColumn};
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, Tick, Weights};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct TopKOptions {
     pub last: Option<u64>,
     pub numbered: bool,
     pub append_only: bool,
+    /// When a partition goes, by a column of it.
+    pub closing: Option<Closing>,
     /// The columns of the input, then the number if there is one.
     pub schema: SchemaRef,
 }
@@ -53,7 +55,8 @@ impl TopK {
     /// # Errors
     /// `0A000` for a column of a type without an order.
     pub fn new(options: TopKOptions) -> Result<TopK> {
-        let state = Ordered::new(options.input, &options.partition, &options.order)?;
+        let passing = options.closing.map(|closing| Passing::new(Passed::Partition, closing));
+        let state = Ordered::new(options.input, &options.partition, &options.order)?.passing(passing);
         let range = Numbers {
             ranking: options.ranking,
             skip: i64::try_from(options.skip).unwrap_or(i64::MAX),
@@ -78,6 +81,11 @@ impl Operator for TopK {
             Ranking::RowNumber => row.identity < last.identity,
             Ranking::Rank | Ranking::DenseRank => row.peers <= last.peers,
         })
+    }
+
+    fn on_watermark(&mut self, _port: usize, watermark: EventTime, _out: &mut Output) -> Result<()> {
+        self.state.advance(watermark.0);
+        Ok(())
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {

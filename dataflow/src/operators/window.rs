@@ -4,7 +4,7 @@
 //! each changed partition as they were and as they are, by the very code that evaluates them in an ad-hoc query, and the
 //! difference is emitted; nothing of the output is kept. A function that fails over a partition, as when a sum leaves
 //! its type, gives a row error instead of the partition's rows until it does not. The rows of a partition go with their
-//! retractions.
+//! retractions, or when the watermark says that no row can come or go that looks at them.
 //!
 //! Functions that look at no more than so many rows before and behind a row (`lag`, frames of ROWS) are evaluated only
 //! there. With a reach of two rows and a change at x:
@@ -21,13 +21,13 @@
 
 use super::expression::sql_error;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Decoding, Format, Ordered, OrderedRow, Run, batch_of};
+use crate::state::{Decoding, Format, Ordered, OrderedRow, Passed, Passing, Run, batch_of};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::window::WindowExpr;
-use millrace_ir::{Reach, SortColumn};
-use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
+use millrace_ir::{Closing, Reach, SortColumn};
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick, Weights};
 use std::sync::Arc;
 
 /// What a window computes: the fields of `ir::Window`, with the input's schema.
@@ -37,6 +37,8 @@ pub struct WindowOptions {
     pub order: Vec<SortColumn>,
     pub functions: Vec<Arc<dyn WindowExpr>>,
     pub reach: Reach,
+    /// When a partition goes, by a column of it; or its rows, by the time that they are in the order of.
+    pub closing: Option<Closing>,
     /// The columns of the input, then those of the functions.
     pub schema: SchemaRef,
 }
@@ -59,7 +61,17 @@ impl Window {
     /// # Errors
     /// `0A000` for a column of a type without an order.
     pub fn new(options: WindowOptions) -> Result<Window> {
-        let state = Ordered::new(options.input, &options.partition, &options.order)?;
+        let passing = options.closing.and_then(|closing| {
+            let passed = match options.reach {
+                _ if options.partition.contains(&closing.column) => Passed::Partition,
+                Reach::Session(gap) => Passed::Sessions { gap },
+                // Whatever is evaluated looks so far back.
+                Reach::Rows(reach) => Passed::Rows(2 * reach),
+                Reach::Partition => return None,
+            };
+            Some(Passing::new(passed, closing))
+        });
+        let state = Ordered::new(options.input, &options.partition, &options.order)?.passing(passing);
         let functions = Functions { functions: options.functions, schema: options.schema };
         Ok(Window { state, functions, reach: options.reach })
     }
@@ -68,6 +80,11 @@ impl Window {
 impl Operator for Window {
     fn on_batch(&mut self, _port: usize, delta: Delta, _out: &mut Output) -> Result<()> {
         self.state.change(&delta, None, |_, _| true)
+    }
+
+    fn on_watermark(&mut self, _port: usize, watermark: EventTime, _out: &mut Output) -> Result<()> {
+        self.state.advance(watermark.0);
+        Ok(())
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {

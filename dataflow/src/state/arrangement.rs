@@ -148,6 +148,18 @@ impl Arrangement {
         Ok(())
     }
 
+    /// Drops all rows whose time in `column` is not after `passed`; those without a time stay. Every run is written anew.
+    pub fn drop_until(&mut self, column: usize, passed: i64) -> Result<()> {
+        let runs: Vec<Arc<Run>> = self.runs().cloned().collect();
+        self.slots.clear();
+        for run in runs {
+            if let Some(run) = run.after(&self.schema, column, passed)? {
+                self.slots.push(Slot::One(Arc::new(run)));
+            }
+        }
+        self.restore_order()
+    }
+
     /// The runs, largest first, nearly.
     pub fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
         self.slots.iter().flat_map(|slot| match slot {

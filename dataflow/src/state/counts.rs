@@ -107,13 +107,28 @@ impl<const N: usize> Counts<N> {
         entry
     }
 
-    /// Ends the tick: calls `changed` with the counters of each changed row as they were and as they are, and with
-    /// where it was seen. Rows whose counters are all zero are forgotten.
-    pub fn settle(&mut self, mut changed: impl FnMut([i64; N], [i64; N], Place)) {
+    /// Whether a row has counters.
+    pub fn has(&self, id: RowId) -> bool {
+        self.index.find(hash_of(id), |entry| self.entries[entry as usize].id == id).is_some()
+    }
+
+    /// Forgets a row that did not change in the open tick.
+    pub fn remove(&mut self, id: RowId) {
+        let hash = hash_of(id);
+        if let Some(entry) = self.index.find(hash, |entry| self.entries[entry as usize].id == id) {
+            self.index.remove(hash, entry);
+            self.entries[entry as usize].counts = [0; N];
+            self.free.push(entry);
+        }
+    }
+
+    /// Ends the tick: calls `changed` with each changed row, its counters as they were and as they are, and where it was
+    /// seen. Rows whose counters are all zero are forgotten.
+    pub fn settle(&mut self, mut changed: impl FnMut(RowId, [i64; N], [i64; N], Place)) {
         for Dirty { entry, before, place } in std::mem::take(&mut self.dirty) {
             let Entry { id, counts, is_dirty } = &mut self.entries[entry as usize];
             *is_dirty = false;
-            changed(before, *counts, place);
+            changed(*id, before, *counts, place);
             if *counts == [0; N] {
                 self.index.remove(hash_of(*id), entry);
                 self.free.push(entry);

@@ -39,10 +39,12 @@
 //! behind a [`HashIndex`] instead, and write the same kind of hash-ordered sections.
 
 mod arrangement;
+mod backlog;
 mod best;
 mod borrowed;
 mod by_value;
 mod counts;
+mod expiry;
 mod format;
 mod gather;
 mod index;
@@ -50,6 +52,7 @@ mod key;
 mod lookup;
 mod merge;
 mod ordered;
+mod passing;
 mod probe;
 mod rows;
 mod run;
@@ -57,15 +60,18 @@ mod scan;
 mod snapshot;
 
 pub use arrangement::Arrangement;
+pub use backlog::Backlog;
 pub use borrowed::{Borrowed, Source};
 pub use by_value::{has_order, order_keys, rows_in_range};
 pub use counts::{Counts, Place};
+pub use expiry::{Expiry, time_of, times_of};
 pub use format::{Decoding, Format};
 pub use gather::{batch_of, compact, compact_rows, interleave_rows, take_rows};
 pub use index::HashIndex;
 pub use key::{comparable, hash_is_exact, rows_without_null, same_keys};
 pub use lookup::{contains_keys, lookup, net_weights};
 pub use ordered::{Change, Keep, Ordered};
+pub use passing::{Passed, Passing};
 pub use probe::{Matches, Probe};
 pub use rows::{OrderedRow, RowView, Rows};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};

@@ -12,13 +12,17 @@
 //! are the same however the rows came. Values that Postgres calls equal though they look different (-0 and 0, `30 days`
 //! and `1 mon`) are the same bytes in the identity; how the first one looked is kept behind it in `exact`.
 //!
+//! Behind the watermark [`Passing`] says what goes: partitions, or the first rows of some.
+//!
 //! The changes of a tick are collected by partition. [`Ordered::settle`] shows each changed partition as it was with
 //! its net changes, and then applies them: a step of O(log n) for each changed row.
 
 use super::batch_of;
 use super::best::Best;
+use super::expiry::{time_of, times_of};
 use super::format::{Decoding, Format, Heads};
 use super::index::HashIndex;
+use super::passing::Passing;
 use super::rows::{OrderedRow, RowView, Rows};
 use super::snapshot::{corrupt, in_range, sorted_batch};
 use crate::operator::{StateReader, StateSize, StateWriter};
@@ -41,10 +45,13 @@ pub struct Ordered {
     dirty: Vec<u32>,
     rows: usize,
     bytes: usize,
+    passing: Option<Passing>,
 }
 
 struct Partition {
     hash: u64,
+    /// The time that it is noted with among those that go, if it is.
+    noted: Option<i64>,
     rows: Rows,
     /// What the open tick changes.
     open: Vec<Change>,
@@ -63,7 +70,13 @@ impl Ordered {
     pub fn new(schema: SchemaRef, partition: &[usize], order: &[SortColumn]) -> Result<Ordered> {
         let format = Format::new(schema, partition, order)?;
         let (index, partitions) = (HashIndex::default(), Vec::new());
-        Ok(Ordered { format, index, partitions, free: Vec::new(), dirty: Vec::new(), rows: 0, bytes: 0 })
+        let (free, dirty) = (Vec::new(), Vec::new());
+        Ok(Ordered { format, index, partitions, free, dirty, rows: 0, bytes: 0, passing: None })
+    }
+
+    /// Lets rows go that the watermark has passed.
+    pub fn passing(self, passing: Option<Passing>) -> Ordered {
+        Ordered { passing, ..self }
     }
 
     /// Collects the changes of a delta. `first`: how many rows of a partition are wanted, if nothing is ever retracted;
@@ -79,6 +92,7 @@ impl Ordered {
         let hashes = hash_rows(&columns, delta.len(), KEY_SEED)?;
         let heads = self.format.heads(delta.rows())?;
         let kept = first.map(|first| self.candidates(&heads, &hashes, first));
+        let times = self.passing.as_ref().and_then(Passing::partition).map(|column| times_of(delta.rows(), column));
         let tails = self.format.tails(delta.rows(), kept.as_deref())?;
         let mut bytes = Vec::new();
         for place in 0..kept.as_ref().map_or(delta.len(), Vec::len) {
@@ -91,6 +105,10 @@ impl Ordered {
             }
             if partition.open.is_empty() {
                 self.dirty.push(slot);
+            }
+            if let (Some(passing), Some(times), None) = (&mut self.passing, times, partition.noted) {
+                partition.noted = time_of(times, at);
+                partition.noted.into_iter().for_each(|time| passing.note(time, slot));
             }
             partition.open.push((OrderedRow::of(row), delta.weight(at)));
         }
@@ -119,7 +137,7 @@ impl Ordered {
         if let Some(slot) = self.index.find(hash, |slot| partitions[slot as usize].is(hash, head)) {
             return slot;
         }
-        let new = Partition { hash, rows: Rows::default(), open: Vec::new(), full: false };
+        let new = Partition { hash, noted: None, rows: Rows::default(), open: Vec::new(), full: false };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.partitions[slot as usize] = new;
@@ -158,9 +176,43 @@ impl Ordered {
             if partition.rows.is_empty() {
                 self.index.remove(partition.hash, slot);
                 self.free.push(slot);
+                partition.noted = None;
+            } else if let (Some(passing), None) = (&mut self.passing, partition.noted) {
+                partition.noted = passing.next(&partition.rows);
+                partition.noted.into_iter().for_each(|time| passing.note(time, slot));
             }
         }
+        self.pass();
         Ok(())
+    }
+
+    /// The watermark goes on.
+    pub fn advance(&mut self, watermark: i64) {
+        self.passing.iter_mut().for_each(|passing| passing.advance(watermark));
+    }
+
+    /// Drops what the watermark has passed; only between the changes of two ticks.
+    fn pass(&mut self) {
+        let Some(passing) = &mut self.passing else { return };
+        for (time, slot) in passing.take() {
+            let partition = &mut self.partitions[slot as usize];
+            // A slot may stand for another partition by now.
+            if partition.noted != Some(time) {
+                continue;
+            }
+            let (rows, bytes) = (partition.rows.len(), partition.rows.bytes());
+            partition.rows.drop_first(passing.count(&partition.rows));
+            self.rows = self.rows + partition.rows.len() - rows;
+            self.bytes = self.bytes + partition.rows.bytes() - bytes;
+            partition.noted = None;
+            if partition.rows.is_empty() {
+                self.index.remove(partition.hash, slot);
+                self.free.push(slot);
+            } else {
+                partition.noted = passing.next(&partition.rows);
+                partition.noted.into_iter().for_each(|time| passing.note(time, slot));
+            }
+        }
     }
 
     /// How the rows are read.
@@ -228,7 +280,8 @@ impl Ordered {
     /// How much it keeps.
     pub fn size(&self) -> StateSize {
         let partitions = self.partitions.capacity() * size_of::<Partition>();
-        StateSize { rows: self.rows, bytes: self.bytes + self.index.bytes() + partitions }
+        let waiting = self.passing.as_ref().map_or(0, Passing::bytes);
+        StateSize { rows: self.rows, bytes: self.bytes + self.index.bytes() + partitions + waiting }
     }
 }
 

@@ -241,6 +241,29 @@ impl Rows {
         self.others.retain(|chunk| !chunk.rows.is_empty());
     }
 
+    /// Drops the first `count` rows.
+    pub fn drop_first(&mut self, count: usize) {
+        let mut left = count;
+        for at in 0..=self.others.len() {
+            let chunk = self.chunk_mut(at);
+            let gone: Vec<_> = chunk.rows.drain(..left.min(chunk.rows.len())).collect();
+            left -= gone.len();
+            chunk.copies -= gone.iter().map(|(_, weight)| weight).sum::<i64>();
+            if chunk.rows.capacity() > 4 * chunk.rows.len() {
+                chunk.rows.shrink_to_fit();
+            }
+            self.len -= gone.len();
+            self.bytes -= gone.iter().map(|(row, _)| row.bytes.len()).sum::<usize>();
+            if left == 0 {
+                break;
+            }
+        }
+        self.others.retain(|chunk| !chunk.rows.is_empty());
+        if self.first.rows.is_empty() && !self.others.is_empty() {
+            self.first = self.others.remove(0);
+        }
+    }
+
     /// The rows beside net changes to them, in order: each with its weight before and after.
     pub fn beside<'a>(&'a self, changes: &'a [(OrderedRow, i64)]) -> Beside<'a> {
         Beside { rows: self.iter().peekable(), changes: changes.iter().peekable() }
@@ -439,6 +462,14 @@ mod tests {
         rows.truncate(count);
         assert!(rows.iter().map(|(row, _)| number(row)).eq(model.keys().copied().take(count)));
         assert_eq!(rows.last().map(number), model.keys().copied().take(count).next_back());
+        let gone = count / 3;
+        rows.drop_first(gone);
+        assert!(rows.iter().map(|(row, _)| number(row)).eq(model.keys().copied().take(count).skip(gone)));
+        assert_eq!(rows.first().map(number), model.keys().copied().nth(gone));
+        rows.drop_first(count);
+        assert!(rows.is_empty() && rows.bytes == 0 && rows.first().is_none());
+        rows.change(row(7), 1);
+        assert_eq!(rows.iter().count(), 1);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A run: immutable rows in hash order, in chunks.
 
 use super::by_value::ids_by_value;
+use super::expiry::{time_of, times_of};
 use super::gather::{bytes_of, compact_rows, interleave_rows, take_rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -114,6 +115,17 @@ impl Chunk {
         start + keys[..bound.min(keys.len())].partition_point(|&k| k <= key)
     }
 
+    /// Some of its rows, in memory of their own.
+    fn part(&self, schema: &SchemaRef, places: &[usize]) -> Result<Chunk> {
+        let rows = take_rows(schema, &self.rows, places.iter().map(|place| *place as u32))?;
+        Ok(Chunk {
+            keys: places.iter().map(|place| self.keys[*place]).collect(),
+            hashes: places.iter().map(|place| self.hashes[*place]).collect(),
+            weights: places.iter().map(|place| self.weights[*place]).collect(),
+            rows: compact_rows(rows)?,
+        })
+    }
+
     fn bytes(&self) -> usize {
         bytes_of(&self.rows) + self.len() * 3 * size_of::<u64>()
     }
@@ -177,6 +189,22 @@ impl Run {
         consolidate(&mut entries);
         let chunks = entries.chunks(CHUNK_ROWS).map(|part| gather(schema, deltas, part).map(Arc::new));
         let chunks = chunks.collect::<Result<Vec<_>>>()?;
+        Ok((!chunks.is_empty()).then(|| Run::from_chunks(chunks)))
+    }
+
+    /// The rows whose time in `column` is after `passed`, and those without one; `None` when there are none.
+    pub fn after(&self, schema: &SchemaRef, column: usize, passed: i64) -> Result<Option<Run>> {
+        let mut chunks = Vec::with_capacity(self.chunks.len());
+        for chunk in &self.chunks {
+            let times = times_of(&chunk.rows, column);
+            let stays = |row: &usize| time_of(times, *row).is_none_or(|time| time > passed);
+            let stay: Vec<usize> = (0..chunk.len()).filter(stays).collect();
+            match stay.len() {
+                0 => {}
+                all if all == chunk.len() => chunks.push(chunk.clone()),
+                _ => chunks.push(Arc::new(chunk.part(schema, &stay)?)),
+            }
+        }
         Ok((!chunks.is_empty()).then(|| Run::from_chunks(chunks)))
     }
 

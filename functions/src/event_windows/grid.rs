@@ -34,6 +34,15 @@ pub struct EventWindow {
     pub zone: Option<Tz>,
 }
 
+impl PartialEq for EventWindow {
+    fn eq(&self, other: &EventWindow) -> bool {
+        let lengths = |window: &EventWindow| (window.shape, window.size, window.step, window.offset);
+        // Zones have no equality of their own, but a name.
+        let zone = |window: &EventWindow| window.zone.map(|zone| format!("{zone:?}"));
+        lengths(self) == lengths(other) && zone(self) == zone(other)
+    }
+}
+
 impl EventWindow {
     /// Calls `f` with start and end of every window that holds a time, the earlier ones first.
     ///

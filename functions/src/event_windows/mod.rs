@@ -12,7 +12,7 @@ mod session;
 mod settled;
 
 pub use grid::{EventWindow, Shape};
-pub use physical::TimeExpression;
+pub use physical::{MovedTime, TimeExpression, length_of};
 pub use session::{Sessions, window_functions};
 pub use settled::SettledWindows;
 

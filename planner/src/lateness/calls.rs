@@ -1,5 +1,6 @@
 //! Windows and watermarks among the expressions of a plan.
 
+use crate::bind::RelationSource;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result as Planned};
 use datafusion::logical_expr::expr::{ScalarFunction, WindowFunction};
@@ -9,10 +10,19 @@ use millrace_functions::event_windows::{self, EventWindow, Sessions, Shape, Side
 use millrace_functions::sets::Unnest;
 use std::sync::Arc;
 
-/// Whether a plan has windows of time, or asks for watermarks.
+/// Whether a plan has windows of time, or asks for watermarks, or joins sources that have one.
 pub fn concerns(plan: &LogicalPlan) -> Planned<bool> {
-    let mut found = false;
+    let (mut found, mut joins, mut late) = (false, false, false);
     plan.apply_with_subqueries(|node| {
+        match node {
+            LogicalPlan::Join(_) => joins = true,
+            LogicalPlan::TableScan(scan) => {
+                let relation = scan.source.downcast_ref::<RelationSource>().map(RelationSource::relation);
+                late |= relation.is_some_and(|relation| relation.hidden.is_some());
+            }
+            _ => {}
+        }
+        found |= joins && late;
         node.apply_expressions(|expr| {
             found = found || expr.exists(|expr| Ok(is_concerned(expr)))?;
             Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
@@ -113,7 +123,7 @@ fn session(expr: &Expr) -> Option<(Column, Expr)> {
 }
 
 /// A moment so many microseconds after another.
-fn later(moment: Expr, micros: i64) -> Expr {
+pub fn later(moment: Expr, micros: i64) -> Expr {
     let span = ScalarValue::new_interval_mdn(0, 0, micros.saturating_mul(1000));
     binary_expr(moment, Operator::Plus, Expr::Literal(span, None))
 }

@@ -13,8 +13,10 @@
 //!
 //! It does so in every bound query, so that one run once leaves out the same rows as a view. Projections, filters and
 //! aliases carry the columns; above a join or an aggregate rows are not those of a source any more, and none is late.
+//! A join that bounds how far the times of two sources lie apart is a window, too: see [`joins`].
 
 mod calls;
+mod joins;
 mod node;
 
 pub use node::Rejecting;
@@ -94,11 +96,14 @@ impl Tracked {
 
 /// Rewrites a plan; `wanted`: somebody above needs the hidden columns, if they can be had.
 fn track(plan: LogicalPlan, wanted: bool) -> Planned<Tracked> {
-    let plan = plan.map_subqueries(|subquery| Ok(Transformed::yes(track(subquery, false)?.plan)))?.data;
-    match plan {
+    match subqueries_tracked(plan)? {
         LogicalPlan::TableScan(scan) if wanted => of_scan(scan),
         LogicalPlan::SubqueryAlias(alias) => of_alias(alias, wanted),
-        LogicalPlan::Filter(filter) => of_filter(filter, wanted),
+        LogicalPlan::Filter(filter) => match filter.input.as_ref() {
+            LogicalPlan::Join(join) => joins::of_filtered(join.clone(), filter.predicate),
+            _ => of_filter(filter, wanted),
+        },
+        LogicalPlan::Join(join) => joins::of_join(join, &[]),
         LogicalPlan::Projection(projection) => of_projection(projection, wanted),
         LogicalPlan::Window(window) => of_window(window),
         LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
@@ -110,6 +115,10 @@ fn track(plan: LogicalPlan, wanted: bool) -> Planned<Tracked> {
             }
         },
     }
+}
+
+fn subqueries_tracked(plan: LogicalPlan) -> Planned<LogicalPlan> {
+    Ok(plan.map_subqueries(|subquery| Ok(Transformed::yes(track(subquery, false)?.plan)))?.data)
 }
 
 fn of_scan(scan: TableScan) -> Planned<Tracked> {

@@ -9,10 +9,12 @@
 //!
 //! Grouping sets stand between the lower two: see [`grouping`](super::grouping).
 
+use super::closing::Emission;
 use super::expression::Lowering;
 use super::grouping::Grouping;
 use super::node;
 use super::project::projected;
+use super::slices::sliced;
 use crate::error::sql_error;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -47,7 +49,12 @@ impl Lowering {
             let distinct = node::distinct(in_order(input, &keys));
             return Ok(node::with_schema(distinct, Arc::new(promised.clone())));
         }
-        as_typed(grouped(input, keys, aggregates), promised)
+        let on_slices = match self.emission {
+            // By the wall clock slices would close before their windows do, and rows between be lost.
+            Emission::OnClose { idle: None } => sliced(&input, &keys, &aggregates)?,
+            _ => None,
+        };
+        as_typed(on_slices.unwrap_or_else(|| grouped(input, keys, aggregates)), promised)
     }
 }
 
@@ -59,7 +66,7 @@ fn in_order(input: Node, columns: &[usize]) -> Node {
 }
 
 /// Groups the rows of a node by its columns `keys`.
-fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
+pub fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
     // Rows that are kept are kept by the keys that they are moved by.
     let keeps_rows = aggregates.iter().any(|aggregate| aggregate.function.keeps_rows());
     let input = if keeps_rows { node::partitioned_exactly(input, &keys) } else { node::partitioned(input, &keys) };
@@ -78,7 +85,7 @@ fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Node {
 }
 
 /// Casts aggregates to the types that the logical plan gave them, where these differ.
-fn as_typed(node: Node, promised: &Schema) -> Result<Node> {
+pub fn as_typed(node: Node, promised: &Schema) -> Result<Node> {
     let exprs = promised.fields().iter().enumerate().map(|(index, field)| {
         let column = node::column(&node, index);
         match node.schema.field(index).data_type() == field.data_type() {

@@ -1,5 +1,6 @@
 //! Scalar expressions over a node's columns.
 
+use super::closing::Emission;
 use super::refuse;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
@@ -15,14 +16,16 @@ use std::sync::Arc;
 /// What lowering a plan needs besides the plan.
 pub struct Lowering {
     properties: ExecutionProps,
+    /// When the rows of the plan appear.
+    pub emission: Emission,
 }
 
 impl Lowering {
     /// Expressions are evaluated in the zone that the functions are for.
-    pub fn new(functions: &FunctionSource) -> Lowering {
+    pub fn new(emission: Emission, functions: &FunctionSource) -> Lowering {
         let mut properties = ExecutionProps::new();
         properties.config_options = Some(Arc::new(functions.analysis().clone()));
-        Lowering { properties }
+        Lowering { properties, emission }
     }
 
     /// A logical expression over columns of `schema`, as it is evaluated.

@@ -161,7 +161,7 @@ fn joined(
         partitioned_by: left.partitioned_by.clone().filter(|by| kind != JoinKind::Full || by.is_empty()),
         unique_key: unique_key(kind, &left, &right, &keys),
         event_time: event_time(kind, &left, &right),
-        plan: Plan::Join(Box::new(Join { kind, left, right, keys, residual })),
+        plan: Plan::Join(Box::new(Join { kind, left, right, keys, residual, closing: [None, None] })),
     })
 }
 

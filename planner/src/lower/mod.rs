@@ -7,13 +7,17 @@
 mod aggregate;
 mod closing;
 mod expression;
+mod finality;
+mod freeing;
 mod grouping;
+mod interval;
 mod job;
 mod join;
 mod node;
 mod project;
 mod refuse;
 mod reject;
+mod slices;
 mod temporal;
 #[cfg(test)]
 mod tests;
@@ -53,9 +57,12 @@ pub fn lower_to_emit(bound: &Bound, functions: &FunctionSource, emission: Emissi
     let plan = temporal::temporal_filters(bound.plan.clone())?;
     refuse::changing_functions(&plan)?;
     let plan = rewrite::rewrite(plan, functions)?;
-    let mut node = Lowering::new(functions).plan(&plan)?;
+    let mut node = Lowering::new(emission, functions).plan(&plan)?;
     if let Emission::OnClose { idle } = emission {
         node = closing::on_close(node, idle)?;
+    }
+    if closing::is_watermarked(&node) {
+        freeing::free(&mut node);
     }
     Ok(node::with_schema(node, bound.schema.clone()))
 }
@@ -113,6 +120,7 @@ impl Lowering {
                 name: relation.name.clone(),
                 columns,
                 watermarked: relation.watermarked,
+                drops_late: relation.hidden.as_ref().is_some_and(|hidden| hidden.drops),
             },
             schema: Arc::new(scan.projected_schema.as_arrow().clone()),
             append_only: relation.append_only,

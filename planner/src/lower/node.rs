@@ -83,7 +83,7 @@ pub fn distinct(input: Node) -> Node {
         partitioned_by: input.partitioned_by.clone(),
         unique_key: Some(all),
         event_time: input.event_time,
-        plan: Plan::Distinct { input: Box::new(input) },
+        plan: Plan::Distinct { input: Box::new(input), closing: None },
     }
 }
 

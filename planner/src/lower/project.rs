@@ -43,22 +43,27 @@ impl Lowering {
         let schema: SchemaRef = Arc::new(union.schema.as_arrow().clone());
         let inputs = union.inputs.iter().map(|input| Ok(node::with_schema(self.plan(input)?, schema.clone())));
         let inputs = inputs.collect::<Result<Vec<Node>>>()?;
-        let partitioned_by = match inputs.split_first() {
-            Some((first, rest)) if rest.iter().all(|input| input.partitioned_by == first.partitioned_by) => {
-                first.partitioned_by.clone()
-            }
-            _ => None,
-        };
-        let event_time = inputs.first().and_then(|first| first.event_time);
-        let event_time = event_time.filter(|_| inputs.iter().all(|input| input.event_time == event_time));
-        Ok(Node {
-            append_only: inputs.iter().all(|input| input.append_only),
-            schema,
-            partitioned_by,
-            unique_key: None,
-            event_time,
-            plan: Plan::Union { inputs },
-        })
+        Ok(unioned(inputs, schema))
+    }
+}
+
+/// All rows of nodes that have the schema.
+pub fn unioned(inputs: Vec<Node>, schema: SchemaRef) -> Node {
+    let partitioned_by = match inputs.split_first() {
+        Some((first, rest)) if rest.iter().all(|input| input.partitioned_by == first.partitioned_by) => {
+            first.partitioned_by.clone()
+        }
+        _ => None,
+    };
+    let event_time = inputs.first().and_then(|first| first.event_time);
+    let event_time = event_time.filter(|_| inputs.iter().all(|input| input.event_time == event_time));
+    Node {
+        append_only: inputs.iter().all(|input| input.append_only),
+        schema,
+        partitioned_by,
+        unique_key: None,
+        event_time,
+        plan: Plan::Union { inputs },
     }
 }
 

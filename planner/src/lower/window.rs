@@ -244,7 +244,7 @@ fn windowed(input: Node, names: &DFSchema, calls: &[&Call], outputs: &[FieldRef]
     {
         let skip = (range.first - 1).max(0) as u64;
         let last = range.last.map(|last| last.max(0) as u64);
-        let top = TopK { input, partition, order, ranking, skip, last, numbered: true };
+        let top = TopK { input, partition, order, ranking, skip, last, numbered: true, closing: None };
         let unique_key = first_rows_key(&top);
         let event_time = top.input.event_time;
         let plan = Plan::TopK(Box::new(top));
@@ -257,7 +257,7 @@ fn windowed(input: Node, names: &DFSchema, calls: &[&Call], outputs: &[FieldRef]
     let functions = functions.collect::<Result<Vec<_>>>()?;
     let unique_key = input.unique_key.clone();
     let reach = calls.iter().map(|call| call.reach).reduce(Reach::with).unwrap_or(Reach::Partition);
-    let window = Window { input, partition, order, functions, reach };
+    let window = Window { input, partition, order, functions, reach, closing: None };
     let event_time = window.input.event_time;
     let plan = Plan::Window(Box::new(window));
     Ok(Node { plan, schema, append_only: false, partitioned_by, unique_key, event_time })

@@ -336,7 +336,13 @@ pub(super) fn table_job(relation: &Relation, id: RelationId, name: String, key: 
     let columns: Vec<usize> = (0..schema.fields().len()).collect();
     let placed_by = if key.is_empty() { columns.clone() } else { key.clone() };
     let input = Node {
-        plan: Plan::Input { relation: relation.id, name: relation.name.clone(), columns, watermarked: false },
+        plan: Plan::Input {
+            relation: relation.id,
+            name: relation.name.clone(),
+            columns,
+            watermarked: false,
+            drops_late: false,
+        },
         schema: schema.clone(),
         append_only: false,
         partitioned_by: None,

@@ -234,7 +234,12 @@ impl Context {
         let watermark = relation.watermark.as_ref().filter(|_| kind == planner::RelationKind::Source)?;
         let schema = with_hidden(schema, relation.event_time?);
         let provider = Arc::new(self.source_table(relation, &schema));
-        Some(planner::HiddenColumns { schema, provider, rejects: watermark.late == catalog::Late::Window })
+        Some(planner::HiddenColumns {
+            schema,
+            provider,
+            rejects: watermark.late == catalog::Late::Window,
+            drops: watermark.late == catalog::Late::Drop,
+        })
     }
 
     /// The late rows of a source: a relation named after it.

@@ -13,15 +13,15 @@ use millrace_ir::{Closing, Reach, SortColumn};
 use millrace_types::EventTime;
 
 /// A key, a time and a number that tells rows apart.
-type Timed = (i64, i64, i64);
+pub type Timed = (i64, i64, i64);
 
 const GAP: i64 = 7;
 
-fn moment() -> DataType {
+pub fn moment() -> DataType {
     DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None)
 }
 
-fn timed_schema(more: &[&str]) -> SchemaRef {
+pub fn timed_schema(more: &[&str]) -> SchemaRef {
     let mut fields = vec![Field::new("k", DataType::Int64, true), Field::new("ts", moment(), true)];
     fields.push(Field::new("id", DataType::Int64, true));
     fields.extend(more.iter().map(|name| Field::new(*name, moment(), true)));
@@ -32,7 +32,7 @@ fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from_iter_values(values))
 }
 
-fn timed_batch(rows: &[Timed]) -> RecordBatch {
+pub fn timed_batch(rows: &[Timed]) -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(rows.iter().map(|row| Some(row.0)).collect::<Int64Array>()),
         times(rows.iter().map(|row| row.1)),
@@ -41,14 +41,15 @@ fn timed_batch(rows: &[Timed]) -> RecordBatch {
     RecordBatch::try_new(timed_schema(&[]), columns).unwrap()
 }
 
-fn sessions() -> Harness {
+/// Sessions by key of rows at most so many microseconds apart.
+pub fn sessions(gap: i64, closing: Option<Closing>) -> Harness {
     let column = |name: &str, at| Arc::new(Column::new(name, at)) as Arc<dyn PhysicalExpr>;
-    let gap = arrow::datatypes::IntervalMonthDayNano::new(0, 0, GAP * 1000);
-    let gap: Arc<dyn PhysicalExpr> = Arc::new(Literal::new(ScalarValue::IntervalMonthDayNano(Some(gap))));
+    let length = arrow::datatypes::IntervalMonthDayNano::new(0, 0, gap * 1000);
+    let length: Arc<dyn PhysicalExpr> = Arc::new(Literal::new(ScalarValue::IntervalMonthDayNano(Some(length))));
     let functions = [Side::Start, Side::End].map(|side| {
         let call = WindowFunctionDefinition::WindowUDF(Sessions::function(side));
         let order = [PhysicalSortExpr { expr: column("ts", 1), options: SortOptions::new(false, false) }];
-        let (args, partition) = ([column("ts", 1), gap.clone()], [column("k", 0)]);
+        let (args, partition) = ([column("ts", 1), length.clone()], [column("k", 0)]);
         let frame = Arc::new(WindowFrame::new(Some(false)));
         create_window_expr(
             &call,
@@ -69,7 +70,8 @@ fn sessions() -> Harness {
         partition: vec![0],
         order: vec![SortColumn { column: 1, options: SortOptions::new(false, false) }],
         functions: functions.into(),
-        reach: Reach::Session(GAP),
+        reach: Reach::Session(gap),
+        closing,
         schema: timed_schema(&["start", "end"]),
     };
     Harness::new(Window::new(options).unwrap())
@@ -98,7 +100,8 @@ fn in_sessions(rows: &[Timed]) -> Bag {
 fn sessions_merge_and_fall_apart() {
     for (span, keys) in [(40, 3), (400, 2), (4_000, 1)] {
         let mut random = Random(span);
-        let (mut rows, mut workers): (Vec<Timed>, _) = (vec![], Workers::new(|_, _| sessions(), vec![vec![0]]));
+        let (mut rows, mut workers): (Vec<Timed>, _) =
+            (vec![], Workers::new(|_, _| sessions(GAP, None), vec![vec![0]]));
         for tick in 0..200 {
             for _ in 0..random.below(3) {
                 let (mut changed, mut weights) = (vec![], vec![]);

@@ -81,6 +81,7 @@ pub fn top_k(case: Case) -> Harness {
         last: case.last,
         numbered: case.numbered,
         append_only: case.append_only,
+        closing: None,
         schema: if case.numbered { numbered_schema() } else { schema() },
     });
     Harness::new(operator.unwrap())
@@ -183,7 +184,8 @@ pub fn window(reach: Reach) -> Harness {
     ];
     let schema_out = windowed_schema();
     let (input, partition, order) = (schema(), vec![0], order());
-    let operator = Window::new(WindowOptions { input, partition, order, functions, reach, schema: schema_out });
+    let operator =
+        Window::new(WindowOptions { input, partition, order, functions, reach, closing: None, schema: schema_out });
     Harness::new(operator.unwrap())
 }
 

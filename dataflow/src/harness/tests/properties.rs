@@ -117,7 +117,7 @@ fn self_joins() -> Vec<Subject> {
 }
 
 fn grouping() -> Vec<Subject> {
-    let mut subjects = vec![subject("distinct", &[&[0]], |_, _| Harness::new(Distinct::new(schema(), vec![0])))];
+    let mut subjects = vec![subject("distinct", &[&[0]], |_, _| Harness::new(Distinct::new(schema(), vec![0], None)))];
     for (keys, by) in [(&[0][..], &[0][..]), (&[0, 2], &[0]), (&[2], &[2]), (&[], &[])] {
         subjects.push(subject(&format!("aggregates by {keys:?}"), &[by], aggregate(aggregates, keys, by)));
         // What keeps rows is partitioned by all keys.

@@ -5,10 +5,10 @@
 use super::changes::Changes;
 use crate::operator::{StateReader, StateSize, StateWriter};
 use crate::operators::expression::evaluate;
-use crate::state::{Counts, RowId};
+use crate::state::{Counts, Expiry, RowId, time_of, times_of};
 use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;
-use millrace_ir::Expr;
+use millrace_ir::{Closing, Expr};
 use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows, mix};
 use millrace_types::{KeyGroupRange, Result};
 
@@ -21,6 +21,8 @@ pub struct Distinct {
     /// The aggregates over them, by number.
     pub members: Vec<usize>,
     counts: Entries,
+    /// When entries go with their group, if they do: by a key of it.
+    expiry: Option<Expiry<RowId>>,
 }
 
 /// How often an argument counts for each of the members.
@@ -47,8 +49,8 @@ impl GroupHashes {
 }
 
 impl Distinct {
-    /// What the aggregates `members`, given with their arguments, share.
-    pub fn shared(aggregates: Vec<(usize, Vec<Expr>)>, append_only: bool) -> Vec<Distinct> {
+    /// What the aggregates `members`, given with their arguments, share. `closing`: by the group's keys.
+    pub fn shared(aggregates: Vec<(usize, Vec<Expr>)>, append_only: bool, closing: Option<Closing>) -> Vec<Distinct> {
         let mut all: Vec<(Vec<Expr>, Vec<usize>)> = Vec::new();
         for (member, arguments) in aggregates {
             let known = all.iter_mut().find(|(known, members)| *known == arguments && members.len() < SHARED);
@@ -63,16 +65,32 @@ impl Distinct {
                 1 => Entries::One(Counts::default()),
                 _ => Entries::Several(Counts::default()),
             };
-            Distinct { arguments, members, counts }
+            Distinct { arguments, members, counts, expiry: closing.map(Expiry::new) }
         });
         made.collect()
     }
 
-    /// Which arguments came and went for each of the members; `counted`: which rows count for it.
+    /// The watermark goes on.
+    pub fn advance(&mut self, watermark: i64) {
+        self.expiry.iter_mut().for_each(|expiry| expiry.advance(watermark));
+    }
+
+    /// Drops the entries of groups that the watermark has passed.
+    pub fn drop_closed(&mut self) {
+        let Some(expiry) = &mut self.expiry else { return };
+        match &mut self.counts {
+            Entries::One(counts) | Entries::Seen(counts) => expiry.forget(counts),
+            Entries::Several(counts) => expiry.forget(counts),
+        }
+    }
+
+    /// Which arguments came and went for each of the members; `counted`: which rows count for it. `keys`: where the
+    /// group's keys stand.
     pub fn changes(
         &mut self,
         changes: &Changes,
         groups: &GroupHashes,
+        keys: &[usize],
         counted: &[Option<BooleanBuffer>],
     ) -> Result<Vec<Changes>> {
         let arguments = self.arguments.iter().map(|argument| evaluate(argument, &changes.delta));
@@ -82,16 +100,32 @@ impl Distinct {
             let whole = mix(groups.whole[row].rotate_left(32) ^ arguments[row]);
             RowId { key: groups.owning[row], row: whole }
         };
+        let expiry = &mut self.expiry;
+        let times = expiry.as_ref().map(|expiry| times_of(changes.delta.rows(), keys[expiry.column()]));
+        let note = |row: usize, id: RowId| {
+            if let Some(expiry) = expiry
+                && let Some(time) = times.and_then(|times| time_of(times, row))
+            {
+                expiry.note(time, id);
+            }
+        };
         let moved = match &mut self.counts {
-            Entries::One(counts) => moved(counts, changes, id, counted),
-            Entries::Several(counts) => moved(counts, changes, id, counted),
-            Entries::Seen(seen) => newly_seen(seen, changes.delta.len(), id, counted),
+            Entries::One(counts) => moved(counts, changes, id, counted, note),
+            Entries::Several(counts) => moved(counts, changes, id, counted, note),
+            Entries::Seen(seen) => newly_seen(seen, changes.delta.len(), id, counted, note),
         };
         moved.into_iter().map(|(places, weights)| changes.select(places, weights)).collect()
     }
 
     /// Writes the counts as the section `name`.
     pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
+        if let Some(expiry) = &self.expiry {
+            let name = times_section(name);
+            match &self.counts {
+                Entries::One(counts) | Entries::Seen(counts) => expiry.snapshot(&name, counts, to)?,
+                Entries::Several(counts) => expiry.snapshot(&name, counts, to)?,
+            }
+        }
         match &self.counts {
             Entries::One(counts) => counts.snapshot(name, ["count"], to),
             Entries::Seen(seen) => seen.snapshot(name, ["seen"], to),
@@ -101,6 +135,9 @@ impl Distinct {
 
     /// Takes back the counts of the section `name` that belong to `groups`.
     pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.restore(&times_section(name), from, groups)?;
+        }
         match &mut self.counts {
             Entries::One(counts) | Entries::Seen(counts) => counts.restore(name, from, groups),
             Entries::Several(counts) => counts.restore(name, from, groups),
@@ -109,19 +146,27 @@ impl Distinct {
 
     /// How much it keeps.
     pub fn size(&self) -> StateSize {
-        match &self.counts {
+        let StateSize { rows, bytes } = match &self.counts {
             Entries::One(counts) | Entries::Seen(counts) => counts.size(),
             Entries::Several(counts) => counts.size(),
-        }
+        };
+        StateSize { rows, bytes: bytes + self.expiry.as_ref().map_or(0, Expiry::bytes) }
     }
 }
 
-/// Counts the rows; for each member the places of the arguments that came or went, with 1 or -1.
+/// The section of the times of entries.
+fn times_section(name: &str) -> String {
+    format!("{name}/times")
+}
+
+/// Counts the rows; for each member the places of the arguments that came or went, with 1 or -1. `note` is told new
+/// entries.
 fn moved<const N: usize>(
     counts: &mut Counts<N>,
     changes: &Changes,
     id: impl Fn(usize) -> RowId,
     counted: &[Option<BooleanBuffer>],
+    mut note: impl FnMut(usize, RowId),
 ) -> Vec<(Vec<u32>, Vec<i64>)> {
     let mut block = Block::default();
     for row in 0..changes.delta.len() {
@@ -140,7 +185,10 @@ fn moved<const N: usize>(
         }
     }
     let mut moved = vec![(Vec::new(), Vec::new()); counted.len()];
-    counts.settle(|before, now, (_, row)| {
+    counts.settle(|id, before, now, (_, row)| {
+        if before == [0; N] {
+            note(row, id);
+        }
         for (member, (places, weights)) in moved.iter_mut().enumerate() {
             let change = i64::from(now[member] > 0) - i64::from(before[member] > 0);
             if change != 0 {
@@ -158,6 +206,7 @@ fn newly_seen(
     rows: usize,
     id: impl Fn(usize) -> RowId,
     counted: &[Option<BooleanBuffer>],
+    mut note: impl FnMut(usize, RowId),
 ) -> Vec<(Vec<u32>, Vec<i64>)> {
     let mut new = vec![(Vec::new(), Vec::new()); counted.len()];
     let mut block = Block::default();
@@ -169,10 +218,13 @@ fn newly_seen(
         if block.is_full() || row + 1 == rows {
             block.drain(seen, |seen, entry, row, bits: i64| {
                 let [known] = seen.counts(entry);
-                let missing = bits & !*known;
+                let (missing, is_new) = (bits & !*known, *known == 0);
                 *known |= bits;
                 if missing == 0 {
                     return;
+                }
+                if is_new {
+                    note(row, id(row));
                 }
                 for (member, (places, weights)) in new.iter_mut().enumerate() {
                     if missing >> member & 1 == 1 {

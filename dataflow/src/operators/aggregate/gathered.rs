@@ -8,7 +8,7 @@ use super::changes::Changes;
 use super::outcomes::{Outcomes, Values};
 use crate::operator::{StateReader, StateSize, StateWriter};
 use crate::operators::expression::sql_error;
-use crate::state::{Arrangement, Probe};
+use crate::state::{Arrangement, Backlog, Probe};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{cast, concat, filter};
 use arrow::datatypes::{DataType, Schema};
@@ -31,6 +31,8 @@ pub struct Gathered {
     /// The columns of the input that are kept: the keys, then what the calls read.
     columns: Vec<usize>,
     rows: Arrangement,
+    /// The rows by the key that says when they go, if one does.
+    backlog: Option<Backlog>,
     calls: Vec<Call>,
 }
 
@@ -45,8 +47,13 @@ struct Call {
 
 impl Gathered {
     /// The calls among `aggregates` that keep rows; `None` when there are none. The input must be partitioned by exactly
-    /// `keys`.
-    pub fn new(input: &Schema, keys: &[usize], aggregates: &[millrace_ir::Aggregate]) -> Result<Option<Gathered>> {
+    /// `keys`. `closing`: the one of them that says when rows go.
+    pub fn new(
+        input: &Schema,
+        keys: &[usize],
+        aggregates: &[millrace_ir::Aggregate],
+        closing: Option<usize>,
+    ) -> Result<Option<Gathered>> {
         let mut calls = Vec::new();
         let mut read = BTreeSet::new();
         for aggregate in aggregates.iter().filter(|aggregate| aggregate.function.keeps_rows()) {
@@ -67,7 +74,7 @@ impl Gathered {
             call.place(&columns)?;
         }
         let rows = Arrangement::new(Arc::new(input.project(&columns)?), (0..keys.len()).collect());
-        Ok(Some(Gathered { columns, rows, calls }))
+        Ok(Some(Gathered { columns, rows, backlog: closing.map(Backlog::new), calls }))
     }
 
     /// Takes in the changes of a tick; answers what became of each call for the groups with these `keys`, which are all
@@ -75,10 +82,18 @@ impl Gathered {
     pub fn change(&mut self, changes: Option<&Changes>, keys: &[ArrayRef], groups: usize) -> Result<Vec<Outcomes>> {
         let before = self.values(keys, groups)?;
         if let Some(changes) = changes {
-            self.rows.append(&changes.delta.project(&self.columns)?)?;
+            let delta = changes.delta.project(&self.columns)?;
+            self.backlog.iter_mut().for_each(|backlog| backlog.note(delta.rows()));
+            self.rows.append(&delta)?;
         }
         let now = self.values(keys, groups)?;
         before.into_iter().zip(now).map(|(before, now)| Outcomes::new(before, now)).collect()
+    }
+
+    /// Drops the rows of groups whose time is not after `passed`, when they are many.
+    pub fn drop_until(&mut self, passed: i64) -> Result<()> {
+        let Some(backlog) = &mut self.backlog else { return Ok(()) };
+        if backlog.pass(passed) { self.rows.drop_until(backlog.column(), passed) } else { Ok(()) }
     }
 
     /// What each call comes to for groups with these keys.
@@ -130,7 +145,11 @@ impl Gathered {
 
     /// Takes back the rows that belong to `groups`.
     pub fn restore(&mut self, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
-        self.rows.restore("rows", from, groups)
+        self.rows.restore("rows", from, groups)?;
+        if let Some(backlog) = &mut self.backlog {
+            self.rows.runs().flat_map(|run| run.chunks()).for_each(|chunk| backlog.note(&chunk.rows));
+        }
+        Ok(())
     }
 
     /// How much it keeps.

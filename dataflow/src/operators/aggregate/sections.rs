@@ -5,6 +5,7 @@
 //! values/N    key_hash | the key columns | value | times      of aggregate N, where it keeps values beside its words
 //! states/N    key_hash | the key columns | the state          of aggregate N, where it keeps accumulators
 //! distinct/N  key_hash | row_hash | counts                    the Nth of the arguments of DISTINCT
+//! distinct/N/times  key_hash | row_hash | time                when its counts go, if they do
 //! rows        the rows of all groups, where an aggregate needs them
 //! ```
 

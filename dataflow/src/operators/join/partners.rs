@@ -2,10 +2,10 @@
 
 use super::PAIRS;
 use crate::operator::{Output, StateReader, StateSize, StateWriter};
-use crate::state::{Counts, RowId, batch_of, ids_of, interleave_rows};
+use crate::state::{Counts, Expiry, RowId, batch_of, ids_of, interleave_rows, time_of, times_of};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::datatypes::SchemaRef;
-use millrace_ir::JoinKind;
+use millrace_ir::{Closing, JoinKind};
 use millrace_types::{Delta, KeyGroupRange, Result, Weights};
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub struct Partners {
     /// Where the input's columns stand in a pair, and in the output.
     columns: Range<usize>,
     counts: Counts<2>,
+    /// When counters are dropped, by a column of the input.
+    expiry: Option<Expiry<RowId>>,
     /// Batches of the open tick with the input's columns: where touched rows are to be found.
     open: Vec<RecordBatch>,
 }
@@ -65,25 +67,39 @@ struct Change {
 
 impl Partners {
     /// Of the left input, unless the kind does not ask for them.
-    pub fn of_left(kind: JoinKind, schema: &SchemaRef, key: &[usize]) -> Option<Partners> {
+    pub fn of_left(kind: JoinKind, schema: &SchemaRef, key: &[usize], closing: Option<Closing>) -> Option<Partners> {
         let shown = match kind {
             JoinKind::Inner => return None,
             JoinKind::Left | JoinKind::Full | JoinKind::Anti => Shown::Alone,
             JoinKind::Semi => Shown::Partnered,
             JoinKind::Mark => Shown::Marked,
         };
-        Some(Partners::new(shown, "left partners", schema, key, 0))
+        Some(Partners::new(shown, "left partners", schema, key, 0, closing))
     }
 
     /// Of the right input, unless the kind does not ask for them. `start`: where its columns stand in a pair.
-    pub fn of_right(kind: JoinKind, schema: &SchemaRef, key: &[usize], start: usize) -> Option<Partners> {
-        (kind == JoinKind::Full).then(|| Partners::new(Shown::Alone, "right partners", schema, key, start))
+    pub fn of_right(
+        kind: JoinKind,
+        schema: &SchemaRef,
+        key: &[usize],
+        start: usize,
+        closing: Option<Closing>,
+    ) -> Option<Partners> {
+        (kind == JoinKind::Full).then(|| Partners::new(Shown::Alone, "right partners", schema, key, start, closing))
     }
 
-    fn new(shown: Shown, section: &'static str, schema: &SchemaRef, key: &[usize], start: usize) -> Partners {
+    fn new(
+        shown: Shown,
+        section: &'static str,
+        schema: &SchemaRef,
+        key: &[usize],
+        start: usize,
+        closing: Option<Closing>,
+    ) -> Partners {
         let columns = start..start + schema.fields().len();
         let (schema, key) = (schema.clone(), key.to_vec());
-        Partners { shown, section, schema, key, columns, counts: Counts::default(), open: Vec::new() }
+        let (counts, expiry) = (Counts::default(), closing.map(Expiry::new));
+        Partners { shown, section, schema, key, columns, counts, expiry, open: Vec::new() }
     }
 
     /// Counts changes of the input.
@@ -110,7 +126,13 @@ impl Partners {
     /// Ends the tick: emits for each row that was touched how its standing differs from before. `schema`: the output.
     pub fn emit(&mut self, schema: &SchemaRef, out: &mut Output) -> Result<()> {
         let (shown, mut changes) = (self.shown, Vec::new());
-        self.counts.settle(|before, now, place| {
+        let Partners { counts, expiry, open, .. } = self;
+        counts.settle(|id, before, now, place| {
+            if let Some(expiry) = expiry.as_mut().filter(|_| before == Count::default())
+                && let Some(time) = time_of(times_of(&open[place.0], expiry.column()), place.1)
+            {
+                expiry.note(time, id);
+            }
             for flag in [false, true] {
                 let weight = shown.times(now, flag) - shown.times(before, flag);
                 if weight != 0 {
@@ -118,7 +140,8 @@ impl Partners {
                 }
             }
         });
-        let open = std::mem::take(&mut self.open);
+        expiry.iter_mut().for_each(|expiry| expiry.forget(counts));
+        let open = std::mem::take(open);
         let batches: Vec<_> = open.iter().collect();
         changes.chunks(PAIRS).try_for_each(|changes| {
             out.push(self.rows(schema, &batches, changes)?);
@@ -143,15 +166,29 @@ impl Partners {
         Ok(Delta::new(batch_of(schema, columns, changes.len())?, Weights::Each(weights.into())))
     }
 
+    /// The watermark goes on.
+    pub fn advance(&mut self, watermark: i64) {
+        self.expiry.iter_mut().for_each(|expiry| expiry.advance(watermark));
+    }
+
     pub fn snapshot(&self, to: &mut dyn StateWriter) -> Result<()> {
-        self.counts.snapshot(self.section, COUNTERS, to)
+        self.counts.snapshot(self.section, COUNTERS, to)?;
+        let times = self.times_section();
+        self.expiry.as_ref().map_or(Ok(()), |expiry| expiry.snapshot(&times, &self.counts, to))
+    }
+
+    fn times_section(&self) -> String {
+        format!("{} times", self.section)
     }
 
     pub fn restore(&mut self, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
-        self.counts.restore(self.section, from, groups)
+        self.counts.restore(self.section, from, groups)?;
+        let times = self.times_section();
+        self.expiry.as_mut().map_or(Ok(()), |expiry| expiry.restore(&times, from, groups))
     }
 
     pub fn size(&self) -> StateSize {
-        self.counts.size()
+        let StateSize { rows, bytes } = self.counts.size();
+        StateSize { rows, bytes: bytes + self.expiry.as_ref().map_or(0, Expiry::bytes) }
     }
 }
