@@ -23,6 +23,7 @@ mod pipeline;
 mod process;
 mod report;
 mod server;
+mod windows;
 
 use anyhow::Result;
 use bench::Bench;
@@ -67,12 +68,14 @@ type Scenario = for<'a> fn(&'a Bench) -> Measured<'a>;
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("nexmark-files", |bench| Box::pin(nexmark::from_files(bench))),
     ("nexmark-state", |bench| Box::pin(nexmark::stateful_from_files(bench))),
+    ("nexmark-windows", |bench| Box::pin(nexmark::windows_from_files(bench))),
     ("nexmark-generator", |bench| Box::pin(nexmark::from_generator(bench))),
     ("groups", |bench| Box::pin(groups::measure(bench))),
     ("latency", |bench| Box::pin(latency::measure(bench))),
     ("idle-views", |bench| Box::pin(idle_views::measure(bench))),
     ("lookups", |bench| Box::pin(lookups::measure(bench))),
     ("changes", |bench| Box::pin(changes::measure(bench))),
+    ("windows", |bench| Box::pin(windows::measure(bench))),
     ("memory", |bench| Box::pin(memory::measure(bench))),
 ];
 
