@@ -5,13 +5,17 @@
 //! ```text
 //!   a [LEFT] JOIN LATERAL (SELECT * FROM b WHERE a.k = b.k AND b.t <= a.t ORDER BY b.t DESC LIMIT 1) AS b ON true
 //! ```
+//!
+//! `a [LEFT] JOIN b FOR SYSTEM_TIME AS OF a.t ON a.k = b.k` is the same, by the event time of `b`: each row of `b` is the
+//! version that holds from its time on.
 
-use crate::parse::{ASOF_MARK, fold, parse_query};
+use super::provider::Provider;
+use crate::parse::{ASOF_MARK, VERSION_MARK, fold, name_parts, parse_query};
 use millrace_functions::{Walk, each_select};
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, OrderByKind, Query, SetExpr, TableAlias,
-    TableFactor, Value, Visitor,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
+    OrderByKind, Query, SetExpr, TableAlias, TableFactor, Value, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -19,26 +23,38 @@ use std::ops::ControlFlow;
 ///
 /// # Errors
 /// `42601` for conditions that name no nearest row, `0A000` for other kinds of join.
-pub fn spell_out(query: &mut Query) -> Result<()> {
+pub fn spell_out(query: &mut Query, provider: &Provider) -> Result<()> {
     let mut outcome = Ok(());
     each_select(query, |select| {
         for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
-            let done = spell_out_join(join);
+            let done = spell_out_join(join, provider);
             outcome = std::mem::replace(&mut outcome, Ok(())).and(done);
         }
     });
     outcome
 }
 
-fn spell_out_join(join: &mut Join) -> Result<()> {
+fn spell_out_join(join: &mut Join, provider: &Provider) -> Result<()> {
     if let TableFactor::NestedJoin { table_with_joins, .. } = &mut join.relation {
-        table_with_joins.joins.iter_mut().try_for_each(spell_out_join)?;
+        table_with_joins.joins.iter_mut().try_for_each(|join| spell_out_join(join, provider))?;
     }
     let condition = match &mut join.join_operator {
         JoinOperator::Join(JoinConstraint::On(condition))
         | JoinOperator::Inner(JoinConstraint::On(condition))
         | JoinOperator::Left(JoinConstraint::On(condition))
         | JoinOperator::LeftOuter(JoinConstraint::On(condition)) => condition,
+        JoinOperator::Right(JoinConstraint::On(condition))
+        | JoinOperator::RightOuter(JoinConstraint::On(condition))
+        | JoinOperator::FullOuter(JoinConstraint::On(condition)) => {
+            let mut parts = vec![];
+            conjuncts(condition, &mut parts);
+            let is_versioned = parts.iter().any(is_mark);
+            return if is_versioned {
+                Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF in a RIGHT or FULL JOIN"))
+            } else {
+                Ok(())
+            };
+        }
         _ => return Ok(()),
     };
     let mut parts = vec![];
@@ -49,6 +65,11 @@ fn spell_out_join(join: &mut Join) -> Result<()> {
         return Ok(());
     }
     let alias = name_of(&join.relation)?;
+    for part in &mut parts {
+        if let Some(moment) = version(part) {
+            *part = begun(&join.relation, &alias, moment, provider)?;
+        }
+    }
     let nearest = nearest(&parts, &alias)?;
     let subquery = first(join.relation.clone(), parts, nearest)?;
     *condition = Expr::Value(Value::Boolean(true).with_empty_span());
@@ -71,6 +92,36 @@ fn conjuncts(condition: &Expr, parts: &mut Vec<Expr>) {
 
 fn is_mark(part: &Expr) -> bool {
     matches!(part, Expr::Identifier(ident) if ident.value == ASOF_MARK)
+}
+
+/// The moment whose version a part of a condition asks for.
+fn version(part: &Expr) -> Option<Expr> {
+    let Expr::Function(call) = part else { return None };
+    let is_version = call.name.0.last().and_then(|part| part.as_ident()).is_some_and(|name| name.value == VERSION_MARK);
+    match &call.args {
+        FunctionArguments::List(list) if is_version => match list.args.as_slice() {
+            [FunctionArg::Unnamed(FunctionArgExpr::Expr(moment))] => Some(moment.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// That a row of a relation has begun to hold at a moment.
+fn begun(relation: &TableFactor, alias: &Ident, moment: Expr, provider: &Provider) -> Result<Expr> {
+    let TableFactor::Table { name, args: None, .. } = relation else {
+        return Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF of what is not a relation"));
+    };
+    let relation = provider.relation(&name_parts(name))?;
+    let Some(time) = relation.event_time else {
+        let message = format!("relation \"{}\" has no versions", relation.name);
+        return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+            .with_detail("Its rows do not say from when on they hold.")
+            .with_hint("Declare a WATERMARK FOR the column that does, or use ASOF JOIN."));
+    };
+    let time = Ident::with_quote('"', relation.schema.field(time).name());
+    let time = Expr::CompoundIdentifier(vec![alias.clone(), time]);
+    Ok(Expr::BinaryOp { left: Box::new(time), op: BinaryOperator::LtEq, right: Box::new(moment) })
 }
 
 fn name_of(relation: &TableFactor) -> Result<Ident> {

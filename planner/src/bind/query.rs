@@ -115,7 +115,7 @@ pub fn plan(
 ) -> Result<LogicalPlan> {
     size::check(query)?;
     let mut query = query.clone();
-    asof::spell_out(&mut query)?;
+    asof::spell_out(&mut query, provider)?;
     event_windows::spell_out(&mut query)?;
     super::refuse::query(&query)?;
     if using::merges_columns(&query) {

@@ -3,12 +3,59 @@
 //! ```text
 //!   a ASOF LEFT JOIN b ON a.k = b.k AND b.t <= a.t         a LEFT JOIN b ON "mark" AND a.k = b.k AND b.t <= a.t
 //!   a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON x        a JOIN b ON "mark" AND (a.t >= b.t) AND x
+//!   a JOIN b FOR SYSTEM_TIME AS OF a.t ON x                a JOIN b ON "mark" AND "version"(a.t) AND x
 //! ```
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// The column that marks such a join. Its name cannot be typed.
 pub const ASOF_MARK: &str = "\u{1}asof";
+
+/// The function that stands for "the version as of this time" in its condition.
+pub const VERSION_MARK: &str = "\u{1}version";
+
+/// Rewrites the tokens of every join with the version of a relation as of a column.
+pub fn mark_versions(tokens: &mut Vec<TokenWithSpan>) {
+    let mut from = 0;
+    while let Some((start, end)) = find_version(tokens, from) {
+        from = end;
+        let Some(on) = at_depth(tokens, end, &["on", "join", "where"]) else { continue };
+        if !is_word(&tokens[on].token, "on") {
+            continue;
+        }
+        let span = tokens[on].span;
+        let put = |token| TokenWithSpan { token, span };
+        let version: Vec<TokenWithSpan> =
+            tokens[start..end].iter().rev().take_while(|of| !is_word(&of.token, "of")).cloned().collect();
+        let before = [
+            Token::make_word(ASOF_MARK, Some('"')),
+            Token::make_keyword("AND"),
+            Token::make_word(VERSION_MARK, Some('"')),
+            Token::LParen,
+        ];
+        let after = [Token::RParen, Token::make_keyword("AND")];
+        let condition = before.map(put).into_iter().chain(version.into_iter().rev()).chain(after.map(put));
+        tokens.splice(on + 1..on + 1, condition.collect::<Vec<_>>());
+        tokens.drain(start..end);
+        from = start;
+    }
+}
+
+/// The next `FOR SYSTEM_TIME AS OF` with the column of a relation behind it: where it starts and ends.
+fn find_version(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, usize)> {
+    let text: Vec<usize> =
+        (from..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
+    let token = |place: usize| text.get(place).map(|at| &tokens[*at].token);
+    let is = |place: usize, word: &str| token(place).is_some_and(|token| is_word(token, word));
+    let name = |place: usize| matches!(token(place), Some(Token::Word(_)));
+    let place = (0..text.len()).find(|&place| {
+        let words = ["for", "system_time", "as", "of"];
+        let is_of = words.iter().enumerate().all(|(at, word)| is(place + at, word));
+        is_of && name(place + 4) && token(place + 5) == Some(&Token::Period) && name(place + 6)
+    })?;
+    let more = token(place + 7) == Some(&Token::Period) && name(place + 8);
+    Some((text[place], text[place + if more { 8 } else { 6 }] + 1))
+}
 
 /// Rewrites the tokens of every such join.
 pub fn mark_asof_joins(tokens: &mut Vec<TokenWithSpan>) {

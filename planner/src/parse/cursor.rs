@@ -25,6 +25,7 @@ impl<'a> Cursor<'a> {
     pub fn new(sql: &'a str) -> Result<Cursor<'a>> {
         let mut tokens = tokens::tokenize(sql)?;
         limits::check(&tokens)?;
+        asof::mark_versions(&mut tokens);
         unsupported::refuse_tokens(&tokens)?;
         respell::respell(&mut tokens);
         tokens::end_before_emission(&mut tokens);

@@ -24,7 +24,7 @@ mod transaction;
 mod types;
 mod unsupported;
 
-pub(crate) use asof::ASOF_MARK;
+pub(crate) use asof::{ASOF_MARK, VERSION_MARK};
 pub use statement::*;
 pub use types::sql_type;
 pub(crate) use types::syntax_of_type;

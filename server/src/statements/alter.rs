@@ -168,6 +168,9 @@ fn rename_column(relation: &mut Relation, from: &Ident, to: &Ident) -> Result<()
             check.sql = renamed_in(&check.sql, &from, &to)?;
         }
     }
+    if let Some(watermark) = &mut relation.watermark {
+        watermark.sql = renamed_in(&watermark.sql, &from, &to)?;
+    }
     for column in &mut relation.columns {
         if let Some(millrace_catalog::Generated::Stored(expression)) = &mut column.generated {
             *expression = renamed_in(expression, &from, &to)?;

@@ -199,6 +199,7 @@ impl<'a> Altering<'a> {
                 return Err(error.with_detail(detail).with_hint("Drop that column first."));
             }
         }
+        self.refuse_watermark(at, true)?;
         self.after.columns.remove(at);
         self.origins.remove(at);
         let keeps = |key: &Key| !key.columns.contains(&at);
@@ -234,6 +235,27 @@ impl<'a> Altering<'a> {
         Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
             .with_detail(lines.collect::<Vec<_>>().join("\n"))
             .with_hint("Drop the dependent objects first, and create them again afterwards."))
+    }
+
+    /// Refuses what would take away from the watermark a column that it rests on; `is_drop`: or move one.
+    fn refuse_watermark(&self, at: usize, is_drop: bool) -> Result<()> {
+        let Some(watermark) = &self.after.watermark else { return Ok(()) };
+        let (name, table) = (&self.after.columns[at].name, &self.after.name);
+        let rests_on = |at: usize| match self.after.event_time {
+            Some(time) if time == at => Ok(true),
+            _ => mentions(&watermark.sql, &self.after.columns[at].name),
+        };
+        if rests_on(at)? {
+            let message = format!("cannot alter column {name} of table {table} because its watermark depends on it");
+            return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)
+                .with_hint("Create the table again with another WATERMARK FOR."));
+        }
+        for behind in at + 1..self.after.columns.len() {
+            if is_drop && rests_on(behind)? {
+                return Err(SqlError::unsupported("dropping a column that stands before those of the watermark"));
+            }
+        }
+        Ok(())
     }
 
     fn set_default(&mut self, column: &Ident, default: &Option<String>) -> Result<()> {
@@ -280,6 +302,7 @@ impl<'a> Altering<'a> {
             return Err(SqlError::unsupported("altering the type of a column of a table that views read")
                 .with_hint("Drop the views first, and create them again afterwards."));
         }
+        self.refuse_watermark(at, false)?;
         let Origin::Column(from) = self.origins[at] else {
             return Err(SqlError::unsupported("altering the type of a column that the same statement adds"));
         };
