@@ -105,6 +105,7 @@ fn join(stored: usize, probes: usize) {
         borrowed: [None, None],
         append_only: [false, false],
         is_self_join: false,
+        closing: [None, None],
     });
     let mut out = Output::default();
     for seed in 0..stored / 65_536 {

@@ -85,8 +85,10 @@ impl<'a> Windowed<'a> {
                 Plan::Project { input: next, exprs: inner } => {
                     let compose = |expr: &Expr| over(expr, |column| inner[column.index()].clone()).ok();
                     exprs = exprs.iter().map(compose).collect::<Option<_>>()?;
-                    before =
-                        before.as_ref().map(|before| compose(before)).map_or(Some(None), |before| before.map(Some))?;
+                    before = match before {
+                        Some(before) => Some(compose(&before)?),
+                        None => None,
+                    };
                     unnest = next;
                 }
                 Plan::Reject { input: next, before: column, .. } => {

@@ -80,9 +80,12 @@ fn cumulating(time: i64) -> Vec<(i64, i64)> {
     (1..=4).map(|steps| (start, start + steps * 5)).filter(|(_, end)| time < *end).collect()
 }
 
+/// The rows of each window and key.
+type Groups = BTreeMap<(i64, i64, i64), Vec<Row>>;
+
 /// The windows with their rows, of those that are in time for them, and how many rows are late for some.
-fn windowed(rows: &[Stamped], windows: Windows) -> (BTreeMap<(i64, i64, i64), Vec<Row>>, usize) {
-    let (mut all, mut late) = (BTreeMap::<_, Vec<Row>>::new(), BTreeSet::new());
+fn windowed(rows: &[Stamped], windows: Windows) -> (Groups, usize) {
+    let (mut all, mut late) = (Groups::new(), BTreeSet::new());
     for (row, before) in rows {
         for (start, end) in windows(row.time) {
             match before.is_some_and(|before| end <= before) {

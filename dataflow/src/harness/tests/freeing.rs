@@ -34,21 +34,21 @@ where
     let mut random = Random(ports as u64);
     let (mut there, mut watermark) = (vec![Vec::<Timed>::new(); ports], 0i64);
     for tick in 0..250 {
-        for port in 0..ports {
+        for (port, there) in there.iter_mut().enumerate() {
             let (mut changed, mut weights) = (vec![], vec![]);
             // Rows whose time is sealed neither come nor go.
-            there[port].retain(|row| row.1 + SEALED > watermark);
+            there.retain(|row| row.1 + SEALED > watermark);
             for number in 0..random.below(60) {
-                if retracts && !there[port].is_empty() && random.below(5) < 2 {
-                    let at = random.below(there[port].len() as u64) as usize;
-                    changed.push(there[port].swap_remove(at));
+                if retracts && !there.is_empty() && random.below(5) < 2 {
+                    let at = random.below(there.len() as u64) as usize;
+                    changed.push(there.swap_remove(at));
                     weights.push(-1);
                 } else {
                     let second = watermark / SECOND * SECOND - SEALED + (1 + random.below(8) as i64) * SECOND;
                     let time = second + random.below(2) as i64 * SECOND / 5;
                     let row = (random.below(3) as i64, time, tick * 60 + number as i64);
                     if row.1 + SEALED > watermark {
-                        there[port].push(row);
+                        there.push(row);
                         changed.push(row);
                         weights.push(1);
                     }
