@@ -17,6 +17,7 @@ mod blackhole;
 mod datagen;
 mod file;
 mod format;
+mod kafka;
 mod mix;
 pub mod nexmark;
 pub mod options;
@@ -35,6 +36,7 @@ use options::{CONNECTOR, OptionInfo, Options, nearest};
 use std::sync::Arc;
 
 type CreateSource = fn(&Options, &SchemaRef) -> Result<(SchemaRef, Arc<dyn Source>)>;
+type SettleSource = fn(&Options) -> Result<Option<(String, String)>>;
 type CreateSink = fn(&Options, &SchemaRef) -> Result<Box<dyn Sink>>;
 
 /// A connector: what it is called, what it can be, and which options it takes.
@@ -44,6 +46,8 @@ pub struct ConnectorInfo {
     /// A sentence for the manual.
     pub doc: &'static str,
     source: Option<(&'static [OptionInfo], CreateSource)>,
+    /// Finds out what a source that is made now must remember.
+    settle: Option<SettleSource>,
     sink: Option<(&'static [OptionInfo], CreateSink)>,
 }
 
@@ -75,24 +79,35 @@ pub static CONNECTORS: &[&ConnectorInfo] = &[
         name: "file",
         doc: "Files of JSON lines, CSV or Parquet.",
         source: Some((file::SOURCE_OPTIONS, file::create_source)),
+        settle: None,
         sink: Some((file::SINK_OPTIONS, file::create_sink)),
+    },
+    &ConnectorInfo {
+        name: "kafka",
+        doc: "Topics of Apache Kafka.",
+        source: Some((kafka::SOURCE_OPTIONS, kafka::create_source)),
+        settle: Some(kafka::settle),
+        sink: None,
     },
     &ConnectorInfo {
         name: "nexmark",
         doc: "The events of the Nexmark benchmark.",
         source: Some((nexmark::OPTIONS, nexmark::create_source)),
+        settle: None,
         sink: None,
     },
     &ConnectorInfo {
         name: "datagen",
         doc: "Made-up rows: sequences and random values per column.",
         source: Some((datagen::OPTIONS, datagen::create_source)),
+        settle: None,
         sink: None,
     },
     &ConnectorInfo {
         name: "blackhole",
         doc: "Takes everything and keeps nothing.",
         source: None,
+        settle: None,
         sink: Some((blackhole::OPTIONS, blackhole::create_sink)),
     },
 ];
@@ -108,6 +123,14 @@ pub fn create_source(
         return Err(SqlError::unsupported(format!("connector \"{}\" as a source", info.name)));
     };
     create(&Options::parse(info.name, infos, connector_options)?, schema)
+}
+
+/// The options of a source that is being made, with what it must remember of this moment. May ask the outside world.
+pub fn settled(connector_options: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+    let info = connector(&connector_options)?;
+    let (Some((infos, _)), Some(settle)) = (info.source, info.settle) else { return Ok(connector_options) };
+    let found = settle(&Options::parse(info.name, infos, &connector_options)?)?;
+    Ok(connector_options.into_iter().chain(found).collect())
 }
 
 /// Whether the sink that these options describe can be told that rows are taken back.

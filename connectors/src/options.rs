@@ -8,7 +8,7 @@ use std::fmt;
 /// The option that names the connector.
 pub const CONNECTOR: &str = "connector";
 
-/// One option of a connector. A name may hold the placeholder `<column>`, which stands for any column's name.
+/// One option of a connector. A name may hold a placeholder in angle brackets, as `<column>`, which stands for any text.
 #[derive(Debug)]
 pub struct OptionInfo {
     pub name: &'static str,
@@ -62,11 +62,12 @@ impl OptionInfo {
         self
     }
 
-    /// Whether `name` is this option; the text that stands for `<column>`, if the name has that placeholder.
+    /// Whether `name` is this option; the text that stands for the placeholder, if the name has one.
     fn matches<'a>(&self, name: &'a str) -> Option<Option<&'a str>> {
-        if let Some((before, after)) = self.name.split_once("<column>") {
-            let column = name.strip_prefix(before)?.strip_suffix(after)?;
-            return (!column.is_empty()).then_some(Some(column));
+        if let Some((before, rest)) = self.name.split_once('<') {
+            let after = rest.split_once('>').map_or("", |(_, after)| after);
+            let text = name.strip_prefix(before)?.strip_suffix(after)?;
+            return (!text.is_empty()).then_some(Some(text));
         }
         (name == self.name || self.aliases.contains(&name)).then_some(None)
     }
@@ -98,6 +99,17 @@ enum Value {
     Boolean(bool),
     Integer(i64),
     Number(f64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Boolean(value) => value.fmt(f),
+            Value::Integer(value) => value.fmt(f),
+            Value::Number(value) => value.fmt(f),
+        }
+    }
 }
 
 impl OptionKind {
@@ -139,6 +151,7 @@ pub struct Options {
 #[derive(Debug)]
 struct Given {
     info: &'static OptionInfo,
+    /// What stands for the placeholder of the name.
     column: Option<String>,
     value: Value,
 }
@@ -246,18 +259,21 @@ impl Options {
 
     /// What was given for one column for an option whose name holds `<column>`, as text.
     pub fn of_column(&self, name: &str, column: &str) -> Option<String> {
-        let given = self.given.iter().find(|g| g.info.name == name && g.column.as_deref() == Some(column))?;
-        Some(match &given.value {
-            Value::Text(text) => text.clone(),
-            Value::Boolean(value) => value.to_string(),
-            Value::Integer(value) => value.to_string(),
-            Value::Number(value) => value.to_string(),
-        })
+        self.all_of(name).find(|(given, _)| *given == column).map(|(_, value)| value)
+    }
+
+    /// All that was given for an option with a placeholder: what stands for it, and the value as text.
+    pub fn all_of(&self, name: &str) -> impl Iterator<Item = (&str, String)> {
+        let given = self.given.iter().filter(move |given| given.info.name == name);
+        given.filter_map(|given| Some((given.column.as_deref()?, given.value.to_string())))
     }
 
     /// The columns that options with `<column>` name.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.given.iter().filter_map(|given| given.column.as_deref())
+        self.given
+            .iter()
+            .filter(|given| given.info.name.contains("<column>"))
+            .filter_map(|given| given.column.as_deref())
     }
 }
 

@@ -9,12 +9,16 @@
 //!                      v
 //!   +-- poll --> Chunk (rows, bad records, next offset) --+
 //!   |  ^-------------------------------------------------+
-//!   +-- poll --> Pending   nothing now, ask again
+//!   +-- poll --> Pending   read to its end as of now, ask again
+//!   +-- poll --> Waiting   nothing has arrived, ask again
 //!   +-- poll --> Finished  nothing ever again
 //! ```
 
 use arrow::array::RecordBatch;
-use millrace_types::{Offset, Result};
+use arrow::buffer::BooleanBuffer;
+use millrace_types::{Offset, Result, SqlError};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// A configured source. Cheap to share; readers are opened from it.
 pub trait Source: Send + Sync + std::fmt::Debug {
@@ -29,6 +33,12 @@ pub trait Source: Send + Sync + std::fmt::Debug {
     /// pace hands these out at once.
     fn resume(&self, _split: &Split, _read: Offset) {}
 
+    /// The source for one thread that polls all the readers it opens: these may share what is costly, as a connection.
+    /// `None`: this one does as well.
+    fn for_one_thread(&self) -> Option<Arc<dyn Source>> {
+        None
+    }
+
     /// Whether every reader finishes some day and no new splits appear.
     fn is_bounded(&self) -> bool;
 }
@@ -42,6 +52,9 @@ pub struct Split {
     pub name: String,
 }
 
+/// How long a reader that nothing wakes waits before it looks again.
+const IDLE: Duration = Duration::from_millis(5);
+
 /// Reads one split in order.
 pub trait SplitReader: Send {
     /// The next rows, at most `max_rows` of them. Blocks, but returns within about 100 ms.
@@ -49,6 +62,16 @@ pub trait SplitReader: Send {
 
     /// How much is known to be unread, in the unit of the offsets; `None` where that is not known.
     fn lag(&self) -> Option<u64>;
+
+    /// Lets the reader finish before the first record at `end` or after it; false if it cannot do so by itself.
+    fn end_at(&mut self, _end: Offset) -> bool {
+        false
+    }
+
+    /// Waits until there may be something for this reader, or for another one of the same thread; at most about 100 ms.
+    fn wait(&mut self) {
+        std::thread::sleep(IDLE);
+    }
 }
 
 /// What a poll found.
@@ -56,8 +79,10 @@ pub trait SplitReader: Send {
 pub enum Poll {
     /// Rows or bad records, or both.
     Chunk(Chunk),
-    /// Nothing now; ask again later.
+    /// The split is read to its end as it is now; it may grow.
     Pending,
+    /// Nothing has arrived, although there may be something; with what stands in the way, if anything is known to.
+    Waiting(Option<SqlError>),
     /// The split is read to its end and will not grow.
     Finished,
 }
@@ -67,6 +92,8 @@ pub enum Poll {
 pub struct Chunk {
     /// The good records, with the columns that were asked for. Without columns it still has its number of rows.
     pub rows: RecordBatch,
+    /// Which of the rows say that the row of their key is gone. `None`: none of them. Only tables are fed such rows.
+    pub deletes: Option<BooleanBuffer>,
     /// The records that could not be decoded.
     pub bad: Vec<BadRecord>,
     /// The position of the first record that is not in this chunk.

@@ -118,6 +118,13 @@ states! {
     DATA_CORRUPTED = "XX001",
 }
 
+impl SqlState {
+    /// Whether it is of the class of errors of connections: what failed may work later.
+    pub fn is_connection(self) -> bool {
+        self.0.starts_with("08")
+    }
+}
+
 impl fmt::Display for SqlState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)

@@ -133,7 +133,7 @@ impl SplitReader for Reader {
         let arrays = self.columns.iter().map(|column| column.values(range.clone())).collect();
         let rows = batch(&self.schema, arrays, count as usize)?;
         self.at = range.end;
-        Ok(Poll::Chunk(Chunk { rows, bad: Vec::new(), end: Offset(self.at) }))
+        Ok(Poll::Chunk(Chunk { rows, deletes: None, bad: Vec::new(), end: Offset(self.at) }))
     }
 
     fn lag(&self) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! Blocks: a stretch of input, and what can be said of all of it at once.
 
+use crate::value::json::Scanner;
 use arrow::buffer::Buffer;
 
 /// Consecutive bytes of an input that ends with a stretch of zeros for readers of eight or sixteen bytes at once.
@@ -43,6 +44,18 @@ impl Block {
     /// The memory of the block, for arrays that point into it.
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
+    }
+
+    /// The same block where records may have line feeds inside: the scanner then looks for control characters in strings.
+    pub fn with_line_feeds(mut self, line_feeds: bool) -> Block {
+        self.controls |= line_feeds;
+        self
+    }
+
+    /// A scanner of the record that ends at `end`.
+    #[inline(always)]
+    pub fn scanner(&self, end: usize) -> Scanner<'_> {
+        Scanner { text: self.padded(), end, escapes: self.backslashes, controls: self.controls }
     }
 
     /// How many bytes of input it holds.

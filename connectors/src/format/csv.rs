@@ -4,7 +4,7 @@
 //! is never closed would swallow the rest of the file; such a record is refused up to its first line end, and reading
 //! goes on after that.
 
-use super::{Block, Rows, TextFormat, json};
+use super::{Block, RecordFormat, Rows, TextFormat, json};
 use crate::value::{Kind, Token};
 use arrow::datatypes::SchemaRef;
 use memchr::{memchr, memchr2};
@@ -12,7 +12,7 @@ use millrace_types::Result;
 use std::ops::Range;
 
 /// How fields are written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Dialect {
     pub delimiter: u8,
     pub quote: u8,
@@ -197,7 +197,13 @@ impl Csv {
         Token::new(if null { Kind::Null } else { Kind::Text }, field.start, field.end)
     }
 
-    fn fill(&self, block: &Block, span: &Range<usize>, row: &mut [Token], extra: &mut Vec<u8>) -> Result<(), String> {
+    fn fields_of(
+        &self,
+        block: &Block,
+        span: &Range<usize>,
+        row: &mut [Token],
+        extra: &mut Vec<u8>,
+    ) -> Result<(), String> {
         let bytes = block.bytes();
         let record = &bytes[span.clone()];
         if (!block.utf8 && std::str::from_utf8(record).is_err()) || (block.controls && record.contains(&0)) {
@@ -219,6 +225,26 @@ impl Csv {
             }
         }
         Ok(())
+    }
+}
+
+impl RecordFormat for Csv {
+    fn fill(
+        &mut self,
+        block: &Block,
+        span: Range<usize>,
+        row: &mut [Token],
+        extra: &mut Vec<u8>,
+    ) -> std::result::Result<(), String> {
+        if span.len() > self.max_line {
+            return Err(json::too_long(self.max_line));
+        }
+        match self.record(&block.bytes()[..span.end], span.start, true) {
+            Record::Whole { next, .. } if next == span.end => self.fields_of(block, &span, row, extra),
+            Record::Whole { .. } => Err("extra data after the record".to_owned()),
+            Record::Wrong { .. } => Err("a quoted field is followed by something other than a delimiter".to_owned()),
+            Record::Unclosed | Record::Cut => Err("unterminated CSV quoted field".to_owned()),
+        }
     }
 }
 
@@ -251,7 +277,7 @@ impl TextFormat for Csv {
                         rows.refuse(block, start..end, json::too_long(self.max_line));
                         continue;
                     }
-                    rows.record(block, start..end, |row, extra| self.fill(block, &(start..end), row, extra));
+                    rows.record(block, start..end, |row, extra| self.fields_of(block, &(start..end), row, extra));
                 }
                 Record::Wrong { next } => {
                     at = next;

@@ -16,7 +16,9 @@ pub(crate) mod rows;
 pub(crate) use block::Block;
 pub(crate) use rows::Rows;
 
+use crate::value::Token;
 use millrace_types::Result;
+use std::ops::Range;
 
 /// A format of records that are text.
 pub(crate) trait TextFormat: Send {
@@ -24,4 +26,16 @@ pub(crate) trait TextFormat: Send {
     /// where the first record begins that was not decoded. With `last`, nothing follows the block: a record that ends
     /// with it is whole.
     fn decode(&mut self, block: &Block, from: usize, last: bool, rows: &mut Rows) -> Result<usize>;
+}
+
+/// A format whose records are handed over one by one, as a message broker does.
+pub(crate) trait RecordFormat: Send {
+    /// Sets the tokens of the columns from the record at `span` of the block, or says why it is bad.
+    fn fill(
+        &mut self,
+        block: &Block,
+        span: Range<usize>,
+        row: &mut [Token],
+        extra: &mut Vec<u8>,
+    ) -> std::result::Result<(), String>;
 }

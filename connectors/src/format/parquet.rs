@@ -169,7 +169,7 @@ impl SplitReader for ParquetReader {
             self.pending = Some(rows.slice(count, rows.num_rows() - count));
         }
         self.at += count as u64;
-        Ok(Poll::Chunk(Chunk { rows: rows.slice(0, count), bad: Vec::new(), end: Offset(self.at) }))
+        Ok(Poll::Chunk(Chunk { rows: rows.slice(0, count), deletes: None, bad: Vec::new(), end: Offset(self.at) }))
     }
 
     fn lag(&self) -> Option<u64> {

@@ -65,28 +65,43 @@ impl Rows {
         self.converted == 0 && self.spans.is_empty() && self.bad.is_empty()
     }
 
+    /// Values that cannot be had become NULL, and so do all of a record that is none.
+    pub fn tolerant(mut self) -> Rows {
+        self.failures.tolerant = true;
+        self
+    }
+
     /// Lets `fill` set the tokens of a new row, all missing at first, for the record at `span` of the block. When it
-    /// fails, the record is bad for the reason given.
+    /// fails, the record is bad for the reason given. Answers whether the record was taken.
     #[inline(always)]
     pub fn record(
         &mut self,
         block: &Block,
         span: Range<usize>,
         fill: impl FnOnce(&mut [Token], &mut Vec<u8>) -> std::result::Result<(), String>,
-    ) {
+    ) -> bool {
         let (before, extra) = (self.tokens.len(), self.extra.len());
         self.tokens.resize(before + self.columns.len(), Token::MISSING);
-        match fill(&mut self.tokens[before..], &mut self.extra) {
-            Ok(()) => self.spans.push(span),
+        let taken = match fill(&mut self.tokens[before..], &mut self.extra) {
+            Err(_) if self.failures.tolerant => {
+                self.tokens[before..].fill(Token::MISSING);
+                true
+            }
+            Ok(()) => true,
             Err(reason) => {
                 self.tokens.truncate(before);
                 self.extra.truncate(extra);
-                self.refuse(block, span, reason);
+                self.refuse(block, span.clone(), reason);
+                false
             }
+        };
+        if taken {
+            self.spans.push(span);
         }
         if self.spans.len() == PASS {
             self.convert(block);
         }
+        taken
     }
 
     /// Notes that the record at `span` of the block is bad.
@@ -119,6 +134,12 @@ impl Rows {
 
     /// The chunk of all records since the last call, which all were in `block`; the next one begins at `end`.
     pub fn finish(&mut self, block: &Block, end: Offset) -> Result<Chunk> {
+        let (rows, bad, _) = self.finish_records(block)?;
+        Ok(Chunk { rows, deletes: None, bad, end })
+    }
+
+    /// The rows of all records since the last call, the bad ones, and which of those that were taken are bad after all.
+    pub fn finish_records(&mut self, block: &Block) -> Result<(RecordBatch, Vec<BadRecord>, Vec<usize>)> {
         self.convert(block);
         let extra = Buffer::from_vec(std::mem::take(&mut self.extra));
         let arrays = self.columns.iter_mut().map(|column| column.finish(block.buffer(), &extra)).collect();
@@ -130,7 +151,7 @@ impl Rows {
             true => batch(&self.schema, arrays, count)?,
             false => without(&self.schema, arrays, count, &refused)?,
         };
-        Ok(Chunk { rows, bad, end })
+        Ok((rows, bad, refused))
     }
 }
 

@@ -83,7 +83,7 @@ impl SplitReader for Reader {
         self.collect(max_rows.max(1), stop);
         if !self.numbers.is_empty() {
             let rows = batch_of(&self.generator, self.table, &self.schema, &self.columns, &self.numbers)?;
-            return Ok(Poll::Chunk(Chunk { rows, bad: Vec::new(), end: Offset(self.at) }));
+            return Ok(Poll::Chunk(Chunk { rows, deletes: None, bad: Vec::new(), end: Offset(self.at) }));
         }
         if end.is_some_and(|end| self.at >= end) {
             return Ok(Poll::Finished);

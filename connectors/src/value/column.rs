@@ -50,6 +50,8 @@ impl<'a> Tokens<'a> {
 #[derive(Default)]
 pub(crate) struct Failures {
     reasons: Vec<(usize, String)>,
+    /// Whether a value that is refused becomes NULL where that is allowed.
+    pub tolerant: bool,
 }
 
 impl Failures {
@@ -88,6 +90,14 @@ impl About {
             Fault::Syntax => format!("column \"{name}\": invalid input syntax for type {sql_type}: \"{value}\""),
             Fault::Range => format!("column \"{name}\": value \"{value}\" is out of range for type {sql_type}"),
             Fault::Length => format!("column \"{name}\": value too long for type {sql_type}: \"{value}\""),
+        }
+    }
+
+    /// Reports a value that is refused.
+    #[cold]
+    pub fn refuse(&self, row: usize, fault: Fault, text: &[u8], failures: &mut Failures) {
+        if !(failures.tolerant && self.nullable) {
+            failures.add(row, self.refusal(fault, text));
         }
     }
 
@@ -192,12 +202,17 @@ impl<S: Store, P: Fn(Token, &Texts<'_>) -> Result<S::Value, Fault> + Send> Colum
                 self.validity.append_null();
                 continue;
             }
-            let value = (self.parse)(token, texts).unwrap_or_else(|fault| {
-                failures.add(row, self.about.refusal(fault, texts.of(token)));
-                S::Value::default()
-            });
-            self.store.push(value);
-            self.validity.append_non_null();
+            match (self.parse)(token, texts) {
+                Ok(value) => {
+                    self.store.push(value);
+                    self.validity.append_non_null();
+                }
+                Err(fault) => {
+                    self.about.refuse(row, fault, texts.of(token), failures);
+                    self.store.push(S::Value::default());
+                    self.validity.append_null();
+                }
+            }
         }
     }
 
@@ -287,7 +302,7 @@ impl Column for Nulls {
     fn append(&mut self, tokens: Tokens<'_>, texts: &Texts<'_>, failures: &mut Failures) {
         for (row, token) in tokens.iter().enumerate() {
             if !matches!(token.kind(), Kind::Missing | Kind::Null) {
-                failures.add(row, self.about.refusal(Fault::Syntax, texts.of(token)));
+                self.about.refuse(row, Fault::Syntax, texts.of(token), failures);
             }
             self.len += 1;
         }

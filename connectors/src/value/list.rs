@@ -60,11 +60,11 @@ impl Column for Lists {
             if token.is_null() {
                 self.about.check_null(row, failures);
                 self.validity.append_null();
+            } else if let Err(fault) = self.split(token, texts, &mut elements) {
+                elements.truncate(before);
+                self.about.refuse(row, fault, texts.of(token), failures);
+                self.validity.append_null();
             } else {
-                if let Err(fault) = self.split(token, texts, &mut elements) {
-                    elements.truncate(before);
-                    failures.add(row, self.about.refusal(fault, texts.of(token)));
-                }
                 self.validity.append_non_null();
             }
             self.lengths.push(elements.len() - before);

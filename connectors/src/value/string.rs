@@ -67,7 +67,7 @@ impl Strings {
             }
             let text = texts.of(token);
             if let Err(fault) = self.push_checked(token, text) {
-                failures.add(row, self.about.refusal(fault, text));
+                self.about.refuse(row, fault, text, failures);
                 self.push_null();
             }
         }

@@ -86,7 +86,7 @@ fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8, least: i8) -> std::i
     Ok(())
 }
 
-fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) -> std::io::Result<()> {
     out.extend_from_slice(b"\\x");
     bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
 }

@@ -79,6 +79,11 @@ enum Event {
         split: u32,
         finished: bool,
     },
+    /// Nothing arrives for the moment, for this reason; `None`: it does again.
+    Trouble {
+        split: Option<u32>,
+        error: Option<SqlError>,
+    },
     Failed {
         split: Option<u32>,
         error: SqlError,
@@ -113,6 +118,7 @@ impl Reading {
         let (sender, events) = sync_channel(QUEUED_CHUNKS);
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let offsets = bounds.from.clone();
+        let source = source.for_one_thread().unwrap_or(source);
         let threads =
             Threads { source, columns: read, marks, bounds, sender, stop: stop.clone(), rounds: rounds.clone(), waker };
         thread::Builder::new().name(format!("read-{relation}")).spawn(move || threads.run())?;
@@ -169,6 +175,12 @@ impl Reading {
                         self.status
                             .set_state(split, if finished { SplitState::Finished } else { SplitState::CaughtUp });
                     }
+                }
+                Event::Trouble { split, error } => {
+                    if let Some(error) = &error {
+                        tracing::warn!(source = %self.relation, split, %error, "source is not read for now");
+                    }
+                    self.status.trouble(split, error);
                 }
                 Event::Failed { split, error } => {
                     tracing::warn!(source = %self.relation, split, error = %error, "source cannot be read");
@@ -269,6 +281,8 @@ struct Open {
     id: u32,
     reader: Box<dyn SplitReader>,
     caught_up: bool,
+    /// What was last said to stand in the way.
+    trouble: Option<SqlError>,
 }
 
 /// The clock no longer listens: the reading has ended.
@@ -283,9 +297,10 @@ impl Threads {
 
     fn read_all(&self) -> Result<(), Stopped> {
         let (mut known, mut open, mut asked) = (0, vec![], None::<Instant>);
+        let mut trouble = None;
         loop {
             if asked.is_none_or(|at| at.elapsed() > DISCOVERY) {
-                known = self.discover(known, &mut open)?;
+                known = self.discover(known, &mut open, &mut trouble)?;
                 asked = Some(Instant::now());
             }
             if open.is_empty() && (self.source.is_bounded() || self.bounds.until.is_some()) {
@@ -312,26 +327,34 @@ impl Threads {
             }
             if idle {
                 self.check_running()?;
-                thread::sleep(IDLE);
+                match open.first_mut() {
+                    Some(open) => open.reader.wait(),
+                    None => thread::sleep(IDLE),
+                }
             }
         }
     }
 
     /// Opens the splits after the first `known` ones; answers how many there are.
-    fn discover(&self, known: usize, open: &mut Vec<Open>) -> Result<usize, Stopped> {
+    fn discover(&self, known: usize, open: &mut Vec<Open>, trouble: &mut Option<SqlError>) -> Result<usize, Stopped> {
         let splits = match self.source.splits() {
             Ok(splits) => splits,
+            Err(error) if error.state().is_connection() => {
+                self.report(None, trouble, Some(error))?;
+                return Ok(known);
+            }
             Err(error) => {
                 self.send(Event::Failed { split: None, error })?;
                 return Ok(known);
             }
         };
+        self.report(None, trouble, None)?;
         if splits.len() > known || known == 0 {
             self.send(Event::Splits(splits.clone()))?;
         }
         for split in splits.iter().skip(known) {
             match self.open(split) {
-                Ok(Some(reader)) => open.push(Open { id: split.id, reader, caught_up: false }),
+                Ok(Some(reader)) => open.push(Open { id: split.id, reader, caught_up: false, trouble: None }),
                 Ok(None) => self.send(Event::CaughtUp { split: split.id, finished: true })?,
                 Err(error) => self.send(Event::Failed { split: Some(split.id), error })?,
             }
@@ -346,6 +369,10 @@ impl Threads {
         };
         match until.get(&split.id) {
             Some(end) if *end > from => {
+                let mut by_itself = self.source.open(split, from, &self.columns)?;
+                if by_itself.end_at(*end) {
+                    return Ok(Some(by_itself));
+                }
                 let reader = UntilReader::open(self.source.clone(), split.clone(), &self.columns, from, *end)?;
                 Ok(Some(Box::new(reader)))
             }
@@ -353,9 +380,30 @@ impl Threads {
         }
     }
 
+    /// Says what stands in the way, if that is new.
+    fn report(&self, split: Option<u32>, said: &mut Option<SqlError>, error: Option<SqlError>) -> Result<(), Stopped> {
+        match *said != error {
+            true => {
+                said.clone_from(&error);
+                self.send(Event::Trouble { split, error })
+            }
+            false => Ok(()),
+        }
+    }
+
     fn step(&self, open: &mut Open) -> Result<Step, Stopped> {
         let split = open.id;
-        match open.reader.poll(CHUNK_ROWS) {
+        let polled = open.reader.poll(CHUNK_ROWS);
+        if let Ok(Poll::Chunk(_) | Poll::Pending | Poll::Finished) = polled {
+            self.report(Some(split), &mut open.trouble, None)?;
+        }
+        match polled {
+            Ok(Poll::Waiting(trouble)) => {
+                if trouble.is_some() {
+                    self.report(Some(split), &mut open.trouble, trouble)?;
+                }
+                Ok(Step::Waiting)
+            }
             Ok(Poll::Chunk(chunk)) => {
                 open.caught_up = false;
                 let lag = open.reader.lag();

@@ -43,6 +43,8 @@ pub enum SplitState {
     Reading,
     CaughtUp,
     Finished,
+    /// Nothing arrives, and the reader goes on trying.
+    Retrying,
     Failed,
 }
 
@@ -53,6 +55,7 @@ impl SplitState {
             SplitState::Reading => "reading",
             SplitState::CaughtUp => "caught up",
             SplitState::Finished => "finished",
+            SplitState::Retrying => "retrying",
             SplitState::Failed => "failed",
         }
     }
@@ -109,6 +112,18 @@ impl SourceStatus {
         if let Some(status) = self.0.lock().splits.get_mut(&split) {
             status.state = to;
             status.lag = Some(0);
+        }
+    }
+
+    /// Nothing arrives of a split, or of the whole source, for this reason; `None`: it does again.
+    pub fn trouble(&self, split: Option<u32>, error: Option<SqlError>) {
+        let mut state = self.0.lock();
+        match split.and_then(|split| state.splits.get_mut(&split)) {
+            Some(status) => {
+                status.state = if error.is_some() { SplitState::Retrying } else { SplitState::Reading };
+                status.error = error;
+            }
+            None => state.error = error,
         }
     }
 

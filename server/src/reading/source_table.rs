@@ -148,6 +148,9 @@ impl PartitionStream for SplitPartition {
                         }
                     }
                     Poll::Pending | Poll::Finished => return Ok(()),
+                    Poll::Waiting(Some(error)) => return Err(external(error)),
+                    Poll::Waiting(None) if batches.is_closed() => return Ok(()),
+                    Poll::Waiting(None) => reader.wait(),
                 }
             }
         });

@@ -28,7 +28,7 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
         );
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
-    let options = with_start_time(create.options.clone());
+    let options = settled(with_start_time(create.options.clone())).await?;
     let (schema, source) = millrace_connectors::create_source(&options, &declared(&create.columns))?;
     let not_null = |name: &str| create.columns.iter().any(|column| fold(&column.name) == name && column.not_null);
     let columns = schema
@@ -57,6 +57,12 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
     let timed = watermark::timed(&context, &relation, &schema_of(&relation))?;
     define(session, relation, Parts { source: Some(source), timed, ..Parts::default() }, false).await?;
     done("CREATE SOURCE")
+}
+
+/// The options with what a source must remember of the moment when it is made; the cluster it comes from is asked for it.
+pub async fn settled(options: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+    let asked = tokio::task::spawn_blocking(|| millrace_connectors::settled(options)).await;
+    asked.map_err(|error| SqlError::internal(format!("a source could not be asked: {error}")))?
 }
 
 /// The columns that a statement declares, as a schema.

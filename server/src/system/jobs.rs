@@ -76,8 +76,10 @@ pub fn source_summary(database: &Database, id: RelationId) -> SourceSummary {
     };
     let splits = source.status.splits();
     let any = |state: SplitState| splits.iter().any(|(_, split)| split.state == state);
-    let state = [SplitState::Failed, SplitState::Reading, SplitState::CaughtUp, SplitState::Finished];
+    let state =
+        [SplitState::Failed, SplitState::Retrying, SplitState::Reading, SplitState::CaughtUp, SplitState::Finished];
     let state = match source.status.error() {
+        Some(error) if error.state().is_connection() => "retrying",
         Some(_) => "failed",
         None => state.into_iter().find(|state| any(*state)).map_or("idle", SplitState::word),
     };

@@ -11,7 +11,7 @@
 mod keys;
 mod shape;
 
-use super::{Block, Rows, TextFormat};
+use super::{Block, RecordFormat, Rows, TextFormat};
 use crate::value::json::{Malformed, Scanner};
 use crate::value::{Token, is_json};
 use arrow::datatypes::SchemaRef;
@@ -100,15 +100,41 @@ impl TextFormat for JsonLines {
                 continue;
             }
             if !block.utf8 && std::str::from_utf8(&bytes[start..end]).is_err() {
-                rows.refuse(block, start..end, "invalid byte sequence for encoding \"UTF8\"".to_owned());
+                rows.refuse(block, start..end, NOT_UTF8.to_owned());
                 continue;
             }
-            let scanner = Scanner { text: block.padded(), end, escapes: block.backslashes, controls: block.controls };
+            let scanner = block.scanner(end);
             rows.record(block, start..end, |row, extra| self.line(scanner, start, row, extra));
         }
         Ok(at)
     }
 }
+
+impl RecordFormat for JsonLines {
+    #[inline]
+    fn fill(
+        &mut self,
+        block: &Block,
+        span: Range<usize>,
+        row: &mut [Token],
+        extra: &mut Vec<u8>,
+    ) -> std::result::Result<(), String> {
+        let Range { start, end } = trimmed(block.bytes(), span, block);
+        if start == end {
+            return Err("an empty value is no JSON object".to_owned());
+        }
+        if end - start > self.max_line {
+            return Err(too_long(self.max_line));
+        }
+        if !block.utf8 && std::str::from_utf8(&block.bytes()[start..end]).is_err() {
+            return Err(NOT_UTF8.to_owned());
+        }
+        self.line(block.scanner(end), start, row, extra)
+    }
+}
+
+/// Why bytes that are not text are refused.
+pub(crate) const NOT_UTF8: &str = "invalid byte sequence for encoding \"UTF8\"";
 
 /// Why a line of more than `limit` bytes is refused.
 pub(crate) fn too_long(limit: usize) -> String {

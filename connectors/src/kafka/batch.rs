@@ -1,0 +1,59 @@
+//! Records that have arrived: their bytes one after the other, so that a format decodes them as one block.
+
+use super::metadata::headers_text;
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+use std::ops::Range;
+
+/// Records of one partition in their order.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Values, keys and headers, each with a line feed after it.
+    pub bytes: Vec<u8>,
+    pub records: Vec<Record>,
+    /// Whether a value or key has a line feed in it.
+    pub line_feeds: bool,
+}
+
+/// Where the parts of a record are in [`Batch::bytes`].
+pub(super) struct Record {
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    /// `None` for a tombstone.
+    pub value: Option<Range<usize>>,
+    pub key: Option<Range<usize>>,
+    /// As a JSON object.
+    pub headers: Option<Range<usize>>,
+}
+
+/// What of a record is copied beside its value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub key: bool,
+    pub headers: bool,
+}
+
+impl Batch {
+    /// Copies a message to the end.
+    pub fn push(&mut self, message: &BorrowedMessage<'_>, wanted: Wanted) {
+        let value = message.payload().map(|payload| self.add(payload));
+        let key = message.key().filter(|_| wanted.key).map(|key| self.add(key));
+        let headers = message.headers().filter(|_| wanted.headers).map(|headers| {
+            let start = self.bytes.len();
+            headers_text(headers, &mut self.bytes);
+            self.bytes.push(b'\n');
+            start..self.bytes.len() - 1
+        });
+        let timestamp = message.timestamp().to_millis();
+        self.records.push(Record { offset: message.offset(), timestamp, value, key, headers });
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.push(b'\n');
+        self.line_feeds |= memchr::memchr(b'\n', bytes).is_some();
+        start..start + bytes.len()
+    }
+}

@@ -1,0 +1,224 @@
+//! One connection for all partitions of a reading. What arrives is sorted into a lane for each partition, from which the
+//! partition's reader takes it.
+//!
+//! ```text
+//!   broker --> librdkafka's queue --poll--> lane 0 --> reader 0
+//!              (bounded: when nobody        lane 1 --> reader 1
+//!               polls, fetching stops)
+//! ```
+//!
+//! All readers of a reading are polled by one thread, so lanes are emptied as fast as they are filled.
+
+use super::batch::{Batch, Wanted};
+use super::connection::{Connection, PATIENCE};
+use millrace_types::{Result, SqlError, SqlState};
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// Records taken from the client's queue in one go.
+const POLL_RECORDS: usize = 32 * 1024;
+/// Bytes taken from the client's queue in one go.
+const POLL_BYTES: usize = 8 << 20;
+
+/// What the client's own threads report.
+#[derive(Default)]
+pub(super) struct Reports {
+    /// Where each partition ends for a reader of committed records.
+    ends: Mutex<HashMap<i32, i64>>,
+    /// Whether a broker answers; `None` before that is known.
+    connected: Mutex<Option<bool>>,
+}
+
+impl ClientContext for Reports {
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP");
+        *self.connected.lock() = Some(up);
+        let mut ends = self.ends.lock();
+        for topic in statistics.topics.values() {
+            for (id, partition) in topic.partitions.iter().filter(|(id, _)| **id >= 0) {
+                let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+                if end >= 0 {
+                    ends.insert(*id, end);
+                }
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka client");
+    }
+}
+
+impl ConsumerContext for Reports {}
+
+/// A consumer of some partitions of a topic.
+pub(super) struct SharedConsumer {
+    client: BaseConsumer<Reports>,
+    connection: Connection,
+    wanted: Wanted,
+    skip_gaps: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: BTreeMap<i32, Lane>,
+    /// Why nothing arrives at the moment.
+    trouble: Option<SqlError>,
+}
+
+struct Lane {
+    batch: Batch,
+    /// The offset after the last record that arrived.
+    next: i64,
+    at_end: bool,
+    failure: Option<SqlError>,
+}
+
+/// What a lane holds.
+pub(super) enum Taken {
+    Records(Batch),
+    /// Nothing, and the partition has no more.
+    End,
+    /// Nothing yet; with what stands in the way.
+    Nothing(Option<SqlError>),
+}
+
+impl SharedConsumer {
+    /// A consumer of nothing yet.
+    pub fn new(connection: &Connection, wanted: Wanted, skip_gaps: bool) -> Result<SharedConsumer> {
+        let config = connection.consumer(if skip_gaps { "earliest" } else { "error" });
+        let client =
+            config.create_with_context(Reports::default()).map_err(|error| connection.error("connect to", &error))?;
+        let connection = connection.clone();
+        Ok(SharedConsumer { client, connection, wanted, skip_gaps, state: Mutex::default() })
+    }
+
+    /// Begins to read a partition.
+    pub fn add(&self, partition: u32, from: u64) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        let partition = partition as i32;
+        let failed = |error| self.connection.error("read", &error);
+        list.add_partition_offset(&self.connection.topic, partition, Offset::Offset(from as i64)).map_err(failed)?;
+        self.state
+            .lock()
+            .lanes
+            .insert(partition, Lane { batch: Batch::default(), next: from as i64, at_end: false, failure: None });
+        self.client.incremental_assign(&list).map_err(failed)
+    }
+
+    /// Ends reading a partition.
+    pub fn remove(&self, partition: u32) {
+        let partition = partition as i32;
+        if self.state.lock().lanes.remove(&partition).is_some() {
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&self.connection.topic, partition);
+            if let Err(error) = self.client.incremental_unassign(&list) {
+                tracing::debug!(%error, partition, "a partition could not be given back");
+            }
+        }
+    }
+
+    /// Sorts what has arrived into lanes; waits so long for the first record.
+    pub fn poll(&self, timeout: Duration) {
+        let (mut records, mut bytes, mut timeout) = (0, 0, timeout);
+        while records < POLL_RECORDS && bytes < POLL_BYTES {
+            let Some(event) = self.client.poll(timeout) else { break };
+            timeout = Duration::ZERO;
+            match event {
+                Ok(message) => {
+                    records += 1;
+                    bytes += message.payload_len() + message.key_len();
+                    let mut state = self.state.lock();
+                    state.trouble = None;
+                    if let Some(lane) = state.lanes.get_mut(&message.partition()) {
+                        lane.batch.push(&message, self.wanted);
+                        lane.next = message.offset() + 1;
+                        lane.at_end = false;
+                    }
+                }
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    let mut state = self.state.lock();
+                    state.trouble = None;
+                    if let Some(lane) = state.lanes.get_mut(&partition) {
+                        lane.at_end = true;
+                    }
+                }
+                Err(error) => self.note(&error),
+            }
+        }
+        if *self.client.context().connected.lock() == Some(true) {
+            let mut state = self.state.lock();
+            state.trouble = state.trouble.take().filter(|error| error.state() != SqlState::CONNECTION_FAILURE);
+        }
+    }
+
+    /// Notes what stands in the way, or what ends a lane.
+    fn note(&self, error: &KafkaError) {
+        let code = error.rdkafka_error_code();
+        if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
+            return self.find_gaps();
+        }
+        *self.client.context().connected.lock() = None;
+        self.state.lock().trouble = Some(self.connection.error("read", error));
+    }
+
+    /// Finds the lanes whose place in the partition is no longer there.
+    fn find_gaps(&self) {
+        let places: Vec<_> = self.state.lock().lanes.iter().map(|(partition, lane)| (*partition, lane.next)).collect();
+        for (partition, next) in places {
+            match self.client.fetch_watermarks(&self.connection.topic, partition, PATIENCE) {
+                Ok((low, high)) if next < low || next > high => {
+                    let error = gap(&self.connection.topic, partition, next, (low, high));
+                    if let Some(lane) = self.state.lock().lanes.get_mut(&partition) {
+                        lane.failure = Some(error);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => self.state.lock().trouble = Some(self.connection.error("read the offsets of", &error)),
+            }
+        }
+    }
+
+    /// What has arrived of a partition.
+    ///
+    /// # Errors
+    /// `XX001` when records that were to be read are gone.
+    pub fn take(&self, partition: u32) -> Result<Taken> {
+        let mut state = self.state.lock();
+        let trouble = state.trouble.clone();
+        let Some(lane) = state.lanes.get_mut(&(partition as i32)) else {
+            return Err(SqlError::internal(format!("partition {partition} is not being read")));
+        };
+        if !lane.batch.records.is_empty() {
+            return Ok(Taken::Records(std::mem::take(&mut lane.batch)));
+        }
+        match (&lane.failure, trouble) {
+            (Some(error), _) if !self.skip_gaps => Err(error.clone()),
+            (_, Some(error)) => Ok(Taken::Nothing(Some(error))),
+            _ if lane.at_end => Ok(Taken::End),
+            _ => Ok(Taken::Nothing(None)),
+        }
+    }
+
+    /// How many records follow `next`, as far as that is known.
+    pub fn lag(&self, partition: u32, next: u64) -> Option<u64> {
+        let end = self.client.context().ends.lock().get(&(partition as i32)).copied()?;
+        Some((end as u64).saturating_sub(next))
+    }
+}
+
+fn gap(topic: &str, partition: i32, next: i64, (low, high): (i64, i64)) -> SqlError {
+    let message = format!("offset {next} of partition {partition} of Kafka topic \"{topic}\" is no longer available");
+    let detail =
+        format!("The partition holds offsets {low} to {high}: records were deleted, or the topic was made anew.");
+    SqlError::new(SqlState::DATA_CORRUPTED, message)
+        .with_detail(detail)
+        .with_hint("The option on_gap = 'skip' goes on with what is there.")
+}
