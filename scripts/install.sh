@@ -10,11 +10,14 @@ need() { # need COMMAND PACKAGE...
 
 need cc build-essential
 need psql postgresql-client
+need pkg-config pkg-config
+[ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
 if [ "${1:-run}" = test ]; then
     need node nodejs
     need npm npm
     need java default-jre-headless
     need javac default-jdk-headless
+    need mvn maven
     need python3 python3 python3-venv
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
     [ -e /usr/share/java/postgresql.jar ] || missing+=(libpostgresql-jdbc-java)

@@ -196,6 +196,16 @@ pub struct TableDefinition {
     /// The id under which the command log has its rows since ALTER TABLE wrote them anew; its own before.
     #[serde(default)]
     pub storage: Option<RelationId>,
+    /// Whether the connector feeds the table, whose rows are stored; otherwise the table feeds the connector.
+    #[serde(default)]
+    pub fed: bool,
+}
+
+impl TableDefinition {
+    /// Whether its rows are stored: not where they go out by a connector.
+    pub fn is_stored(&self) -> bool {
+        self.options.is_empty() || self.fed
+    }
 }
 
 /// A constraint that no two rows agree on all of some columns.
@@ -331,6 +341,11 @@ impl Relation {
     /// Whether rows that cannot be computed are left out instead of making the relation unreadable.
     pub fn skips_errors(&self) -> bool {
         self.kind.options().iter().any(|(name, value)| name == "on_error" && value == "skip")
+    }
+
+    /// Whether it is a table that a connector feeds.
+    pub fn is_fed(&self) -> bool {
+        matches!(&self.kind, RelationKind::Table(table) if table.fed)
     }
 
     /// The table whose column a sequence numbers.

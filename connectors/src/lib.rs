@@ -13,10 +13,13 @@
 //! To add a connector: a module with its list of options and its `create_source` or `create_sink`, and an entry in
 //! [`CONNECTORS`].
 
+#![cfg_attr(not(feature = "kafka"), allow(dead_code))]
+
 mod blackhole;
 mod datagen;
 mod file;
 mod format;
+#[cfg(feature = "kafka")]
 mod kafka;
 mod mix;
 pub mod nexmark;
@@ -27,7 +30,7 @@ mod source;
 mod value;
 
 pub use blackhole::Blackhole;
-pub use sink::Sink;
+pub use sink::{Sink, SinkState};
 pub use source::{BadRecord, Chunk, Poll, Source, Split, SplitReader};
 
 use arrow::datatypes::SchemaRef;
@@ -37,6 +40,9 @@ use std::sync::Arc;
 
 type CreateSource = fn(&Options, &SchemaRef) -> Result<(SchemaRef, Arc<dyn Source>)>;
 type SettleSource = fn(&Options) -> Result<Option<(String, String)>>;
+type CreateFeed = fn(&Options, &SchemaRef, &[usize]) -> Result<(SchemaRef, Arc<dyn Source>)>;
+type SettleSink = fn(&Options) -> Result<Vec<(String, String)>>;
+type TakesChanges = fn(&Options) -> bool;
 type CreateSink = fn(&Options, &SchemaRef) -> Result<Box<dyn Sink>>;
 
 /// A connector: what it is called, what it can be, and which options it takes.
@@ -48,6 +54,11 @@ pub struct ConnectorInfo {
     source: Option<(&'static [OptionInfo], CreateSource)>,
     /// Finds out what a source that is made now must remember.
     settle: Option<SettleSource>,
+    /// Makes a source that feeds a table.
+    feed: Option<CreateFeed>,
+    /// What a sink that is made now must remember, and whether it can be told that rows are taken back; where its
+    /// options do not say so by themselves.
+    sink_facts: Option<(SettleSink, TakesChanges)>,
     sink: Option<(&'static [OptionInfo], CreateSink)>,
 }
 
@@ -80,20 +91,27 @@ pub static CONNECTORS: &[&ConnectorInfo] = &[
         doc: "Files of JSON lines, CSV or Parquet.",
         source: Some((file::SOURCE_OPTIONS, file::create_source)),
         settle: None,
+        feed: None,
+        sink_facts: None,
         sink: Some((file::SINK_OPTIONS, file::create_sink)),
     },
+    #[cfg(feature = "kafka")]
     &ConnectorInfo {
         name: "kafka",
         doc: "Topics of Apache Kafka.",
         source: Some((kafka::SOURCE_OPTIONS, kafka::create_source)),
         settle: Some(kafka::settle),
-        sink: None,
+        feed: Some(kafka::create_feed),
+        sink_facts: Some((kafka::sink::settle, kafka::sink::takes_changes)),
+        sink: Some((kafka::sink::SINK_OPTIONS, kafka::sink::create_sink)),
     },
     &ConnectorInfo {
         name: "nexmark",
         doc: "The events of the Nexmark benchmark.",
         source: Some((nexmark::OPTIONS, nexmark::create_source)),
         settle: None,
+        feed: None,
+        sink_facts: None,
         sink: None,
     },
     &ConnectorInfo {
@@ -101,6 +119,8 @@ pub static CONNECTORS: &[&ConnectorInfo] = &[
         doc: "Made-up rows: sequences and random values per column.",
         source: Some((datagen::OPTIONS, datagen::create_source)),
         settle: None,
+        feed: None,
+        sink_facts: None,
         sink: None,
     },
     &ConnectorInfo {
@@ -108,6 +128,8 @@ pub static CONNECTORS: &[&ConnectorInfo] = &[
         doc: "Takes everything and keeps nothing.",
         source: None,
         settle: None,
+        feed: None,
+        sink_facts: None,
         sink: Some((blackhole::OPTIONS, blackhole::create_sink)),
     },
 ];
@@ -125,6 +147,24 @@ pub fn create_source(
     create(&Options::parse(info.name, infos, connector_options)?, schema)
 }
 
+/// Whether a table with these options is fed by its connector, and not a door to it.
+pub fn feeds_tables(connector_options: &[(String, String)]) -> bool {
+    connector(connector_options).is_ok_and(|info| info.feed.is_some())
+}
+
+/// What feeds a table with these options, and its columns: those of `schema`, with `key` among them the primary key.
+pub fn create_feed(
+    connector_options: &[(String, String)],
+    schema: &SchemaRef,
+    key: &[usize],
+) -> Result<(SchemaRef, Arc<dyn Source>)> {
+    let info = connector(connector_options)?;
+    let (Some((infos, _)), Some(create)) = (info.source, info.feed) else {
+        return Err(SqlError::unsupported(format!("a table that connector \"{}\" feeds", info.name)));
+    };
+    create(&Options::parse(info.name, infos, connector_options)?, schema, key)
+}
+
 /// The options of a source that is being made, with what it must remember of this moment. May ask the outside world.
 pub fn settled(connector_options: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
     let info = connector(&connector_options)?;
@@ -133,12 +173,26 @@ pub fn settled(connector_options: Vec<(String, String)>) -> Result<Vec<(String, 
     Ok(connector_options.into_iter().chain(found).collect())
 }
 
+/// The options of a sink that is being made, with what it must remember of this moment. May ask the outside world.
+pub fn settled_sink(connector_options: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+    let info = connector(&connector_options)?;
+    let (Some((infos, _)), Some((settle, _))) = (info.sink, info.sink_facts) else { return Ok(connector_options) };
+    let found = settle(&Options::parse(info.name, infos, &connector_options)?)?;
+    Ok(connector_options.into_iter().chain(found).collect())
+}
+
 /// Whether the sink that these options describe can be told that rows are taken back.
 pub fn takes_changes(connector_options: &[(String, String)]) -> bool {
     let sink = connector(connector_options).ok().and_then(|info| Some((info, info.sink?.0)));
     let Some((info, infos)) = sink else { return false };
-    let switch = infos.iter().any(|option| option.name == "changes");
-    !switch || Options::parse(info.name, infos, connector_options).is_ok_and(|options| options.boolean("changes"))
+    Options::parse(info.name, infos, connector_options).is_ok_and(|options| accepts_changes(info, infos, &options))
+}
+
+fn accepts_changes(info: &ConnectorInfo, infos: &[OptionInfo], options: &Options) -> bool {
+    match info.sink_facts {
+        Some((_, takes_changes)) => takes_changes(options),
+        None => !infos.iter().any(|option| option.name == "changes") || options.boolean("changes"),
+    }
 }
 
 /// The sink that the options of a statement describe, for rows of `schema`. `append_only` says that no row of them is
@@ -153,13 +207,19 @@ pub fn create_sink(
         return Err(SqlError::unsupported(format!("connector \"{}\" as a sink", info.name)));
     };
     let options = Options::parse(info.name, infos, connector_options)?;
-    let changes = infos.iter().any(|option| option.name == "changes");
-    if !append_only && changes && !options.boolean("changes") {
+    if !append_only && !accepts_changes(info, infos, &options) {
+        let hint = match info.sink_facts {
+            Some(_) => {
+                "Use FORMAT UPSERT or FORMAT DEBEZIUM with a key, or a query that only adds rows: without aggregates, \
+                 outer joins and changing tables."
+            }
+            None => "Add the option changes = 'true' to write insertions and retractions.",
+        };
         return Err(SqlError::unsupported(format!(
             "a query whose rows change, into an append-only {} sink",
             info.name
         ))
-        .with_hint("Add the option changes = 'true' to write insertions and retractions."));
+        .with_hint(hint));
     }
     create(&options, schema)
 }

@@ -8,6 +8,8 @@
 //! Beside the suites stand [`random`] testing, of queries that nobody thought of, and [`crash`] testing, of what is there
 //! after `kill -9`.
 
+#[doc(hidden)]
+pub mod broker;
 mod client;
 pub mod crash;
 mod mode;

@@ -39,6 +39,7 @@ pub fn orders(catalog: &Catalog) -> Relation {
         checks: vec![Check { name: "orders_amount_check".to_owned(), sql: "amount > 0".to_owned() }],
         options: Vec::new(),
         storage: None,
+        fed: false,
     };
     let mut columns = vec![
         Column::new("id", SqlType::Int8).not_null(),

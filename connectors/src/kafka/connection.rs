@@ -70,6 +70,11 @@ impl Connection {
         config
     }
 
+    /// The configuration of a producer.
+    pub fn producer(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        self.config(ours)
+    }
+
     /// A consumer for questions only.
     pub fn inquirer(&self) -> Result<BaseConsumer> {
         self.consumer("error").create().map_err(|error| self.error("connect to", &error))

@@ -222,6 +222,7 @@ impl Decoder {
         let mut failure = None;
         gone.record(block, key.clone(), |tokens, extra| {
             let filled = match (text.first(), tokens) {
+                (_, []) => Ok(()),
                 (Some(b'{'), tokens) => format.fill(block, key.clone(), tokens, extra),
                 (_, [token]) if single => {
                     let scanner = block.scanner(key.end);

@@ -16,8 +16,9 @@ mod decode;
 mod envelope;
 mod metadata;
 mod reader;
+pub(crate) mod sink;
 mod source;
 mod start;
 
 pub use source::SOURCE_OPTIONS;
-pub(crate) use source::{create_source, settle};
+pub(crate) use source::{create_feed, create_source, settle};

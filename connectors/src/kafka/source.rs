@@ -113,6 +113,29 @@ pub(crate) fn settle(options: &Options) -> Result<Option<(String, String)>> {
 /// A source without a word to the cluster: it may be away when the server starts.
 pub(crate) fn create_source(options: &Options, schema: &SchemaRef) -> Result<(SchemaRef, Arc<dyn Source>)> {
     let layout = layout(options, schema)?;
+    if layout.envelope != Envelope::Plain {
+        return Err(SqlError::unsupported("FORMAT UPSERT and DEBEZIUM of a source, which only ever adds rows")
+            .with_hint("CREATE TABLE ... (PRIMARY KEY ...) WITH (connector = 'kafka', ...) keeps the rows by key."));
+    }
+    source(options, layout)
+}
+
+/// What feeds a table of which `key` is the primary key.
+pub(crate) fn create_feed(
+    options: &Options,
+    schema: &SchemaRef,
+    key: &[usize],
+) -> Result<(SchemaRef, Arc<dyn Source>)> {
+    let mut layout = layout(options, schema)?;
+    if layout.envelope != Envelope::Plain && key.is_empty() {
+        let message = "FORMAT UPSERT and DEBEZIUM need a table with a primary key";
+        return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+    }
+    layout.key = key.to_vec();
+    source(options, layout)
+}
+
+fn source(options: &Options, layout: Layout) -> Result<(SchemaRef, Arc<dyn Source>)> {
     let source = KafkaSource {
         connection: Connection::new(options)?,
         start: Start::settled(options)?,

@@ -77,6 +77,20 @@ impl Start {
     }
 }
 
+impl Start {
+    /// Where the topic ends now, as the text of [`SETTLED`].
+    pub fn ends(connection: &Connection) -> Result<String> {
+        let client = connection.inquirer()?;
+        let end = |partition: u32| {
+            let failed = |error| connection.error("read the offsets of", &error);
+            let (_, high) = client.fetch_watermarks(&connection.topic, partition as i32, PATIENCE).map_err(failed)?;
+            Ok(format!("partition:{partition},offset:{high}"))
+        };
+        let ends = (0..connection.partitions(&client)?).map(end).collect::<Result<Vec<_>>>()?;
+        Ok(ends.join(";"))
+    }
+}
+
 /// The offsets of the first records that are not older than a time, in milliseconds since 1970.
 fn offsets_at(connection: &Connection, client: &BaseConsumer, count: u32, time: i64) -> Result<BTreeMap<u32, u64>> {
     let failed = |error| -> SqlError { connection.error("read the offsets of", &error) };

@@ -2,9 +2,10 @@
 
 use super::cursor::Cursor;
 use super::failure::Parsed;
+use super::options::{self, METADATA, Options};
 use super::{
-    CheckDefinition, ColumnDefinition, GeneratedColumn, KeyDefinition, LikeTable, WatermarkDefinition, fold, options,
-    sequence, types,
+    CheckDefinition, ColumnDefinition, GeneratedColumn, KeyDefinition, LikeTable, WatermarkDefinition, fold, sequence,
+    types,
 };
 use millrace_types::{SqlError, SqlState, SqlType};
 use sqlparser::ast::Ident;
@@ -23,6 +24,8 @@ pub struct Columns {
     pub like: Vec<LikeTable>,
     pub watermark: Option<WatermarkDefinition>,
     pub not_enforced: bool,
+    /// `METADATA FROM 'what'` of columns, as the options `include.what`.
+    pub metadata: Options,
 }
 
 /// The types of columns that are numbered.
@@ -235,7 +238,11 @@ impl Columns {
                 return Ok(true);
             }
             "references" => return cursor.unsupported("FOREIGN KEY"),
-            "metadata" => return cursor.unsupported("a METADATA column"),
+            "metadata" => {
+                let what = metadata(cursor, column)?;
+                options::add(&mut self.metadata, format!("include.{what}"), fold(&column.name))?;
+                return Ok(true);
+            }
             words => cursor.expect(words)?,
         }
         self.apply(words, name, cursor, column)?;
@@ -292,6 +299,21 @@ impl Columns {
             (column.primary_key, column.not_null) = (key.len() == 1, true);
         }
         Ok(())
+    }
+}
+
+/// `METADATA [FROM 'what'] [VIRTUAL]`; the column's name says what where nothing else does.
+fn metadata(cursor: &mut Cursor, column: &ColumnDefinition) -> Parsed<String> {
+    cursor.expect("metadata")?;
+    let what = if cursor.accept("from") { cursor.string()? } else { fold(&column.name) };
+    cursor.accept("virtual");
+    match METADATA.contains(&what.as_str()) {
+        true => Ok(what),
+        false => {
+            let message = format!("there is no metadata \"{what}\"");
+            let hint = format!("It is one of {}.", METADATA.join(", "));
+            Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(hint).into())
+        }
     }
 }
 

@@ -105,15 +105,18 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         return table_as(cursor, name, if_not_exists, temporary);
     }
     let columns = columns::columns(cursor)?;
+    let mut metadata = columns.metadata.clone();
+    options::include(cursor, &mut metadata)?;
     refuse_clauses(cursor)?;
     let mut on_conflict = conflict_behavior(cursor)?;
     let mut options = options::with_of_table(cursor)?;
     options::format_clause(cursor, &mut options)?;
+    options.extend(metadata);
     if on_conflict == ConflictBehavior::Error {
         on_conflict = conflict_behavior(cursor)?;
     }
     refuse_clauses(cursor)?;
-    let Columns { columns, primary_key, unique, checks, like, watermark, not_enforced } = columns;
+    let Columns { columns, primary_key, unique, checks, like, watermark, not_enforced, .. } = columns;
     Ok(Statement::CreateTable(CreateTable {
         name,
         if_not_exists,
@@ -132,7 +135,6 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
 
 /// Clauses after a table's columns that are understood and not supported.
 fn refuse_clauses(cursor: &mut Cursor) -> Parsed<()> {
-    refuse_include(cursor)?;
     for (words, name) in [
         ("inherits", "INHERITS"),
         ("partition by", "PARTITION BY in CREATE TABLE"),
@@ -147,10 +149,6 @@ fn refuse_clauses(cursor: &mut Cursor) -> Parsed<()> {
         cursor.identifier()?;
     }
     Ok(())
-}
-
-fn refuse_include(cursor: &mut Cursor) -> Parsed<()> {
-    if cursor.peeks("include") { cursor.unsupported("INCLUDE of metadata columns") } else { Ok(()) }
 }
 
 fn conflict_behavior(cursor: &mut Cursor) -> Parsed<ConflictBehavior> {
@@ -196,9 +194,12 @@ fn source(cursor: &mut Cursor) -> Parsed<Statement> {
         Token::LParen => columns::columns(cursor)?,
         _ => Columns::default(),
     };
-    refuse_include(cursor)?;
+    let mut metadata = columns.metadata.clone();
+    options::include(cursor, &mut metadata)?;
     let mut options = options::with(cursor)?;
     options::format_clause(cursor, &mut options)?;
+    options::include(cursor, &mut metadata)?;
+    options.extend(metadata);
     if let Some(check) = columns.checks.first() {
         return cursor.unsupported(format!("CHECK ({}) on a source", check.expression));
     }

@@ -2,6 +2,7 @@
 
 use super::cursor::Cursor;
 use super::failure::Parsed;
+use super::fold;
 use millrace_types::{SqlError, SqlState};
 use sqlparser::tokenizer::Token;
 
@@ -57,7 +58,7 @@ pub fn list(cursor: &mut Cursor) -> Parsed<Options> {
 }
 
 /// Adds an option that must not be there yet.
-fn add(options: &mut Options, key: String, value: String) -> Result<(), SqlError> {
+pub fn add(options: &mut Options, key: String, value: String) -> Result<(), SqlError> {
     if options.iter().any(|(known, _)| *known == key) {
         let message = format!("option \"{key}\" is given more than once");
         return Err(SqlError::new(SqlState::SYNTAX_ERROR, message));
@@ -136,6 +137,20 @@ fn nested(cursor: &mut Cursor, options: &mut Options) -> Parsed<()> {
     }
     for (key, value) in list(cursor)? {
         add(options, key, value)?;
+    }
+    Ok(())
+}
+
+/// What of a message beside its value can be a column.
+pub const METADATA: [&str; 5] = ["key", "partition", "offset", "timestamp", "headers"];
+
+/// `INCLUDE what [AS column] ...`, if it comes next: each is the option `include.what`.
+pub fn include(cursor: &mut Cursor, options: &mut Options) -> Parsed<()> {
+    while cursor.accept("include") {
+        let position = cursor.position();
+        let Some(what) = cursor.accept_one(&METADATA) else { return cursor.unexpected() };
+        let column = if cursor.accept("as") { fold(&cursor.identifier()?) } else { what.to_owned() };
+        add(options, format!("include.{what}"), column).map_err(|error| error.at(position + 1))?;
     }
     Ok(())
 }

@@ -119,6 +119,8 @@ pub struct DefinedSource {
     pub timed: Option<Arc<Timed>>,
     /// Its rows that came too late.
     pub late: Arc<LateStore>,
+    /// Whether it feeds the table of its id.
+    pub feeds: bool,
 }
 
 /// The sources' facts that sessions read for system relations and ad-hoc queries.
@@ -295,10 +297,10 @@ impl Clock {
 
     /// Runs one tick over the commits and what the readings have, if there is anything.
     pub(super) fn tick(&mut self, commits: Vec<Committing>) {
-        let (writes, accepted) = self.accept(commits);
+        let (mut writes, accepted) = self.accept(commits);
         self.waker.rest();
         let (mut inputs, more) = self.take_readings();
-        if more {
+        if self.take_feeds(TICK_ROWS, &mut writes) || more {
             self.waker.wake();
         }
         inputs.extend(self.take_fillings());
@@ -342,6 +344,9 @@ impl Clock {
         let count = self.readings.len();
         for step in 0..count {
             let reading = &mut self.readings[(self.turn + step) % count];
+            if reading.feeds {
+                continue;
+            }
             let (deltas, unread) = reading.take(left, now);
             more |= unread;
             left = left.saturating_sub(deltas.iter().map(Delta::len).sum());
@@ -370,8 +375,10 @@ impl Clock {
         durable: bool,
     ) -> Result<Tick> {
         let tick = self.state.tick.next();
-        let written = self.journal.write(tick, self.as_stored(&writes), durable);
-        let noted = self.journal.offsets(tick, self.new_offsets(&inputs));
+        let offsets = self.new_offsets(&inputs);
+        let (with, alone) = if writes.is_empty() { (vec![], offsets) } else { (offsets, vec![]) };
+        let written = self.journal.write(tick, self.as_stored(&writes), with, durable);
+        let noted = self.journal.offsets(tick, alone);
         let mut result = self.engine.tick(TickInput { tick, inputs, now: self.now(), watermarks })?;
         if let Err(error) = written.wait() {
             let undo = writes
@@ -381,6 +388,7 @@ impl Clock {
             let undone = self.engine.tick(undo)?;
             result = merged(result, undone);
             self.publish(result);
+            self.read_feeds_again();
             return Err(error);
         }
         if let Err(error) = noted.wait() {
@@ -461,7 +469,7 @@ impl Clock {
         if self.state.building.contains(&id) {
             return false;
         }
-        let reading = self.readings.iter().filter(|reading| reading.relation == id && reading.only.is_none());
+        let reading = self.readings.iter().filter(|r| r.relation == id && r.only.is_none() && !r.feeds);
         let mut upstream = self.jobs.get(&id).into_iter().flatten().map(|(relation, _)| *relation);
         reading.into_iter().all(Reading::is_caught_up) && upstream.all(|up| up == id || self.is_built(up))
     }

@@ -131,8 +131,13 @@ impl Clock {
     pub(super) fn start(&mut self, relation: &Relation, parts: Parts) -> Result<()> {
         self.keep_time(relation, parts.timed.clone());
         if let Some(source) = parts.source {
+            if let RelationKind::Table(_) = &relation.kind {
+                self.start_rows(relation)?;
+                self.start_indexes(relation)?;
+                return self.start_feed(relation, source);
+            }
             let (status, late) = (Arc::new(SourceStatus::default()), Arc::new(LateStore::default()));
-            let defined = DefinedSource { source, status, timed: parts.timed, late };
+            let defined = DefinedSource { source, status, timed: parts.timed, late, feeds: false };
             self.sources.lock().insert(relation.id, Arc::new(defined));
         }
         let feeds = match (&relation.kind, parts.sink) {
@@ -181,7 +186,7 @@ impl Clock {
     pub(super) fn sources_among(&self, reads: &[(RelationId, Vec<usize>)]) -> BTreeMap<RelationId, BTreeSet<usize>> {
         let mut sources = BTreeMap::<RelationId, BTreeSet<usize>>::new();
         for (relation, columns) in reads {
-            if self.sources.lock().contains_key(relation) {
+            if self.sources.lock().get(relation).is_some_and(|source| !source.feeds) {
                 sources.entry(*relation).or_default().extend(columns);
             }
         }
@@ -192,7 +197,7 @@ impl Clock {
     pub(super) fn attach(&mut self, source: RelationId, columns: BTreeSet<usize>, job: RelationId) -> Result<()> {
         let shared = self.readings.iter().position(|reading| reading.relation == source && reading.only.is_none());
         let Some(shared) = shared else {
-            let bounds = Bounds { from: BTreeMap::new(), until: None };
+            let bounds = Bounds::default();
             let reading = self.read(source, columns, None, bounds)?;
             self.readings.push(reading);
             return Ok(());
@@ -201,14 +206,14 @@ impl Clock {
         let held: BTreeSet<usize> = self.readings[shared].columns.iter().copied().collect();
         if !columns.is_subset(&held) {
             let union = held.union(&columns).copied().collect();
-            let bounds = Bounds { from: offsets.clone(), until: None };
+            let bounds = Bounds { from: offsets.clone(), ..Bounds::default() };
             // Chunks that wait in the old queue are read again: the offsets count only what ticks have taken.
             let time = self.readings[shared].time.take();
             self.readings[shared] = self.read(source, union, None, bounds)?;
             self.readings[shared].time = time;
         }
         if offsets.values().any(|offset| offset.0 > 0) {
-            let bounds = Bounds { from: BTreeMap::new(), until: Some(offsets) };
+            let bounds = Bounds { until: Some(offsets), ..Bounds::default() };
             let reading = self.read(source, columns, Some(job), bounds)?;
             self.readings.push(reading);
             self.state.building.insert(job);
@@ -277,7 +282,7 @@ impl Clock {
         self.state.building.remove(&id);
         self.state.failed.remove(&id);
         self.fillings.retain(|filling| filling.job != id);
-        self.readings.retain(|reading| reading.only != Some(id));
+        self.readings.retain(|reading| reading.only != Some(id) && !(reading.feeds && reading.relation == id));
         self.drop_idle_readings();
         for waiting in self.waiting.extract_if(.., |waiting| waiting.relation == id) {
             let gone = SqlError::new(SqlState::QUERY_CANCELED, "the relation was dropped while it was being built");
@@ -289,7 +294,7 @@ impl Clock {
     pub(super) fn drop_idle_readings(&mut self) {
         let jobs = &self.jobs;
         let needed = |relation| jobs.values().any(|reads| reads.iter().any(|(read, _)| *read == relation));
-        self.readings.retain(|reading| reading.only.is_some() || needed(reading.relation));
+        self.readings.retain(|reading| reading.only.is_some() || reading.feeds || needed(reading.relation));
     }
 
     fn alter(&mut self, change: Change) -> Result<Built> {

@@ -15,6 +15,7 @@ use super::event_time::{Held, RelationTime, Stamped};
 use super::late_rows::{LateRows, LateStore};
 use super::source_status::{SourceStatus, SplitState};
 use arrow::array::{Int64Array, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use millrace_catalog::Late;
 use millrace_connectors::{Chunk, Poll, Source, Split, SplitReader};
 use millrace_planner::bind::WatermarkExpression;
@@ -61,6 +62,10 @@ pub struct Reading {
     stop: Arc<AtomicBool>,
     rounds: Arc<AtomicU64>,
     status: Arc<SourceStatus>,
+    /// Whether what is read is stored in the relation, which is a table.
+    pub feeds: bool,
+    /// Where splits of these names begin.
+    begin: BTreeMap<String, Offset>,
 }
 
 /// What a reader thread reports.
@@ -90,12 +95,22 @@ enum Event {
     },
 }
 
+/// Rows of a chunk on their way into a table.
+pub struct Fed {
+    pub rows: RecordBatch,
+    /// Which of them say that the row of their key is gone.
+    pub deletes: Option<BooleanBuffer>,
+}
+
 /// Where a reading starts and ends.
+#[derive(Default)]
 pub struct Bounds {
     /// The offset from which each split is read; the start for those not named.
     pub from: BTreeMap<u32, Offset>,
     /// The offset at which each split ends; splits not named are not read. `None`: no end.
     pub until: Option<BTreeMap<u32, Offset>>,
+    /// The offset from which splits of these names are read, where `from` does not name them.
+    pub names: BTreeMap<String, Offset>,
 }
 
 impl Reading {
@@ -117,7 +132,7 @@ impl Reading {
         let (source, status) = (defined.source.clone(), defined.status.clone());
         let (sender, events) = sync_channel(QUEUED_CHUNKS);
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let offsets = bounds.from.clone();
+        let (offsets, begin) = (bounds.from.clone(), bounds.names.clone());
         let source = source.for_one_thread().unwrap_or(source);
         let threads =
             Threads { source, columns: read, marks, bounds, sender, stop: stop.clone(), rounds: rounds.clone(), waker };
@@ -139,15 +154,23 @@ impl Reading {
             stop,
             rounds,
             status,
+            feeds: false,
+            begin,
         })
     }
 
     /// Takes what the readers have decoded, up to about `limit` rows, and whether there may be more.
     pub fn take(&mut self, limit: usize, now: EventTime) -> (Vec<Delta>, bool) {
-        let (mut deltas, mut rows) = (vec![], 0);
+        let (fed, more) = self.take_fed(limit, now);
+        (fed.into_iter().map(|fed| Delta::inserts(fed.rows)).collect(), more)
+    }
+
+    /// Takes what the readers have decoded, also rows that are gone, up to about `limit` rows.
+    pub fn take_fed(&mut self, limit: usize, now: EventTime) -> (Vec<Fed>, bool) {
+        let (mut fed, mut rows) = (vec![], 0);
         self.late.clear();
         while rows < limit {
-            let Ok(event) = self.events.try_recv() else { return (deltas, false) };
+            let Ok(event) = self.events.try_recv() else { return (fed, false) };
             match event {
                 Event::Splits(splits) => self.know(splits, now),
                 Event::Chunk { split, chunk, lag, marks } => {
@@ -160,7 +183,7 @@ impl Reading {
                     }
                     if chunk.rows.num_rows() > 0 {
                         match self.timed(split, chunk.rows, marks, now) {
-                            Ok(rows) => deltas.push(Delta::inserts(rows)),
+                            Ok(rows) => fed.push(Fed { rows, deletes: chunk.deletes }),
                             Err(error) => self.status.fail(Some(split), error),
                         }
                     }
@@ -191,14 +214,15 @@ impl Reading {
                 }
             }
         }
-        (deltas, true)
+        (fed, true)
     }
 
     fn know(&mut self, splits: Vec<Split>, now: EventTime) {
         self.discovered = true;
         for split in splits {
             self.caught_up.entry(split.id).or_insert(false);
-            self.offsets.entry(split.id).or_default();
+            let begin = self.begin.get(&split.name).copied().unwrap_or_default();
+            self.offsets.entry(split.id).or_insert(begin);
             self.names.insert(split.id, split.name.clone());
             if let Some(time) = &mut self.time {
                 time.know(split.id, &split.name, now);
@@ -363,7 +387,8 @@ impl Threads {
     }
 
     fn open(&self, split: &Split) -> Result<Option<Box<dyn SplitReader>>> {
-        let from = self.bounds.from.get(&split.id).copied().unwrap_or_default();
+        let named = self.bounds.names.get(&split.name);
+        let from = self.bounds.from.get(&split.id).or(named).copied().unwrap_or_default();
         let Some(until) = &self.bounds.until else {
             return self.source.open(split, from, &self.columns).map(Some);
         };

@@ -31,7 +31,7 @@ pub struct Journal {
 }
 
 enum Task {
-    Transactions { tick: Tick, writes: Writes, durable: bool, done: Sender<Result<()>> },
+    Transactions { tick: Tick, writes: Writes, offsets: Vec<SourceOffset>, durable: bool, done: Sender<Result<()>> },
     Change { tick: Tick, change: Vec<u8>, catalog: Catalog, done: Sender<Result<()>> },
     Offsets { tick: Tick, offsets: Vec<SourceOffset>, done: Sender<Result<()>> },
     Mark { done: Sender<Result<Mark>> },
@@ -74,14 +74,15 @@ impl Journal {
         Ok(Journal { tasks, written, thread, _folder: folder })
     }
 
-    /// Begins to write the transactions of a tick. Those that need not be durable are written too, but not waited for.
-    pub fn write(&self, tick: Tick, writes: Writes, durable: bool) -> Written {
+    /// Begins to write the transactions of a tick, and with them how far sources are read. Those that need not be durable
+    /// are written too, but not waited for.
+    pub fn write(&self, tick: Tick, writes: Writes, offsets: Vec<SourceOffset>, durable: bool) -> Written {
         if writes.is_empty() {
             return Written(None);
         }
         let (done, answer) = channel();
         // When the thread is gone the answer says so.
-        let _ = self.tasks.send(Task::Transactions { tick, writes, durable, done });
+        let _ = self.tasks.send(Task::Transactions { tick, writes, offsets, durable, done });
         Written(durable.then_some(answer))
     }
 
@@ -150,9 +151,9 @@ impl Writer {
                 false => tasks.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match task {
-                Ok(Task::Transactions { tick, writes, durable, done }) => {
+                Ok(Task::Transactions { tick, writes, offsets, durable, done }) => {
                     unsynced = !durable;
-                    let written = self.transactions(tick, writes, durable);
+                    let written = self.transactions(tick, writes, &offsets, durable);
                     if let (Err(error), false) = (&written, durable) {
                         tracing::error!(%tick, error = %error, "an acknowledged asynchronous commit is not on disk");
                     }
@@ -187,10 +188,16 @@ impl Writer {
         }
     }
 
-    fn transactions(&mut self, tick: Tick, writes: Writes, durable: bool) -> Result<()> {
+    fn transactions(&mut self, tick: Tick, writes: Writes, offsets: &[SourceOffset], durable: bool) -> Result<()> {
         let deltas: Vec<_> = writes.into_deltas().collect();
         let payload = batch::encode(&deltas)?;
-        self.append(tick, RecordKind::Transaction, &payload)?;
+        let offsets = if offsets.is_empty() { None } else { Some(offsets::encode(offsets)?) };
+        let records = [(RecordKind::Transaction, Some(&payload)), (RecordKind::Offsets, offsets.as_ref())];
+        let records = records.into_iter().filter_map(|(kind, payload)| Some(Record { tick, kind, payload: payload? }));
+        let records: Vec<_> = records.collect();
+        self.log.append(&records)?;
+        let bytes: usize = records.iter().map(|record| record.payload.len()).sum();
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
         if durable {
             self.sync();
         }

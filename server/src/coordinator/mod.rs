@@ -15,6 +15,7 @@
 //! | `late_rows` | rows that came too late, as data |
 //! | `timing` | when ticks are due |
 //! | `wall_clock` | what time it is |
+//! | `feed` | tables that a connector feeds |
 //! | `sequences` | numbers handed out outside of transactions |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
 //! | `journal` | what is written before it is acknowledged |
@@ -26,6 +27,7 @@ mod checkpoint;
 mod clock;
 mod define;
 mod event_time;
+mod feed;
 mod filling;
 mod ingest;
 mod journal;
@@ -65,7 +67,7 @@ use checkpoint::CheckpointHistory;
 use clock::{Committing, Request, SinkFacts, SourceFacts, shutting_down};
 use millrace_dataflow::engine::OperatorInfo;
 use millrace_storage::{SnapshotFacts, Snapshots};
-use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, Tick};
+use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -120,6 +122,12 @@ impl Coordinator {
     /// # Errors
     /// `40001` and `23505` when the changes no longer fit; what the disk says when they cannot be written.
     pub async fn commit(&self, writes: Writes, reads: Option<Arc<Reads>>, durable: bool) -> Result<Tick> {
+        let published = self.published();
+        if let Some(fed) = writes.iter().find_map(|(table, _)| published.catalog.get(table).filter(|t| t.is_fed())) {
+            let message = format!("cannot change table \"{}\" that a connector feeds", fed.name);
+            return Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                .with_hint("Its rows are what the connector has sent; write to that."));
+        }
         self.ask(|reply| Request::Commit(Committing { writes, reads, durable, reply })).await?
     }
 

@@ -104,16 +104,27 @@ impl Replay {
                 }
             }
         }
+        // Changes of tables that are fed count with the offsets that follow them; without these they are read again.
+        let fed = |table: &RelationId| catalog.get(*table).is_some_and(|table| table.is_fed());
+        let mut held: Vec<(RelationId, Delta)> = vec![];
         storage.log.read_all(recovered.replay_from(), |record| {
             match record.kind {
                 RecordKind::Transaction => {
+                    held.clear();
                     for (storage, delta) in batch::decode(record.payload)? {
-                        if let Some(table) = tables.get(&storage) {
-                            deltas.entry(*table).or_default().push(delta);
+                        match tables.get(&storage) {
+                            Some(table) if fed(table) => held.push((*table, delta)),
+                            Some(table) => deltas.entry(*table).or_default().push(delta),
+                            None => {}
                         }
                     }
                 }
-                RecordKind::Offsets => offsets.learn(offsets::decode(record.payload)?),
+                RecordKind::Offsets => {
+                    for (table, delta) in held.drain(..) {
+                        deltas.entry(table).or_default().push(delta);
+                    }
+                    offsets.learn(offsets::decode(record.payload)?);
+                }
                 RecordKind::CatalogChange => {}
             }
             Ok(())
@@ -141,9 +152,13 @@ impl Clock {
             replay.changes_of(table.id).try_for_each(|deltas| self.replay_table(table.id, deltas?))?;
         }
         self.remembered = std::mem::take(&mut replay.offsets);
-        for relation in relations.iter().filter(|relation| !is_stored(relation)) {
+        let comes_back = |relation: &&Arc<Relation>| !is_stored(relation) || relation.is_fed();
+        for relation in relations.iter().filter(comes_back) {
             let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
-            let started = revive::parts(relation, &context).and_then(|parts| self.start(relation, parts));
+            let started = revive::parts(relation, &context).and_then(|parts| match (relation.is_fed(), parts.source) {
+                (true, Some(source)) => self.start_feed(relation, source),
+                (_, source) => self.start(relation, Parts { source, ..parts }),
+            });
             if let Err(error) = started {
                 // Whoever reads it, or a view made from it, gets the error; everything else is served.
                 tracing::error!(relation = relation.name, %error, "a definition cannot be brought back");
@@ -197,7 +212,7 @@ impl Clock {
 
 fn is_stored(relation: &Relation) -> bool {
     match &relation.kind {
-        RelationKind::Table(table) => table.options.is_empty(),
+        RelationKind::Table(table) => table.is_stored(),
         RelationKind::Sequence(_) => true,
         _ => false,
     }

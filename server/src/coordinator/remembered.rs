@@ -43,6 +43,11 @@ impl Remembered {
         }
     }
 
+    /// How far the splits of one source were read.
+    pub fn of(&self, id: RelationId) -> BTreeMap<String, Offset> {
+        self.offsets.get(&id).cloned().unwrap_or_default()
+    }
+
     /// Forgets sources that are not there any more.
     pub fn retain(&mut self, is_there: impl Fn(RelationId) -> bool) {
         self.offsets.retain(|source, _| is_there(*source));
@@ -58,7 +63,7 @@ fn offsets_of(reading: &Reading) -> impl Iterator<Item = SourceOffset> {
 }
 
 impl Clock {
-    /// The offsets that a tick with these inputs brings.
+    /// The offsets that a tick with these inputs brings, those of tables that are fed among them.
     pub(super) fn new_offsets(&self, inputs: &[RelationInput]) -> Vec<SourceOffset> {
         let shared = self.readings.iter().filter(|reading| reading.only.is_none());
         let moved =
@@ -92,6 +97,8 @@ impl Clock {
             tracing::info!(sources = behind.len(), "sources are read again; what is made from them waits for that");
             self.state.recovering = behind;
             self.show();
+        } else {
+            self.sinks.recovered();
         }
     }
 
@@ -106,6 +113,7 @@ impl Clock {
             self.show();
         }
         if self.state.recovering.is_empty() {
+            self.sinks.recovered();
             tracing::info!(tick = %self.state.tick, "every source is read as far as it was");
         } else if self.remembered.reported.is_none_or(|at| at.elapsed() >= REPORT) {
             self.remembered.reported = Some(Instant::now());
@@ -115,7 +123,8 @@ impl Clock {
 
     /// The sources whose reading has not come as far as it was. A source that nobody reads is not among them.
     fn behind(&self) -> impl Iterator<Item = RelationId> {
-        let shared = self.readings.iter().filter(|reading| reading.only.is_none());
+        // What feeds a table goes on where its rows end, so that the table is never behind.
+        let shared = self.readings.iter().filter(|reading| reading.only.is_none() && !reading.feeds);
         shared.filter_map(|reading| {
             let wanted = self.remembered.offsets.get(&reading.relation)?;
             (!reading.has_reached(wanted)).then_some(reading.relation)

@@ -46,7 +46,7 @@ impl Clock {
         if stored_anew {
             let mut writes = Writes::default();
             rows.iter().for_each(|delta| writes.add(after.storage(), delta.clone()));
-            self.journal.write(self.state.tick, writes, true).wait()?;
+            self.journal.write(self.state.tick, writes, vec![], true).wait()?;
         }
         self.record(&change, &next)?;
         if before.columns != after.columns {

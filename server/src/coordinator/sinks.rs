@@ -1,16 +1,20 @@
-//! Sinks on the way out: each has a thread of its own, so that one that is slow to take a tick delays others only once
-//! its bounded queue is full.
+//! Sinks on the way out: each has a thread of its own and a queue that the clock never waits for, so that one that is
+//! slow, or whose peer is away, delays nobody else.
 
-use millrace_connectors::Sink;
-use millrace_types::{Delta, RelationId, SqlError, Tick};
+use millrace_connectors::{Sink, SinkState};
+use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-/// Ticks that wait for a sink.
-const QUEUED_TICKS: usize = 16;
+/// Bytes of rows that may wait for a sink; beyond, the sink is stopped, for memory is not endless.
+const QUEUED_BYTES: usize = 1 << 30;
+/// How long the end of the server waits for a sink.
+const LAST_WAIT: Duration = Duration::from_secs(5);
 
 /// The running sinks, and which jobs feed which.
 #[derive(Default)]
@@ -18,6 +22,8 @@ pub struct Sinks {
     running: HashMap<RelationId, RunningSink>,
     /// Job to sink; a `CREATE SINK` is its own job.
     routes: HashMap<RelationId, RelationId>,
+    /// Whether sources have been read as far as they were before the server ended.
+    recovered: bool,
 }
 
 /// What became of a sink, for system relations.
@@ -26,11 +32,47 @@ pub struct SinkStatus {
     pub rows: u64,
     pub tick: Tick,
     pub error: Option<SqlError>,
+    state: Arc<SinkState>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl SinkStatus {
+    /// `running`, `retrying` while its peer is away, `failed` for good.
+    pub fn state(&self) -> &'static str {
+        match (&self.error, self.state.trouble()) {
+            (Some(_), _) => "failed",
+            (None, Some(_)) => "retrying",
+            (None, None) => "running",
+        }
+    }
+
+    /// What ended it, or what stands in the way.
+    pub fn trouble(&self) -> Option<SqlError> {
+        self.error.clone().or_else(|| self.state.trouble())
+    }
+
+    /// Bytes of rows that wait for it.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
+    }
+}
+
+/// What a sink's thread is told.
+enum Item {
+    Tick {
+        tick: Tick,
+        deltas: Vec<Delta>,
+        bytes: usize,
+    },
+    /// The rows are as far again as they were before the server ended.
+    Recovered,
 }
 
 struct RunningSink {
-    queue: SyncSender<(Tick, Vec<Delta>)>,
+    queue: Sender<Item>,
     status: Arc<Mutex<SinkStatus>>,
+    state: Arc<SinkState>,
+    queued: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
 }
 
@@ -39,13 +81,19 @@ impl Sinks {
     pub fn start(
         &mut self,
         id: RelationId,
-        sink: Box<dyn Sink>,
+        mut sink: Box<dyn Sink>,
         status: Arc<Mutex<SinkStatus>>,
     ) -> std::io::Result<()> {
-        let (queue, ticks) = sync_channel(QUEUED_TICKS);
-        let told = status.clone();
-        let thread = thread::Builder::new().name(format!("sink-{id}")).spawn(move || run(sink, &ticks, &told))?;
-        self.running.insert(id, RunningSink { queue, status, thread });
+        let (queue, items) = channel();
+        let (state, queued) = (status.lock().state.clone(), status.lock().queued.clone());
+        sink.share(state.clone());
+        if self.recovered {
+            // The receiver is there.
+            let _ = queue.send(Item::Recovered);
+        }
+        let worker = Worker { sink, status: status.clone(), queued: queued.clone() };
+        let thread = thread::Builder::new().name(format!("sink-{id}")).spawn(move || worker.run(&items))?;
+        self.running.insert(id, RunningSink { queue, status, state, queued, thread });
         Ok(())
     }
 
@@ -63,9 +111,27 @@ impl Sinks {
 
     /// Hands rows to a sink.
     pub fn feed(&self, sink: RelationId, tick: Tick, deltas: &[Delta]) {
-        if let Some(sink) = self.running.get(&sink) {
-            // A thread that is gone has left its error in the status.
-            let _ = sink.queue.send((tick, deltas.to_vec()));
+        let Some(sink) = self.running.get(&sink) else { return };
+        let bytes = deltas.iter().map(|delta| delta.rows().get_array_memory_size()).sum();
+        if sink.queued.load(Ordering::Relaxed) > QUEUED_BYTES {
+            let message = "the sink has fallen too far behind";
+            let error = SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
+            sink.status.lock().error.get_or_insert(error);
+            sink.state.stop();
+            return;
+        }
+        sink.queued.fetch_add(bytes, Ordering::Relaxed);
+        // A thread that is gone has left its error in the status.
+        let _ = sink.queue.send(Item::Tick { tick, deltas: deltas.to_vec(), bytes });
+    }
+
+    /// All rows are as far again as they were before the server ended.
+    pub fn recovered(&mut self) {
+        if !std::mem::replace(&mut self.recovered, true) {
+            for sink in self.running.values() {
+                // A thread that is gone has left its error in the status.
+                let _ = sink.queue.send(Item::Recovered);
+            }
         }
     }
 
@@ -79,29 +145,74 @@ impl Sinks {
     /// Ends a sink, or the job that feeds one, after what is queued.
     pub fn drop(&mut self, id: RelationId) {
         self.routes.retain(|job, sink| *job != id && *sink != id);
-        self.running.remove(&id);
+        if let Some(sink) = self.running.remove(&id)
+            && sink.state.trouble().is_some()
+        {
+            sink.state.stop();
+        }
     }
 
-    /// Ends all sinks and waits until what was queued is written.
+    /// Ends all sinks, and waits a while until what was queued is written.
     pub fn close(self) {
-        for (_, sink) in self.running {
-            drop(sink.queue);
+        let deadline = Instant::now() + LAST_WAIT;
+        let ending: Vec<_> = self.running.into_values().map(|sink| (sink.thread, sink.state)).collect();
+        for (thread, state) in &ending {
+            while !thread.is_finished() && Instant::now() < deadline && state.trouble().is_none() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            state.stop();
+        }
+        for (thread, _) in ending {
             // A panicking sink has been reported by the panic hook.
-            let _ = sink.thread.join();
+            let _ = thread.join();
         }
     }
 }
 
-fn run(mut sink: Box<dyn Sink>, ticks: &Receiver<(Tick, Vec<Delta>)>, status: &Mutex<SinkStatus>) {
-    for (tick, deltas) in ticks {
-        let rows: usize = deltas.iter().map(Delta::len).sum();
-        if let Err(error) = sink.write(tick, &deltas).and_then(|()| sink.flush()) {
-            tracing::error!(error = %error, "sink stopped");
-            status.lock().error = Some(error);
-            return;
+/// The thread's side.
+struct Worker {
+    sink: Box<dyn Sink>,
+    status: Arc<Mutex<SinkStatus>>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    fn run(mut self, items: &Receiver<Item>) {
+        if let Err(error) = self.deliver(items) {
+            if error.state() != SqlState::ADMIN_SHUTDOWN {
+                tracing::error!(error = %error, "sink stopped");
+            }
+            self.status.lock().error.get_or_insert(error);
         }
-        let mut status = status.lock();
-        status.rows += rows as u64;
-        status.tick = tick;
+    }
+
+    fn deliver(&mut self, items: &Receiver<Item>) -> Result<()> {
+        // Since when something is written and not flushed, and what.
+        let (mut unflushed, mut written): (Option<Instant>, _) = (None, (0, Tick::default()));
+        loop {
+            let item = match unflushed {
+                None => items.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => items.recv_timeout(self.sink.linger().saturating_sub(since.elapsed())),
+            };
+            match item {
+                Ok(Item::Tick { tick, deltas, bytes }) => {
+                    let rows: usize = deltas.iter().map(Delta::len).sum();
+                    self.sink.write(tick, &deltas)?;
+                    self.queued.fetch_sub(bytes, Ordering::Relaxed);
+                    unflushed.get_or_insert_with(Instant::now);
+                    written = (written.0 + rows as u64, tick);
+                }
+                Ok(Item::Recovered) => self.sink.recovered()?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.sink.flush(),
+            }
+            if unflushed.is_some_and(|since| since.elapsed() >= self.sink.linger()) {
+                unflushed = None;
+                self.sink.flush()?;
+                let mut status = self.status.lock();
+                status.rows += std::mem::take(&mut written.0);
+                status.tick = written.1;
+            }
+        }
     }
 }

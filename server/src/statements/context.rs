@@ -343,7 +343,7 @@ impl planner::Catalog for Context {
 
 fn kind_of(kind: &RelationKind) -> planner::RelationKind {
     match kind {
-        RelationKind::Table(table) if !table.options.is_empty() => planner::RelationKind::Sink,
+        RelationKind::Table(table) if !table.is_stored() => planner::RelationKind::Sink,
         RelationKind::Table(_) => planner::RelationKind::Table,
         RelationKind::Source { .. } => planner::RelationKind::Source,
         RelationKind::View { .. } => planner::RelationKind::View,

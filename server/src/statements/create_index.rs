@@ -65,7 +65,7 @@ async fn reshape(session: &mut Session, before: Arc<Relation>, after: Relation) 
 
 fn check_target(relation: &Relation) -> Result<()> {
     match &relation.kind {
-        RelationKind::Table(table) if table.options.is_empty() => Ok(()),
+        RelationKind::Table(table) if table.is_stored() => Ok(()),
         RelationKind::MaterializedView { .. } => Ok(()),
         other => {
             let message = format!("cannot create index on {} \"{}\"", other.noun(), relation.name);

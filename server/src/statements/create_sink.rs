@@ -34,12 +34,15 @@ pub async fn execute(session: &mut Session, create: &CreateSink, text: &str) -> 
     };
     let id = session.database.coordinator.allocate(1);
     let (job, schema) = plan_stream(&context, &parsed, id, &taken.1)?;
-    let sink = millrace_connectors::create_sink(&create.options, &schema, job.plan.append_only)?;
+    let given = create.options.clone();
+    let options = tokio::task::spawn_blocking(|| millrace_connectors::settled_sink(given)).await;
+    let options = options.map_err(|error| SqlError::internal(format!("a sink could not be asked: {error}")))??;
+    let sink = millrace_connectors::create_sink(&options, &schema, job.plan.append_only)?;
     let relation = Relation {
         id,
         schema: taken.0,
         name: taken.1,
-        kind: RelationKind::Sink { query, options: create.options.clone() },
+        kind: RelationKind::Sink { query, options },
         columns: view_columns(&schema, &[])?,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: context.used(),

@@ -3,7 +3,7 @@
 use super::alter::mentions;
 use super::answer::done;
 use super::context::Context;
-use super::create_source::{check_names, declared};
+use super::create_source::{check_names, declared, settled};
 use super::create_view::{already_there, define};
 use super::{like, sequences, watermark};
 use crate::coordinator::{Parts, machine_now};
@@ -12,7 +12,7 @@ use millrace_catalog::{Check, Column, Generated, Key, Relation, RelationKind, Ta
 use millrace_planner::parse::{
     CheckDefinition, ColumnDefinition, ConflictBehavior, CreateTable, GeneratedColumn, KeyDefinition, fold, name_parts,
 };
-use millrace_types::{RelationId, Result, SqlError, SqlState};
+use millrace_types::{RelationId, Result, SqlError, SqlState, sql_type_of};
 use millrace_wire::{Notice, Response};
 use sqlparser::ast::Ident;
 
@@ -39,12 +39,25 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     let declared_columns = declared(&create.columns);
     let watermark = create.watermark.as_ref();
     let watermark = watermark.map(|watermark| watermark::defined(watermark, &declared_columns)).transpose()?;
+    let (mut definition, mut columns) = (table(create, &name, first)?, columns(create));
+    let mut feed = None;
+    if definition.fed {
+        if watermark.is_some() {
+            return Err(SqlError::unsupported("WATERMARK of a table that a connector feeds"));
+        }
+        definition.options = settled(definition.options).await?;
+        let key = definition.primary_key.as_ref().map_or(&[][..], |key| &key.columns);
+        let (all, source) = millrace_connectors::create_feed(&definition.options, &declared_columns, key)?;
+        let added = all.fields().iter().skip(declared_columns.fields().len());
+        columns.extend(added.map(|field| Column::new(field.name(), sql_type_of(field))));
+        feed = Some(source);
+    }
     let mut relation = Relation {
         id: first,
-        kind: RelationKind::Table(table(create, &name, first)?),
+        kind: RelationKind::Table(definition),
         schema,
         name,
-        columns: columns(create),
+        columns,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: vec![],
         seen: vec![],
@@ -60,8 +73,8 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     let sequences = sequences::of_columns(session, &context, create, &mut relation)?;
     context.check_expressions(&relation)?;
     let timed = watermark::timed(&context, &relation, &declared_columns)?;
-    let mut parts = Parts { timed, ..Parts::default() };
-    if !create.options.is_empty() {
+    let mut parts = Parts { timed, source: feed, ..Parts::default() };
+    if !create.options.is_empty() && parts.source.is_none() {
         parts.sink = Some(millrace_connectors::create_sink(&create.options, &declared_columns, true)?);
     }
     for sequence in sequences {
@@ -75,7 +88,10 @@ fn refuse(create: &CreateTable) -> Result<()> {
     if create.temporary {
         return Err(SqlError::unsupported("CREATE TEMPORARY TABLE"));
     }
-    if create.on_conflict != ConflictBehavior::Error {
+    // What a connector feeds overwrites by key anyway.
+    let overwrites =
+        create.on_conflict == ConflictBehavior::Overwrite && millrace_connectors::feeds_tables(&create.options);
+    if create.on_conflict != ConflictBehavior::Error && !overwrites {
         return Err(SqlError::unsupported("ON CONFLICT of a table").with_hint("INSERT ... ON CONFLICT is supported."));
     }
     if create.columns.len() > COLUMNS_MAX {
@@ -89,7 +105,16 @@ fn refuse(create: &CreateTable) -> Result<()> {
         return Err(SqlError::unsupported("a watermark of a table that feeds a sink"));
     }
     if create.columns.iter().any(|column| column.generated.is_some()) {
-        return Err(SqlError::unsupported("a generated column of a table that feeds a sink"));
+        return Err(SqlError::unsupported("a generated column of a table with a connector"));
+    }
+    if millrace_connectors::feeds_tables(&create.options) {
+        if !create.unique.is_empty() || !create.checks.is_empty() {
+            return Err(SqlError::unsupported("a UNIQUE or CHECK constraint of a table that a connector feeds"));
+        }
+        if create.columns.iter().any(|column| column.default.is_some()) {
+            return Err(SqlError::unsupported("a DEFAULT of a table that a connector feeds"));
+        }
+        return Ok(());
     }
     if create.primary_key.is_some() || !create.unique.is_empty() || !create.checks.is_empty() {
         return Err(SqlError::unsupported("a constraint of a table that feeds a sink"));
@@ -146,6 +171,7 @@ fn table(create: &CreateTable, name: &str, id: RelationId) -> Result<TableDefini
         checks,
         options: create.options.clone(),
         storage: None,
+        fed: millrace_connectors::feeds_tables(&create.options),
     })
 }
 

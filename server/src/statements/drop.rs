@@ -92,7 +92,7 @@ fn words(kind: ObjectKind) -> Result<(&'static str, &'static str)> {
 
 fn check_kind(kind: ObjectKind, relation: &Relation, noun: &str) -> Result<()> {
     let fits = match (&relation.kind, kind) {
-        (RelationKind::Table(table), ObjectKind::Sink) => !table.options.is_empty(),
+        (RelationKind::Table(table), ObjectKind::Sink) => !table.is_stored(),
         (RelationKind::Table(_), ObjectKind::Table) => true,
         (RelationKind::Source { .. }, ObjectKind::Source) => true,
         (RelationKind::View { .. }, ObjectKind::View) => true,

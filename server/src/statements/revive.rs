@@ -20,6 +20,10 @@ pub fn parts(relation: &Relation, context: &Context) -> Result<Parts> {
     let mut parts = Parts { timed: timed(relation, context)?, ..Parts::default() };
     match &relation.kind {
         RelationKind::View { .. } | RelationKind::Sequence(_) => {}
+        RelationKind::Table(table) if table.fed => {
+            let key = table.primary_key.as_ref().map_or(&[][..], |key| &key.columns);
+            parts.source = Some(millrace_connectors::create_feed(&table.options, &schema_of(relation), key)?.1);
+        }
         RelationKind::Table(table) => {
             parts.sink = Some(millrace_connectors::create_sink(&table.options, &schema_of(relation), true)?);
         }

@@ -93,8 +93,8 @@ fn like(name: &str, pattern: &str) -> bool {
 
 fn is_listed(kind: ObjectKind, relation: &Relation) -> bool {
     match (&relation.kind, kind) {
-        (RelationKind::Table(table), ObjectKind::Sink) => !table.options.is_empty(),
-        (RelationKind::Table(table), ObjectKind::Table) => table.options.is_empty(),
+        (RelationKind::Table(table), ObjectKind::Sink) => !table.is_stored(),
+        (RelationKind::Table(table), ObjectKind::Table) => table.is_stored(),
         (RelationKind::Source { .. }, ObjectKind::Source) => true,
         (RelationKind::View { .. }, ObjectKind::View) => true,
         (RelationKind::MaterializedView { .. }, ObjectKind::MaterializedView | ObjectKind::View) => true,

@@ -100,7 +100,7 @@ fn existing(session: &Session, name: &[String], text: &str) -> Result<RelationId
     let relation = context.resolve(name)?;
     match &relation.kind {
         RelationKind::MaterializedView { .. } => Ok(relation.id),
-        RelationKind::Table(table) if table.options.is_empty() => Ok(relation.id),
+        RelationKind::Table(table) if table.is_stored() => Ok(relation.id),
         kind => {
             let message = format!("\"{}\" is a {}, whose changes are not kept", relation.name, kind.noun());
             let hint = format!("Use SUBSCRIBE (SELECT ... FROM {}).", relation.name);

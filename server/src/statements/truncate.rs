@@ -34,7 +34,7 @@ pub fn check_stored(relation: &Relation) -> Result<()> {
     let name = &relation.name;
     let wrong = |message: String| Err(SqlError::new(SqlState::WRONG_OBJECT_TYPE, message));
     match &relation.kind {
-        RelationKind::Table(table) if table.options.is_empty() => Ok(()),
+        RelationKind::Table(table) if table.is_stored() => Ok(()),
         RelationKind::Table(_) | RelationKind::Sink { .. } => wrong(format!("cannot change sink \"{name}\"")),
         RelationKind::View { .. } => wrong(format!("cannot change view \"{name}\"")),
         RelationKind::MaterializedView { .. } => wrong(format!("cannot change materialized view \"{name}\"")),

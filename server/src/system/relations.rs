@@ -146,7 +146,10 @@ fn fill_jobs(database: &Database, published: &Published, _: &[OperatorRow]) -> C
 }
 
 fn defined_sources(database: &Database, published: &Published) -> Vec<(Arc<Relation>, Arc<DefinedSource>)> {
-    let sources = published.catalog.relations().filter(|relation| matches!(relation.kind, RelationKind::Source { .. }));
+    let sources = published
+        .catalog
+        .relations()
+        .filter(|relation| relation.is_fed() || matches!(relation.kind, RelationKind::Source { .. }));
     sources.filter_map(|relation| Some((relation.clone(), database.coordinator.source(relation.id)?))).collect()
 }
 
@@ -215,7 +218,9 @@ fn fill_sinks(database: &Database, published: &Published, _: &[OperatorRow]) -> 
         ("name", text(sinks.iter().map(|(id, _)| name(*id)))),
         ("rows", number(sinks.iter().map(|(_, status)| Some(status.rows as i64)))),
         ("tick", number(sinks.iter().map(|(_, status)| Some(status.tick.0 as i64)))),
-        ("error", text(sinks.iter().map(|(_, status)| status.error.as_ref().map(|error| error.message().to_owned())))),
+        ("state", text(sinks.iter().map(|(_, status)| Some(status.state())))),
+        ("queued_bytes", number(sinks.iter().map(|(_, status)| Some(status.queued_bytes() as i64)))),
+        ("error", text(sinks.iter().map(|(_, status)| status.trouble().map(|error| error.message().to_owned())))),
     ]
 }
 

@@ -1,0 +1,204 @@
+//! A topic as a sink.
+//!
+//! ```text
+//!   deltas --encode--> records --resume--> those that are not there yet --producer--> topic
+//! ```
+//!
+//! The topic itself holds the sink's progress: when a sink starts, it reads back what it has delivered, and sends only
+//! what is missing or has changed since. With `delivery = 'exactly_once'` ticks are sent in transactions, each with a
+//! record in the progress topic, under an identity that fences an older process; so a reader of committed records sees
+//! each change once, and ticks as a whole.
+
+mod encode;
+mod producer;
+mod progress;
+mod resume;
+
+use super::connection::{Connection, PROPERTIES, SERVERS};
+use super::envelope::Envelope;
+use super::start::{SETTLED, Start};
+use crate::options::{OptionInfo, OptionKind, Options};
+use crate::sink::{Sink, SinkState};
+use arrow::datatypes::SchemaRef;
+use encode::Encoder;
+use millrace_types::{Delta, Result, SqlError, SqlState, Tick};
+use producer::{Delivery, Outlet};
+use resume::{Content, Resume};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The options of a Kafka sink.
+pub static SINK_OPTIONS: &[OptionInfo] = &[
+    OptionInfo::new("topic", OptionKind::Text, "The topic to write; it must be there.").required(),
+    OptionInfo::new(SERVERS, OptionKind::Text, "The brokers to ask first, as host:port,host:port.")
+        .aliases(&["properties.bootstrap.servers"])
+        .required(),
+    OptionInfo::new(PROPERTIES, OptionKind::Text, "Any property of the client (librdkafka), as TLS and SASL."),
+    OptionInfo::new("format", OptionKind::OneOf(&["json"]), "How values and keys are encoded (ENCODE).")
+        .default("json"),
+    OptionInfo::new(
+        "envelope",
+        OptionKind::OneOf(&["plain", "upsert", "debezium"]),
+        "What values say (FORMAT): rows that are added, the rows of keys, or changes.",
+    )
+    .default("plain"),
+    OptionInfo::new("key", OptionKind::Text, "The columns of the key, separated by commas.").aliases(&["primary_key"]),
+    OptionInfo::new("headers", OptionKind::Text, "The column (jsonb) that holds the headers."),
+    OptionInfo::new("partition", OptionKind::Text, "The column (int) that says the partition; else the key does."),
+    OptionInfo::new("timestamp", OptionKind::Text, "The column (timestamptz or timestamp) that holds the timestamp."),
+    OptionInfo::new(
+        "delivery",
+        OptionKind::OneOf(&["at_least_once", "exactly_once"]),
+        "Whether a reader of committed records may see a change twice after a crash.",
+    )
+    .default("at_least_once"),
+    OptionInfo::new("snapshot", OptionKind::OneOf(&["true"]), "Whether the rows that are there are sent first.")
+        .default("true"),
+    OptionInfo::new(
+        "commit.interval.ms",
+        OptionKind::Integer(1),
+        "For exactly_once: how long ticks are collected into one transaction.",
+    )
+    .default("100"),
+    OptionInfo::new(
+        "progress.topic",
+        OptionKind::Text,
+        "For exactly_once: the compacted topic that holds the progress.",
+    )
+    .default("millrace-progress"),
+    OptionInfo::new("transactional.id", OptionKind::Text, "For exactly_once: who the sink is; made up if not given."),
+    OptionInfo::new(SETTLED, OptionKind::Text, "Where the sink's records begin; found out when it is made."),
+];
+
+/// Notes where the topic ends now, and gives the sink a name.
+pub(crate) fn settle(options: &Options) -> Result<Vec<(String, String)>> {
+    let mut found = vec![];
+    if !options.is_given(SETTLED) {
+        found.push((SETTLED.to_owned(), Start::ends(&Connection::new(options)?)?));
+    }
+    if !options.is_given("transactional.id") {
+        found.push(("transactional.id".to_owned(), format!("millrace-{}", uuid::Uuid::new_v4())));
+    }
+    Ok(found)
+}
+
+/// Whether the sink can be told that rows are taken back.
+pub(crate) fn takes_changes(options: &Options) -> bool {
+    Envelope::of_word(options.text("envelope").as_deref()) != Envelope::Plain
+}
+
+/// A sink without a word to the cluster: it may be away when the server starts.
+pub(crate) fn create_sink(options: &Options, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
+    let connection = Connection::new(options)?;
+    let encoder = Encoder::new(options, schema)?;
+    let exactly_once = options.text("delivery").as_deref() == Some("exactly_once");
+    let delivery = match exactly_once {
+        false => Delivery::AtLeastOnce,
+        true => Delivery::ExactlyOnce {
+            id: options.text("transactional.id").unwrap_or_default(),
+            progress: options.text("progress.topic").unwrap_or_default(),
+        },
+    };
+    if exactly_once && !options.is_given("transactional.id") {
+        let message = "an exactly-once sink without a transactional.id";
+        return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    let linger = Duration::from_millis(options.integer("commit.interval.ms").map_or(100, |millis| millis as u64));
+    Ok(Box::new(KafkaSink {
+        linger: if exactly_once { linger } else { Duration::ZERO },
+        start: Start::settled(options)?,
+        envelope: encoder.envelope(),
+        encoder,
+        connection,
+        delivery,
+        state: Arc::default(),
+        outlet: None,
+        resume: None,
+    }))
+}
+
+struct KafkaSink {
+    connection: Connection,
+    delivery: Delivery,
+    linger: Duration,
+    start: Start,
+    envelope: Envelope,
+    encoder: Encoder,
+    state: Arc<SinkState>,
+    /// The producer, once there is one.
+    outlet: Option<Outlet>,
+    /// What was delivered before the server started, until the rows are as far again.
+    resume: Option<Resume>,
+}
+
+impl KafkaSink {
+    /// Connects, and reads back what was delivered before.
+    fn begin(&mut self) -> Result<()> {
+        if self.outlet.is_some() {
+            return Ok(());
+        }
+        // First the producer: from then on no older process delivers anything, and what it left open is given up.
+        let outlet = Outlet::open(&self.connection, &self.delivery, self.state.clone())?;
+        let content = Content::read(&self.connection, &self.start, self.envelope, &self.state)?;
+        if let Some(known) = outlet.known()
+            && self.envelope == Envelope::Plain
+            && content.records() < known
+        {
+            let message = format!("Kafka topic \"{}\" holds less than was delivered", self.connection.topic);
+            let detail = format!("It holds {} of {known} records.", content.records());
+            return Err(SqlError::new(SqlState::DATA_CORRUPTED, message).with_detail(detail).with_hint(
+                "The sink cannot tell what is missing. Drop it and create it again to write everything anew.",
+            ));
+        }
+        self.resume = Some(Resume::new(self.envelope, content));
+        self.outlet = Some(outlet);
+        Ok(())
+    }
+}
+
+impl Sink for KafkaSink {
+    fn write(&mut self, tick: Tick, deltas: &[Delta]) -> Result<()> {
+        self.begin()?;
+        let records = self.encoder.records(deltas)?;
+        let records = match &mut self.resume {
+            Some(resume) => resume.filter(records),
+            None => records,
+        };
+        match &mut self.outlet {
+            Some(outlet) => outlet.send(tick, records),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.outlet.as_mut().map_or(Ok(()), Outlet::flush)
+    }
+
+    fn accepts_retractions(&self) -> bool {
+        self.envelope != Envelope::Plain
+    }
+
+    fn recovered(&mut self) -> Result<()> {
+        self.begin()?;
+        // A topic of rows that are only added stays compared: which of them come later than others is not known.
+        if self.envelope == Envelope::Plain {
+            return Ok(());
+        }
+        let missing = self.resume.take().map(|resume| resume.difference(&self.encoder)).unwrap_or_default();
+        match &mut self.outlet {
+            Some(outlet) if !missing.is_empty() => {
+                outlet.send(Tick::default(), missing)?;
+                outlet.flush()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn linger(&self) -> Duration {
+        self.linger
+    }
+
+    fn share(&mut self, state: Arc<SinkState>) {
+        self.state = state;
+    }
+}

@@ -1,0 +1,175 @@
+//! What a topic holds already, compared with what is to be delivered.
+//!
+//! - Rows that are only added: every record that is there stands for one row that comes again. The topic is kept as
+//!   counts of 128-bit hashes, and a row that is counted there is not sent.
+//! - Rows by key: rows are collected until they are as far as they were; then each key whose row differs is corrected.
+
+use super::super::connection::{Connection, PATIENCE};
+use super::super::envelope::Envelope;
+use super::super::start::Start;
+use super::encode::{Encoder, OutRecord, after_of};
+use crate::sink::SinkState;
+use millrace_types::{Result, SqlError, SqlState};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+/// What the committed records of a topic come to.
+#[derive(Default)]
+pub(super) struct Content {
+    records: u64,
+    /// Rows that are only added: how often each is there.
+    counts: HashMap<(u64, u64), u32>,
+    /// Rows by key: the last one.
+    rows: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+fn identity(key: Option<&[u8]>, value: Option<&[u8]>) -> (u64, u64) {
+    let hash = |seed: u8| {
+        let mut hasher = DefaultHasher::new();
+        (seed, key, value).hash(&mut hasher);
+        hasher.finish()
+    };
+    (hash(0), hash(1))
+}
+
+impl Content {
+    /// Reads a topic from where the sink's records begin to its present end.
+    pub fn read(connection: &Connection, start: &Start, envelope: Envelope, state: &SinkState) -> Result<Content> {
+        loop {
+            match Content::try_read(connection, start, envelope, state) {
+                Err(error) if error.state().is_connection() && !state.is_stopping() => {
+                    state.set_trouble(Some(error));
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                content => {
+                    state.set_trouble(None);
+                    return content;
+                }
+            }
+        }
+    }
+
+    fn try_read(connection: &Connection, start: &Start, envelope: Envelope, state: &SinkState) -> Result<Content> {
+        let client: BaseConsumer =
+            connection.consumer("earliest").create().map_err(|error| connection.error("connect to", &error))?;
+        let failed = |error| connection.error("read back", &error);
+        let mut open = BTreeSet::new();
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..connection.partitions(&client)? {
+            let (_, high) = client.fetch_watermarks(&connection.topic, partition as i32, PATIENCE).map_err(failed)?;
+            let from = start.of(partition) as i64;
+            if from < high {
+                open.insert(partition as i32);
+                assignment
+                    .add_partition_offset(&connection.topic, partition as i32, Offset::Offset(from))
+                    .map_err(failed)?;
+            }
+        }
+        client.assign(&assignment).map_err(failed)?;
+        let mut content = Content::default();
+        while !open.is_empty() {
+            if state.is_stopping() {
+                return Err(stopping());
+            }
+            match client.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => content.add(envelope, message.key(), message.payload()),
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+                Some(Err(error)) => return Err(failed(error)),
+                None => {}
+            }
+        }
+        Ok(content)
+    }
+
+    fn add(&mut self, envelope: Envelope, key: Option<&[u8]>, value: Option<&[u8]>) {
+        self.records += 1;
+        if envelope == Envelope::Plain {
+            *self.counts.entry(identity(key, value)).or_default() += 1;
+            return;
+        }
+        let Some(key) = key else { return };
+        let row = match (envelope, value) {
+            (Envelope::Debezium, Some(value)) => after_of(value),
+            (_, value) => value.map(<[u8]>::to_vec),
+        };
+        match row {
+            Some(row) => drop(self.rows.insert(key.to_vec(), row)),
+            None => drop(self.rows.remove(key)),
+        }
+    }
+
+    /// How many records there are.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+}
+
+/// The error of work that is given up because the server ends.
+pub(super) fn stopping() -> SqlError {
+    SqlError::new(SqlState::ADMIN_SHUTDOWN, "the sink ends before everything is delivered")
+}
+
+/// What was delivered before, while the same rows come again.
+pub(super) struct Resume {
+    envelope: Envelope,
+    content: Content,
+    /// By key: the last record of each, `None` for a row that is gone.
+    wanted: BTreeMap<Vec<u8>, Option<OutRecord>>,
+}
+
+impl Resume {
+    pub fn new(envelope: Envelope, content: Content) -> Resume {
+        Resume { envelope, content, wanted: BTreeMap::new() }
+    }
+
+    /// The records that are to be sent now: of rows that are only added, those that are not there yet; of others none
+    /// before all are known.
+    pub fn filter(&mut self, mut records: Vec<OutRecord>) -> Vec<OutRecord> {
+        if self.envelope == Envelope::Plain {
+            records.retain(|record| !self.is_there(record));
+            return records;
+        }
+        for record in records {
+            let Some(key) = record.key.clone() else { continue };
+            let row = match (self.envelope, &record.value) {
+                (Envelope::Debezium, Some(value)) => after_of(value),
+                (_, value) => value.clone(),
+            };
+            self.wanted.insert(key, row.map(|row| OutRecord { value: Some(row), ..record }));
+        }
+        vec![]
+    }
+
+    fn is_there(&mut self, record: &OutRecord) -> bool {
+        if self.content.counts.is_empty() {
+            return false;
+        }
+        let identity = identity(record.key.as_deref(), record.value.as_deref());
+        let Some(count) = self.content.counts.get_mut(&identity) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.content.counts.remove(&identity);
+        }
+        true
+    }
+
+    /// What makes the topic say what the rows are.
+    pub fn difference(mut self, encoder: &Encoder) -> Vec<OutRecord> {
+        let mut records = vec![];
+        for (key, wanted) in self.wanted {
+            let delivered = self.content.rows.remove(&key);
+            let wanted = wanted.map(|mut record| (record.value.take().unwrap_or_default(), record));
+            if delivered.as_ref() != wanted.as_ref().map(|(row, _)| row) {
+                records.push(encoder.correction(key, delivered, wanted));
+            }
+        }
+        for (key, delivered) in self.content.rows {
+            records.push(encoder.correction(key, Some(delivered), None));
+        }
+        records
+    }
+}

@@ -1,0 +1,310 @@
+//! Topics in and out, on the client's own mock cluster; with a real broker's address in `MILLRACE_KAFKA`, on that.
+#![cfg(feature = "kafka")]
+
+use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use millrace_connectors::{
+    BadRecord, Poll, Sink, Source, SplitReader, create_feed, create_sink, create_source, settled, settled_sink,
+};
+use millrace_types::{Delta, Offset, Result, SqlState, SqlType, Tick, Weights, field_of};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rdkafka::{Message, TopicPartitionList};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Some brokers, and the name of a topic that nobody else uses.
+struct Cluster {
+    servers: String,
+    topic: String,
+    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
+}
+
+impl Cluster {
+    fn new(name: &str, partitions: i32) -> Cluster {
+        let topic = format!("{name}-{}", uuid::Uuid::new_v4());
+        if let Ok(servers) = std::env::var("MILLRACE_KAFKA") {
+            let admin: rdkafka::admin::AdminClient<_> =
+                ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
+            let new = rdkafka::admin::NewTopic::new(&topic, partitions, rdkafka::admin::TopicReplication::Fixed(1));
+            let made = futures::executor::block_on(admin.create_topics([&new], &rdkafka::admin::AdminOptions::new()));
+            made.unwrap().remove(0).unwrap();
+            return Cluster { servers, topic, _mock: None };
+        }
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic(&topic, partitions, 1).unwrap();
+        Cluster { servers: mock.bootstrap_servers(), topic, _mock: Some(mock) }
+    }
+
+    fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        let given = [("connector", "kafka"), ("topic", &self.topic), ("properties.bootstrap.server", &self.servers)];
+        given.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn send(&self, records: &[(i32, Option<&str>, Option<&[u8]>)]) {
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.servers).create().unwrap();
+        for (partition, key, value) in records {
+            let mut record = BaseRecord::<str, [u8]>::to(&self.topic).partition(*partition);
+            (record.key, record.payload) = (*key, *value);
+            producer.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// All keys and values of partition 0, in order.
+    fn read(&self) -> Vec<(Option<String>, Option<String>)> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers).set("group.id", "test").set("enable.partition.eof", "true");
+        config.set("isolation.level", "read_committed");
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(&self.topic, 0, rdkafka::Offset::Beginning).unwrap();
+        consumer.assign(&assignment).unwrap();
+        let mut records = vec![];
+        loop {
+            match consumer.poll(PATIENCE).unwrap() {
+                Ok(message) => {
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    records.push((message.key().map(text), message.payload().map(text)));
+                }
+                Err(KafkaError::PartitionEOF(_)) => return records,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+fn schema(columns: &[(&str, SqlType)]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|(name, sql_type)| field_of(*name, sql_type, true)).collect::<Vec<_>>()))
+}
+
+fn id_and_name() -> SchemaRef {
+    schema(&[("id", SqlType::Int8), ("name", SqlType::Text)])
+}
+
+/// What a reader finds up to the present end, as lines.
+fn drain(reader: &mut dyn SplitReader) -> Result<(Vec<String>, Vec<BadRecord>, Offset)> {
+    let (mut lines, mut bad, mut end) = (vec![], vec![], Offset::default());
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE);
+        match reader.poll(7)? {
+            Poll::Chunk(chunk) => {
+                end = chunk.end;
+                for row in 0..chunk.rows.num_rows() {
+                    let gone = chunk.deletes.as_ref().is_some_and(|deletes| deletes.value(row));
+                    let value = |column: &arrow::array::ArrayRef| {
+                        arrow::util::display::array_value_to_string(column, row).unwrap()
+                    };
+                    let values: Vec<_> = chunk.rows.columns().iter().map(value).collect();
+                    lines.push(format!("{}{}", if gone { "-" } else { "" }, values.join("|")));
+                }
+                bad.extend(chunk.bad);
+            }
+            Poll::Waiting(trouble) => {
+                assert!(trouble.is_none(), "{trouble:?}");
+                reader.wait();
+            }
+            Poll::Pending | Poll::Finished => return Ok((lines, bad, end)),
+        }
+    }
+}
+
+fn open(source: &Arc<dyn Source>, split: usize, from: u64, columns: &[usize]) -> Box<dyn SplitReader> {
+    source.open(&source.splits().unwrap()[split], Offset(from), columns).unwrap()
+}
+
+#[test]
+fn partitions_are_read_from_any_offset_with_what_is_beside_the_values() {
+    let cluster = Cluster::new("plain", 2);
+    let values: Vec<_> = (0..100).map(|n| format!("{{\"id\": {n},\n\"name\": \"n{n}\"}}")).collect();
+    let records: Vec<_> =
+        values.iter().enumerate().map(|(n, value)| ((n % 2) as i32, Some("k"), Some(value.as_bytes()))).collect();
+    cluster.send(&records);
+    let include = [("include.partition", "p"), ("include.offset", "o"), ("include.key", "k")];
+    let options = settled(cluster.options(&include)).unwrap();
+    let (full, source) = create_source(&options, &id_and_name()).unwrap();
+    let names: Vec<_> = full.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["id", "name", "k", "p", "o"]);
+    let source = source.for_one_thread().unwrap();
+    let (mut even, mut odd) = (open(&source, 0, 0, &[0, 3, 4]), open(&source, 1, 45, &[4, 1, 2]));
+    let (lines, bad, end) = drain(&mut *even).unwrap();
+    assert!(bad.is_empty());
+    assert_eq!((lines.len(), &lines[3][..], end), (50, "6|0|3", Offset(50)));
+    let (lines, _, _) = drain(&mut *odd).unwrap();
+    assert_eq!(lines, ["45|n91|6b", "46|n93|6b", "47|n95|6b", "48|n97|6b", "49|n99|6b"]);
+    cluster.send(&[(0, None, Some(br#"{"id": 7}"#))]);
+    let begun = Instant::now();
+    while !matches!(even.poll(10).unwrap(), Poll::Chunk(_)) {
+        assert!(begun.elapsed() < PATIENCE);
+        even.wait();
+    }
+    let mut part = open(&source, 1, 10, &[4]);
+    assert!(part.end_at(Offset(13)));
+    assert_eq!(drain(&mut *part).unwrap().0, ["10", "11", "12"]);
+}
+
+#[test]
+fn a_start_is_settled_once() {
+    let cluster = Cluster::new("start", 1);
+    cluster.send(&[(0, None, Some(br#"{"id": 1}"#))]);
+    let latest = settled(cluster.options(&[("scan.startup.mode", "latest")])).unwrap();
+    cluster.send(&[(0, None, Some(br#"{"id": 2}"#))]);
+    let (_, source) = create_source(&latest, &id_and_name()).unwrap();
+    assert_eq!(drain(&mut *open(&source, 0, 0, &[0])).unwrap().0, ["2"]);
+    assert_eq!(settled(latest.clone()).unwrap(), latest);
+    let options = [("connector", "kafka"), ("topic", "none"), ("properties.bootstrap.server", &cluster.servers[..])];
+    let nothing: Vec<_> = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    if std::env::var("MILLRACE_KAFKA").is_ok() {
+        assert_eq!(settled(nothing).unwrap_err().state(), SqlState::UNDEFINED_OBJECT);
+    }
+}
+
+#[test]
+fn bad_records_are_known_by_offset_and_the_others_count() {
+    let cluster = Cluster::new("bad", 1);
+    let records: [Option<&[u8]>; 6] =
+        [Some(br#"{"id": 1}"#), Some(b"{"), None, Some(br#"{"id": "x"}"#), Some(b"\xff"), Some(br#"{"id": 2}"#)];
+    cluster.send(&records.map(|value| (0, None, value)));
+    let (_, source) =
+        create_source(&settled(cluster.options(&[("include.offset", "o")])).unwrap(), &id_and_name()).unwrap();
+    let (lines, bad, _) = drain(&mut *open(&source, 0, 0, &[0, 2])).unwrap();
+    assert_eq!(lines, ["1|0", "2|5"]);
+    let offsets: Vec<_> = bad.iter().map(|record| (record.offset.0, record.raw.as_slice())).collect();
+    assert_eq!(offsets, [(1, &b"{"[..]), (2, b""), (3, br#"{"id": "x"}"#), (4, b"\xff")]);
+    let tolerant = settled(cluster.options(&[("on_error", "null")])).unwrap();
+    let (_, source) = create_source(&tolerant, &id_and_name()).unwrap();
+    assert_eq!(drain(&mut *open(&source, 0, 0, &[0])).unwrap().0, ["1", "", "", "", "2"]);
+    let strict = settled(cluster.options(&[("on_error", "fail")])).unwrap();
+    let (_, source) = create_source(&strict, &id_and_name()).unwrap();
+    let error = drain(&mut *open(&source, 0, 0, &[0])).unwrap_err();
+    assert!(error.message().starts_with("offset 1 of partition 0: invalid JSON"), "{error}");
+    let bytes = settled(cluster.options(&[("format", "bytes")])).unwrap();
+    let (_, source) = create_source(&bytes, &schema(&[("v", SqlType::Bytea)])).unwrap();
+    assert_eq!(drain(&mut *open(&source, 0, 0, &[0])).unwrap().0[1..3], ["7b", ""]);
+}
+
+#[test]
+fn upserts_and_debezium_changes_say_which_rows_are_gone() {
+    let cluster = Cluster::new("upsert", 1);
+    let key = Some(r#"{"id": 1}"#);
+    cluster.send(&[
+        (0, key, Some(br#"{"id": 1, "name": "a"}"#)),
+        (0, key, None),
+        (0, Some("2"), None),
+        (0, None, None),
+        (0, key, Some(br#"{"id": 1, "name": "b"}"#)),
+    ]);
+    let options = settled(cluster.options(&[("envelope", "upsert"), ("include.offset", "o")])).unwrap();
+    assert_eq!(create_source(&options, &id_and_name()).unwrap_err().state(), SqlState::FEATURE_NOT_SUPPORTED);
+    let (_, source) = create_feed(&options, &id_and_name(), &[0]).unwrap();
+    let (lines, bad, _) = drain(&mut *open(&source, 0, 0, &[0, 1, 2])).unwrap();
+    assert_eq!(lines, ["1|a|0", "-1||1", "-2||2", "1|b|4"]);
+    assert_eq!((bad.len(), bad[0].offset), (1, Offset(3)));
+
+    let cluster = Cluster::new("debezium", 1);
+    cluster.send(&[
+        (0, key, Some(br#"{"op":"c","before":null,"after":{"id":1,"name":"a"}}"#)),
+        (0, key, Some(br#"{"payload":{"op":"d","before":{"id":1,"name":"a"},"after":null}}"#)),
+        (0, key, None),
+    ]);
+    let options = settled(cluster.options(&[("envelope", "debezium")])).unwrap();
+    let (_, source) = create_feed(&options, &id_and_name(), &[0]).unwrap();
+    let (lines, bad, _) = drain(&mut *open(&source, 0, 0, &[0, 1])).unwrap();
+    assert_eq!((lines, bad.len()), (vec!["1|a".to_owned(), "-1|".to_owned()], 0));
+}
+
+fn delta(rows: &[(i64, &str, i64)]) -> Delta {
+    let ids = arrow::array::Int64Array::from_iter_values(rows.iter().map(|row| row.0));
+    let names = StringViewArray::from_iter_values(rows.iter().map(|row| row.1));
+    let batch = RecordBatch::try_new(id_and_name(), vec![Arc::new(ids), Arc::new(names)]).unwrap();
+    assert_eq!(batch.column(0).as_primitive::<Int64Type>().len(), rows.len());
+    Delta::new(batch, Weights::Each(rows.iter().map(|row| row.2).collect::<Vec<_>>().into()))
+}
+
+fn sink(options: &[(String, String)], append_only: bool) -> Box<dyn Sink> {
+    create_sink(options, &id_and_name(), append_only).unwrap()
+}
+
+#[test]
+fn a_sink_goes_on_where_its_topic_ends() {
+    for delivery in ["at_least_once", "exactly_once"] {
+        // The mock cluster shows what a transaction gave up.
+        if delivery == "exactly_once" && std::env::var("MILLRACE_KAFKA").is_err() {
+            continue;
+        }
+        let cluster = Cluster::new("added", 1);
+        cluster.send(&[(0, None, Some(b"before"))]);
+        let options = settled_sink(cluster.options(&[("delivery", delivery)])).unwrap();
+        let mut first = sink(&options, true);
+        first.recovered().unwrap();
+        first.write(Tick(1), &[delta(&[(1, "a", 1), (2, "b", 2)])]).unwrap();
+        first.flush().unwrap();
+        first.write(Tick(2), &[delta(&[(9, "lost", 1)])]).unwrap();
+        if delivery == "at_least_once" {
+            first.flush().unwrap();
+        }
+        // Another process: the rows come again in another order, with new ones between.
+        let mut second = sink(&options, true);
+        second.write(Tick(3), &[delta(&[(3, "c", 1), (2, "b", 2)])]).unwrap();
+        second.write(Tick(4), &[delta(&[(1, "a", 1), (2, "b", 1), (9, "lost", 1)])]).unwrap();
+        second.recovered().unwrap();
+        second.flush().unwrap();
+        let mut found: Vec<_> = cluster.read().into_iter().map(|(_, value)| value.unwrap()).collect();
+        found.sort();
+        let row = |id: i64, name: &str| format!("{{\"id\":{id},\"name\":\"{name}\"}}");
+        let wanted =
+            ["before".to_owned(), row(1, "a"), row(2, "b"), row(2, "b"), row(2, "b"), row(3, "c"), row(9, "lost")];
+        let mut wanted = wanted.to_vec();
+        wanted.sort();
+        assert_eq!(found, wanted, "{delivery}");
+        if delivery == "exactly_once" {
+            first.write(Tick(5), &[delta(&[(7, "zombie", 1)])]).ok();
+            let error = first.flush().unwrap_err();
+            assert_eq!(error.state(), SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_sink_by_key_corrects_what_differs() {
+    for envelope in ["upsert", "debezium"] {
+        let cluster = Cluster::new("bykey", 1);
+        let options = settled_sink(cluster.options(&[("envelope", envelope), ("key", "id")])).unwrap();
+        let mut first = sink(&options, false);
+        first.recovered().unwrap();
+        first.write(Tick(1), &[delta(&[(1, "a", 1), (2, "b", 1), (3, "c", 1)])]).unwrap();
+        first.write(Tick(2), &[delta(&[(1, "a", -1), (1, "A", 1)]), delta(&[(4, "x", 1), (4, "x", -1)])]).unwrap();
+        first.flush().unwrap();
+        assert_eq!(cluster.read().len(), 4);
+        let mut second = sink(&options, false);
+        second.write(Tick(3), &[delta(&[(1, "old", 1), (2, "b", 1), (5, "e", 1)])]).unwrap();
+        second.write(Tick(4), &[delta(&[(1, "old", -1), (1, "new", 1)])]).unwrap();
+        assert_eq!(cluster.read().len(), 4, "nothing is sent before all is known");
+        second.recovered().unwrap();
+        second.write(Tick(5), &[delta(&[(2, "b", -1)])]).unwrap();
+        second.flush().unwrap();
+        let found = cluster.read().split_off(4);
+        let key = |id: i64| Some(format!("{{\"id\":{id}}}"));
+        let row = |id: i64, name: &str| format!("{{\"id\":{id},\"name\":\"{name}\"}}");
+        let change = |op: &str, before: Option<String>, after: Option<String>| {
+            let or_null = |row: Option<String>| row.unwrap_or("null".to_owned());
+            match envelope {
+                "upsert" => after,
+                _ => Some(format!("{{\"op\":\"{op}\",\"before\":{},\"after\":{}}}", or_null(before), or_null(after))),
+            }
+        };
+        let wanted = [
+            (key(1), change("u", Some(row(1, "A")), Some(row(1, "new")))),
+            (key(5), change("c", None, Some(row(5, "e")))),
+            (key(3), change("d", Some(row(3, "c")), None)),
+            (key(2), change("d", Some(row(2, "b")), None)),
+        ];
+        assert_eq!(found, wanted, "{envelope}");
+    }
+}

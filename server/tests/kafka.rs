@@ -1,0 +1,11 @@
+//! Topics of a real Apache Kafka broker in and out.
+
+#[path = "server/process.rs"]
+mod process;
+
+#[path = "kafka/cluster.rs"]
+mod cluster;
+#[path = "kafka/sinks.rs"]
+mod sinks;
+#[path = "kafka/sources.rs"]
+mod sources;

@@ -1,0 +1,204 @@
+//! The broker that all tests share, and a client of it.
+
+use crate::process::{Process, free_port};
+use millrace_sqllogictest::broker::Broker;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Message, Offset, TopicPartitionList};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+/// How long something may take to come about.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The broker of this process; it ends with it.
+pub fn broker() -> MutexGuard<'static, Broker> {
+    static BROKER: OnceLock<Mutex<Broker>> = OnceLock::new();
+    let broker = BROKER.get_or_init(|| Mutex::new(Broker::start().unwrap()));
+    broker.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Where it is.
+pub fn servers() -> String {
+    broker().servers()
+}
+
+fn config() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers());
+    config
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    config().create().unwrap()
+}
+
+/// Makes a topic.
+pub async fn create_topic(name: &str, partitions: i32) {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let made = admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    made.into_iter().for_each(|topic| drop(topic.unwrap()));
+}
+
+/// Makes a topic have more partitions.
+pub async fn grow_topic(name: &str, partitions: usize) {
+    let grown = NewPartitions::new(name, partitions);
+    let grown = admin().create_partitions([&grown], &AdminOptions::new()).await.unwrap();
+    grown.into_iter().for_each(|topic| drop(topic.unwrap()));
+}
+
+/// Deletes the records of a partition before an offset.
+pub async fn delete_records(topic: &str, partition: i32, before: i64) {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+    admin().delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+}
+
+/// A producer of records.
+pub struct Out(BaseProducer);
+
+impl Out {
+    pub fn new() -> Out {
+        Out(config().set("linger.ms", "1").create().unwrap())
+    }
+
+    /// Sends a record; keys and values may be absent.
+    pub fn send(&self, topic: &str, partition: i32, key: Option<&[u8]>, value: Option<&[u8]>) {
+        self.send_with(topic, partition, key, value, None);
+    }
+
+    pub fn send_with(
+        &self,
+        topic: &str,
+        partition: i32,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: Option<OwnedHeaders>,
+    ) {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition);
+        record.key = key;
+        record.payload = value;
+        record.headers = headers;
+        loop {
+            match self.0.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(rdkafka::error::RDKafkaErrorCode::QueueFull), again)) => {
+                    record = again;
+                    self.0.poll(Duration::from_millis(10));
+                }
+                Err((error, _)) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits until all is there.
+    pub fn flush(&self) {
+        self.0.flush(PATIENCE).unwrap();
+    }
+}
+
+/// A record as a consumer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<String>,
+    pub value: Option<String>,
+}
+
+/// All committed records of a topic, partition by partition.
+pub fn read_all(topic: &str) -> Vec<Seen> {
+    let mut config = config();
+    config.set("group.id", "test").set("isolation.level", "read_committed").set("enable.auto.commit", "false");
+    config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let count = metadata.topics()[0].partitions().len();
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..count {
+        assignment.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let (mut seen, mut ended) = (vec![], std::collections::BTreeSet::new());
+    let begun = Instant::now();
+    while ended.len() < count {
+        assert!(begun.elapsed() < PATIENCE, "topic {topic} has no end");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => seen.push(Seen {
+                partition: message.partition(),
+                offset: message.offset(),
+                key: message.key().map(text),
+                value: message.payload().map(text),
+            }),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+            Some(Err(error)) => panic!("{error}"),
+            None => {}
+        }
+    }
+    seen.sort_by_key(|record| (record.partition, record.offset));
+    seen
+}
+
+/// A server over a folder of its own.
+pub struct Server {
+    pub process: Process,
+    folder: TempDir,
+}
+
+impl Server {
+    pub fn start() -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::on(folder.path(), free_port());
+        Server { process, folder }
+    }
+
+    pub async fn client(&self) -> Client {
+        self.process.client().await
+    }
+
+    /// Ends the server as a crash does, and starts it again.
+    pub fn crash(&mut self) {
+        self.process.kill();
+        self.process = Process::on(self.folder.path(), free_port());
+    }
+}
+
+/// The rows that a query answers, columns separated by bars.
+pub async fn rows(client: &Client, query: &str) -> Vec<String> {
+    let messages = client.simple_query(query).await.unwrap_or_else(|error| panic!("{query}: {error:?}"));
+    let row = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(
+            (0..row.len()).map(|column| row.get(column).unwrap_or("NULL").to_owned()).collect::<Vec<_>>().join("|"),
+        ),
+        _ => None,
+    };
+    messages.into_iter().filter_map(row).collect()
+}
+
+/// Waits until a query answers these rows.
+pub async fn wait_for(client: &Client, query: &str, wanted: &[&str]) {
+    let begun = Instant::now();
+    loop {
+        let found = rows(client, query).await;
+        if found == wanted {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{query}: wanted {wanted:?}, found {found:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The state and message of the error that a statement ends with.
+pub async fn error(client: &Client, statement: &str) -> (String, String) {
+    let error = client.simple_query(statement).await.expect_err(statement);
+    let error = error.as_db_error().unwrap_or_else(|| panic!("{error}"));
+    (error.code().code().to_owned(), error.message().to_owned())
+}
