@@ -1,7 +1,7 @@
 //! Topics in and out, on the client's own mock cluster; with a real broker's address in `MILLRACE_KAFKA`, on that.
 #![cfg(feature = "kafka")]
 
-use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
+use arrow::array::{AsArray, RecordBatch, StringViewArray};
 use arrow::datatypes::{Int64Type, Schema, SchemaRef};
 use millrace_connectors::{
     BadRecord, Poll, Sink, Source, SplitReader, create_feed, create_sink, create_source, settled, settled_sink,
@@ -144,6 +144,7 @@ fn partitions_are_read_from_any_offset_with_what_is_beside_the_values() {
         assert!(begun.elapsed() < PATIENCE);
         even.wait();
     }
+    drop(odd);
     let mut part = open(&source, 1, 10, &[4]);
     assert!(part.end_at(Offset(13)));
     assert_eq!(drain(&mut *part).unwrap().0, ["10", "11", "12"]);

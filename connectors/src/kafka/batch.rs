@@ -15,9 +15,11 @@ pub(super) struct Batch {
     pub line_feeds: bool,
 }
 
-/// Where the parts of a record are in [`Batch::bytes`].
+/// Where the parts of a record are in [`Batch::bytes`], or in the block that these become.
 pub(super) struct Record {
     pub offset: i64,
+    /// Where its bytes begin.
+    pub start: usize,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
     /// `None` for a tombstone.
@@ -37,6 +39,7 @@ pub(super) struct Wanted {
 impl Batch {
     /// Copies a message to the end.
     pub fn push(&mut self, message: &BorrowedMessage<'_>, wanted: Wanted) {
+        let start = self.bytes.len();
         let value = message.payload().map(|payload| self.add(payload));
         let key = message.key().filter(|_| wanted.key).map(|key| self.add(key));
         let headers = message.headers().filter(|_| wanted.headers).map(|headers| {
@@ -46,7 +49,7 @@ impl Batch {
             start..self.bytes.len() - 1
         });
         let timestamp = message.timestamp().to_millis();
-        self.records.push(Record { offset: message.offset(), timestamp, value, key, headers });
+        self.records.push(Record { offset: message.offset(), start, timestamp, value, key, headers });
     }
 
     fn add(&mut self, bytes: &[u8]) -> Range<usize> {

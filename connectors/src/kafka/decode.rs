@@ -161,13 +161,13 @@ impl Decoder {
         remove(&mut taken, &refused);
         let (keys, refused_keys, refused) = self.gone.finish_records(block)?;
         remove(&mut gone, &refused);
-        let by_place = |record: BadRecord| by_offset(batch, record);
+        let by_place = |record: BadRecord| by_offset(batch, block, record);
         bad.extend(refused_rows.into_iter().chain(refused_keys).map(by_place));
         bad.sort_by_key(|record| record.offset);
-        let rows = self.values(batch, rows, &taken)?;
+        let rows = self.values(batch, block, rows, &taken)?;
         let (rows, deletes) = match gone.is_empty() {
-            true => (self.assemble(batch, rows.columns(), &taken)?, None),
-            false => self.merge(batch, (rows, taken), (keys, gone))?,
+            true => (self.assemble((batch, block), rows.columns(), &taken)?, None),
+            false => self.merge((batch, block), (rows, taken), (keys, gone))?,
         };
         Ok(Chunk { rows, deletes, bad, end: Offset(end as u64) })
     }
@@ -242,22 +242,22 @@ impl Decoder {
     }
 
     /// The values of rows; bytes are taken as they are.
-    fn values(&self, batch: &Batch, rows: RecordBatch, records: &[usize]) -> Result<RecordBatch> {
+    fn values(&self, batch: &Batch, block: &Block, rows: RecordBatch, records: &[usize]) -> Result<RecordBatch> {
         if self.format.is_some() || rows.num_columns() == 0 {
             return Ok(rows);
         }
         let mut bytes = BinaryBuilder::new();
         for record in records {
-            bytes.append_option(batch.records[*record].value.clone().map(|value| &batch.bytes[value]));
+            bytes.append_option(batch.records[*record].value.clone().map(|value| &block.bytes()[value]));
         }
         batch_of(rows.schema_ref(), vec![Arc::new(bytes.finish())], records.len())
     }
 
     /// Values and metadata as the columns wanted.
-    fn assemble(&self, batch: &Batch, values: &[ArrayRef], records: &[usize]) -> Result<RecordBatch> {
+    fn assemble(&self, from: (&Batch, &Block), values: &[ArrayRef], records: &[usize]) -> Result<RecordBatch> {
         let arrays = self.slots.iter().zip(self.schema.fields()).map(|(slot, field)| match slot {
             Slot::Value(value, _) => values[*value].clone(),
-            Slot::Metadata(metadata) => metadata.array(field, self.partition, batch, records),
+            Slot::Metadata(metadata) => metadata.array(field, self.partition, from, records),
         });
         batch_of(&self.schema, arrays.collect(), records.len())
     }
@@ -265,7 +265,7 @@ impl Decoder {
     /// Rows and keys of rows that are gone, in the order of their records.
     fn merge(
         &self,
-        batch: &Batch,
+        from: (&Batch, &Block),
         (rows, taken): (RecordBatch, Vec<usize>),
         (keys, gone): (RecordBatch, Vec<usize>),
     ) -> Result<(RecordBatch, Option<BooleanBuffer>)> {
@@ -283,7 +283,7 @@ impl Decoder {
                 };
                 Ok(take(&concat(&[rows.column(*value), &below])?, &places, None)?)
             }
-            Slot::Metadata(metadata) => Ok(metadata.array(field, self.partition, batch, &records)),
+            Slot::Metadata(metadata) => Ok(metadata.array(field, self.partition, from, &records)),
         });
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
         Ok((batch_of(&Arc::new(Schema::new(loose)), arrays, order.len())?, Some(deletes)))
@@ -307,12 +307,11 @@ fn remove(entries: &mut Vec<usize>, places: &[usize]) {
 }
 
 /// A bad record that is known by its place in the block, by its offset in the partition.
-fn by_offset(batch: &Batch, record: BadRecord) -> BadRecord {
+fn by_offset(batch: &Batch, block: &Block, record: BadRecord) -> BadRecord {
     let place = record.offset.0 as usize;
-    let begins = |record: &Record| record.value.as_ref().or(record.key.as_ref()).map_or(0, |range| range.start);
-    let index = batch.records.partition_point(|record| begins(record) <= place).saturating_sub(1);
+    let index = batch.records.partition_point(|record| record.start <= place).saturating_sub(1);
     let Some(of) = batch.records.get(index) else { return record };
-    let raw = of.value.clone().map_or(&[][..], |value| &batch.bytes[value]);
+    let raw = of.value.clone().map_or(&[][..], |value| &block.bytes()[value]);
     BadRecord::new(Offset(of.offset as u64), raw, record.reason)
 }
 

@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Record, Wanted};
 use super::envelope::Envelope;
+use crate::format::Block;
 use crate::options::{OptionInfo, OptionKind, Options};
 use crate::value::write::write_hex;
 use arrow::array::{ArrayRef, BinaryBuilder, Int32Array, Int64Array, StringViewBuilder, TimestampMicrosecondArray};
@@ -82,10 +83,10 @@ pub(super) fn wanted(columns: &[Option<Metadata>], envelope: Envelope) -> Wanted
 }
 
 impl Metadata {
-    /// The column for some records of a batch. A key of type text that is no UTF-8 has its other bytes replaced.
-    pub fn array(self, field: &Field, partition: u32, batch: &Batch, records: &[usize]) -> ArrayRef {
+    /// The column for some records of a batch, of which `block` holds the bytes. A key of type text that is no UTF-8 has its other bytes replaced.
+    pub fn array(self, field: &Field, partition: u32, (batch, block): (&Batch, &Block), records: &[usize]) -> ArrayRef {
         let chosen = records.iter().map(|record| &batch.records[*record]);
-        let bytes = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &batch.bytes[range]);
+        let bytes = |range: &Option<std::ops::Range<usize>>| range.clone().map(|range| &block.bytes()[range]);
         let key = |record: &Record| bytes(&record.key);
         match self {
             Metadata::Key if sql_type_of(field) == SqlType::Bytea => {
