@@ -85,7 +85,7 @@ impl Sinks {
         status: Arc<Mutex<SinkStatus>>,
     ) -> std::io::Result<()> {
         let (queue, items) = channel();
-        let (state, queued) = (status.lock().state.clone(), status.lock().queued.clone());
+        let SinkStatus { state, queued, .. } = status.lock().clone();
         sink.share(state.clone());
         if self.recovered {
             // The receiver is there.
