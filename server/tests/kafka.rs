@@ -5,6 +5,8 @@ mod process;
 
 #[path = "kafka/cluster.rs"]
 mod cluster;
+#[path = "kafka/event_time.rs"]
+mod event_time;
 #[path = "kafka/sinks.rs"]
 mod sinks;
 #[path = "kafka/sources.rs"]

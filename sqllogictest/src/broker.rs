@@ -1,10 +1,11 @@
 //! A real Apache Kafka broker (KRaft, one node) as a child process, for tests and measurements.
 //!
-//! Its jars come from Maven Central and are kept under `target/`. The broker ends with the process that started it: a
-//! shell holds it for as long as its standard input is open.
+//! Its jars come from Maven Central and are kept under `target/`. The broker ends with the process that started it, and
+//! its folder goes: a shell holds both for as long as its standard input is open.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -65,8 +66,10 @@ impl Broker {
     /// Ends it as a crash does; what it has stays on disk.
     pub fn stop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // The shell ends the broker when its input ends.
-            drop(process.stdin.take());
+            // The shell ends the broker when it is told to, and when nobody is there any more that could tell it.
+            if let Some(mut input) = process.stdin.take() {
+                let _ = input.write_all(b"stop\n");
+            }
             let _ = process.wait();
         }
     }
@@ -102,9 +105,11 @@ impl Broker {
         let script = format!(
             "java -Xmx384m -Xms64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '{}/*' {class} {arguments} '{}' & \
              java=$!; trap 'kill -9 $java' EXIT; \
-             if [ {class} = kafka.Kafka ]; then cat >/dev/null; else wait $java; code=$?; trap - EXIT; exit $code; fi",
+             if [ {class} = kafka.Kafka ]; then read -r _ || {{ kill -9 $java; wait $java; rm -rf '{}'; }}; \
+             else wait $java; code=$?; trap - EXIT; exit $code; fi",
             self.jars.display(),
-            settings.display()
+            settings.display(),
+            self.folder.path().display()
         );
         let mut command = Command::new("bash");
         command.args(["-c", &script]);

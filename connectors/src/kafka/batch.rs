@@ -37,8 +37,8 @@ pub(super) struct Wanted {
 }
 
 impl Batch {
-    /// Copies a message to the end.
-    pub fn push(&mut self, message: &BorrowedMessage<'_>, wanted: Wanted) {
+    /// Copies a message to the end; answers how many bytes it takes.
+    pub fn push(&mut self, message: &BorrowedMessage<'_>, wanted: Wanted) -> usize {
         let start = self.bytes.len();
         let value = message.payload().map(|payload| self.add(payload));
         let key = message.key().filter(|_| wanted.key).map(|key| self.add(key));
@@ -50,6 +50,7 @@ impl Batch {
         });
         let timestamp = message.timestamp().to_millis();
         self.records.push(Record { offset: message.offset(), start, timestamp, value, key, headers });
+        self.bytes.len() - start
     }
 
     fn add(&mut self, bytes: &[u8]) -> Range<usize> {

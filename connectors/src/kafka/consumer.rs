@@ -23,8 +23,8 @@ use std::time::Duration;
 
 /// Records taken from the client's queue in one go.
 const POLL_RECORDS: usize = 32 * 1024;
-/// Bytes taken from the client's queue in one go.
-const POLL_BYTES: usize = 8 << 20;
+/// Bytes that lanes hold before nothing more is taken from the client's queue.
+const HELD_BYTES: usize = 8 << 20;
 
 /// What the client's own threads report.
 #[derive(Default)]
@@ -69,6 +69,8 @@ pub(super) struct SharedConsumer {
 #[derive(Default)]
 struct State {
     lanes: BTreeMap<i32, Lane>,
+    /// Bytes in all lanes.
+    held: usize,
     /// Why nothing arrives at the moment.
     trouble: Option<SqlError>,
 }
@@ -116,7 +118,10 @@ impl SharedConsumer {
     /// Ends reading a partition.
     pub fn remove(&self, partition: u32) {
         let partition = partition as i32;
-        if self.state.lock().lanes.remove(&partition).is_some() {
+        let mut state = self.state.lock();
+        if let Some(lane) = state.lanes.remove(&partition) {
+            state.held -= lane.batch.bytes.len();
+            drop(state);
             let mut list = TopicPartitionList::new();
             list.add_partition(&self.connection.topic, partition);
             if let Err(error) = self.client.incremental_unassign(&list) {
@@ -127,18 +132,17 @@ impl SharedConsumer {
 
     /// Sorts what has arrived into lanes; waits so long for the first record.
     pub fn poll(&self, timeout: Duration) {
-        let (mut records, mut bytes, mut timeout) = (0, 0, timeout);
-        while records < POLL_RECORDS && bytes < POLL_BYTES {
+        let (mut records, mut timeout) = (0, timeout);
+        while records < POLL_RECORDS && self.state.lock().held < HELD_BYTES {
             let Some(event) = self.client.poll(timeout) else { break };
             timeout = Duration::ZERO;
             match event {
                 Ok(message) => {
                     records += 1;
-                    bytes += message.payload_len() + message.key_len();
-                    let mut state = self.state.lock();
-                    state.trouble = None;
-                    if let Some(lane) = state.lanes.get_mut(&message.partition()) {
-                        lane.batch.push(&message, self.wanted);
+                    let State { lanes, held, trouble } = &mut *self.state.lock();
+                    *trouble = None;
+                    if let Some(lane) = lanes.get_mut(&message.partition()) {
+                        *held += lane.batch.push(&message, self.wanted);
                         lane.next = message.offset() + 1;
                         lane.at_end = false;
                     }
@@ -191,17 +195,17 @@ impl SharedConsumer {
     /// # Errors
     /// `XX001` when records that were to be read are gone.
     pub fn take(&self, partition: u32) -> Result<Taken> {
-        let mut state = self.state.lock();
-        let trouble = state.trouble.clone();
-        let Some(lane) = state.lanes.get_mut(&(partition as i32)) else {
+        let State { lanes, held, trouble } = &mut *self.state.lock();
+        let Some(lane) = lanes.get_mut(&(partition as i32)) else {
             return Err(SqlError::internal(format!("partition {partition} is not being read")));
         };
         if !lane.batch.records.is_empty() {
+            *held -= lane.batch.bytes.len();
             return Ok(Taken::Records(std::mem::take(&mut lane.batch)));
         }
         match (&lane.failure, trouble) {
             (Some(error), _) if !self.skip_gaps => Err(error.clone()),
-            (_, Some(error)) => Ok(Taken::Nothing(Some(error))),
+            (_, Some(error)) => Ok(Taken::Nothing(Some(error.clone()))),
             _ if lane.at_end => Ok(Taken::End),
             _ => Ok(Taken::Nothing(None)),
         }

@@ -338,7 +338,7 @@ impl Threads {
                         idle = false;
                         behind |= is_behind;
                     }
-                    Step::Waiting => {}
+                    Step::Waiting { is_behind } => behind |= is_behind,
                     Step::Done => {
                         open.swap_remove(next);
                         continue;
@@ -424,10 +424,12 @@ impl Threads {
         }
         match polled {
             Ok(Poll::Waiting(trouble)) => {
-                if trouble.is_some() {
+                // Without knowing why nothing comes, there may be something that is on its way.
+                let is_behind = trouble.is_none();
+                if !is_behind {
                     self.report(Some(split), &mut open.trouble, trouble)?;
                 }
-                Ok(Step::Waiting)
+                Ok(Step::Waiting { is_behind })
             }
             Ok(Poll::Chunk(chunk)) => {
                 open.caught_up = false;
@@ -442,7 +444,7 @@ impl Threads {
                     open.caught_up = true;
                     self.send(Event::CaughtUp { split, finished: false })?;
                 }
-                Ok(Step::Waiting)
+                Ok(Step::Waiting { is_behind: false })
             }
             Ok(Poll::Finished) => {
                 self.send(Event::CaughtUp { split, finished: true })?;
@@ -469,7 +471,7 @@ impl Threads {
 
 enum Step {
     Read { is_behind: bool },
-    Waiting,
+    Waiting { is_behind: bool },
     Done,
 }
 

@@ -1,6 +1,6 @@
 //! The broker that all tests share, and a client of it.
 
-use crate::process::{Process, free_port};
+use crate::process::{Process, binary, free_port};
 use millrace_sqllogictest::broker::Broker;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -150,14 +150,19 @@ pub fn read_all(topic: &str) -> Vec<Seen> {
 /// A server over a folder of its own.
 pub struct Server {
     pub process: Process,
+    flags: &'static [&'static str],
     folder: TempDir,
 }
 
 impl Server {
     pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    /// A server that is started with these flags, each time.
+    pub fn with(flags: &'static [&'static str]) -> Server {
         let folder = tempfile::tempdir().unwrap();
-        let process = Process::on(folder.path(), free_port());
-        Server { process, folder }
+        Server { process: process(&folder, flags), flags, folder }
     }
 
     pub async fn client(&self) -> Client {
@@ -167,8 +172,16 @@ impl Server {
     /// Ends the server as a crash does, and starts it again.
     pub fn crash(&mut self) {
         self.process.kill();
-        self.process = Process::on(self.folder.path(), free_port());
+        self.process = process(&self.folder, self.flags);
     }
+}
+
+fn process(folder: &TempDir, flags: &[&str]) -> Process {
+    let port = free_port();
+    let mut command = binary();
+    command.args(["--workers", "2", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"]).arg(folder.path());
+    command.args(flags);
+    Process::start(command, port)
 }
 
 /// The rows that a query answers, columns separated by bars.
