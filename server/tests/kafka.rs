@@ -5,6 +5,8 @@ mod process;
 
 #[path = "kafka/cluster.rs"]
 mod cluster;
+#[path = "kafka/crashes.rs"]
+mod crashes;
 #[path = "kafka/event_time.rs"]
 mod event_time;
 #[path = "kafka/sinks.rs"]

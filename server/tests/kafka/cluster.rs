@@ -10,7 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Message, Offset, TopicPartitionList};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -18,39 +19,38 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 /// How long something may take to come about.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The broker of this process; it ends with it.
-pub fn broker() -> MutexGuard<'static, Broker> {
-    static BROKER: OnceLock<Mutex<Broker>> = OnceLock::new();
-    let broker = BROKER.get_or_init(|| Mutex::new(Broker::start().unwrap()));
-    broker.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Where it is.
+/// Where the broker is that the tests of this process share; it ends with it.
 pub fn servers() -> String {
-    broker().servers()
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    BROKER.get_or_init(|| Broker::start().unwrap()).servers()
 }
 
-fn config() -> ClientConfig {
+fn config(servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers());
+    config.set("bootstrap.servers", servers);
     config
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    config().create().unwrap()
+fn admin(servers: &str) -> AdminClient<DefaultClientContext> {
+    config(servers).create().unwrap()
 }
 
 /// Makes a topic.
 pub async fn create_topic(name: &str, partitions: i32) {
+    create_topic_at(&servers(), name, partitions).await;
+}
+
+/// Makes a topic of another broker than the shared one.
+pub async fn create_topic_at(servers: &str, name: &str, partitions: i32) {
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-    let made = admin().create_topics([&topic], &AdminOptions::new()).await.unwrap();
+    let made = admin(servers).create_topics([&topic], &AdminOptions::new()).await.unwrap();
     made.into_iter().for_each(|topic| drop(topic.unwrap()));
 }
 
 /// Makes a topic have more partitions.
 pub async fn grow_topic(name: &str, partitions: usize) {
     let grown = NewPartitions::new(name, partitions);
-    let grown = admin().create_partitions([&grown], &AdminOptions::new()).await.unwrap();
+    let grown = admin(&servers()).create_partitions([&grown], &AdminOptions::new()).await.unwrap();
     grown.into_iter().for_each(|topic| drop(topic.unwrap()));
 }
 
@@ -58,7 +58,7 @@ pub async fn grow_topic(name: &str, partitions: usize) {
 pub async fn delete_records(topic: &str, partition: i32, before: i64) {
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
-    admin().delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+    admin(&servers()).delete_records(&offsets, &AdminOptions::new()).await.unwrap();
 }
 
 /// A producer of records.
@@ -66,7 +66,12 @@ pub struct Out(BaseProducer);
 
 impl Out {
     pub fn new() -> Out {
-        Out(config().set("linger.ms", "1").create().unwrap())
+        Out::at(&servers())
+    }
+
+    /// A producer for another broker than the shared one.
+    pub fn at(servers: &str) -> Out {
+        Out(config(servers).set("linger.ms", "1").create().unwrap())
     }
 
     /// Sends a record; keys and values may be absent.
@@ -115,7 +120,12 @@ pub struct Seen {
 
 /// All committed records of a topic, partition by partition.
 pub fn read_all(topic: &str) -> Vec<Seen> {
-    let mut config = config();
+    read_all_at(&servers(), topic)
+}
+
+/// All committed records of a topic of another broker than the shared one.
+pub fn read_all_at(servers: &str, topic: &str) -> Vec<Seen> {
+    let mut config = config(servers);
     config.set("group.id", "test").set("isolation.level", "read_committed").set("enable.auto.commit", "false");
     config.set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
     let consumer: BaseConsumer = config.create().unwrap();
@@ -214,4 +224,33 @@ pub async fn error(client: &Client, statement: &str) -> (String, String) {
     let error = client.simple_query(statement).await.expect_err(statement);
     let error = error.as_db_error().unwrap_or_else(|| panic!("{error}"));
     (error.code().code().to_owned(), error.message().to_owned())
+}
+
+/// The rows by key that a topic of FORMAT UPSERT comes to.
+pub fn upserted(records: &[Seen]) -> BTreeMap<String, String> {
+    let mut rows = BTreeMap::new();
+    for Seen { key, value, .. } in records {
+        let key = key.clone().unwrap();
+        match value {
+            Some(value) => drop(rows.insert(key, value.clone())),
+            None => assert!(rows.remove(&key).is_some(), "a tombstone for a row that is not there"),
+        }
+    }
+    rows
+}
+
+/// Waits until a topic holds what it shall.
+pub async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs statements one by one.
+pub async fn run(client: &Client, statements: &[&str]) {
+    for statement in statements {
+        client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    }
 }

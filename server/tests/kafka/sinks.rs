@@ -1,39 +1,14 @@
 //! Topics as sinks: what they hold after changes, crashes and a broker that was away.
 
-use crate::cluster::{Out, PATIENCE, Seen, Server, broker, create_topic, error, read_all, rows, servers, wait_for};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::cluster::{
+    PATIENCE, Server, create_topic, create_topic_at, error, read_all, rows, run, servers, upserted, wait_for,
+    wait_until,
+};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use tokio_postgres::Client;
 
 fn sink(topic: &str, more: &str) -> String {
     format!("WITH (connector = 'kafka', topic = '{topic}', properties.bootstrap.server = '{}'{more})", servers())
-}
-
-/// The rows by key that a topic of FORMAT UPSERT comes to.
-fn upserted(topic: &str) -> BTreeMap<String, String> {
-    let mut rows = BTreeMap::new();
-    for Seen { key, value, .. } in read_all(topic) {
-        match value {
-            Some(value) => drop(rows.insert(key.unwrap(), value)),
-            None => assert!(rows.remove(&key.unwrap()).is_some(), "a tombstone for a row that is not there"),
-        }
-    }
-    rows
-}
-
-/// Waits until a topic holds what it shall.
-async fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn run(client: &Client, statements: &[&str]) {
-    for statement in statements {
-        client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-    }
 }
 
 #[tokio::test]
@@ -77,7 +52,7 @@ async fn changes_go_out_by_key() {
         (r#"{"customer":"bob"}"#, r#"{"customer":"bob","amount":7.00}"#),
     ];
     let wanted: BTreeMap<_, _> = wanted.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    wait_until("the revenue", || upserted("revenue") == wanted).await;
+    wait_until("the revenue", || upserted(&read_all("revenue")) == wanted).await;
     wait_until("the history", || read_all("history").len() == 5).await;
     let history: Vec<_> = read_all("history").into_iter().map(|record| record.value.unwrap()).collect();
     assert!(history.contains(&r#"{"op":"u","before":{"id":2,"customer":"bob","amount":5.00},"after":{"id":2,"customer":"bob","amount":7.00}}"#.to_owned()), "{history:?}");
@@ -92,86 +67,17 @@ async fn changes_go_out_by_key() {
     server.crash();
     let client = server.client().await;
     run(&client, &["DELETE FROM orders WHERE id = 1"]).await;
-    wait_until("the deletion", || upserted("revenue").len() == 1).await;
+    wait_until("the deletion", || upserted(&read_all("revenue")).len() == 1).await;
     wait_until("the deletion", || read_all("history").len() == before.1 + 1).await;
     assert_eq!(read_all("revenue").len(), before.0 + 1);
-    assert_eq!(rows(&client, "SELECT count(*) FROM millrace.sinks WHERE error IS NULL").await, ["2"]);
-}
-
-/// Every record of the input comes out once, in the order of its key, whatever is killed in between.
-#[tokio::test]
-async fn what_is_added_goes_out_once_over_crashes() {
-    create_topic("in", 3).await;
-    create_topic("once", 2).await;
-    create_topic("sums", 2).await;
-    let mut server = Server::start();
-    let client = server.client().await;
-    let exactly = ", key = 'k', delivery = 'exactly_once', commit.interval.ms = '20'";
-    run(
-        &client,
-        &[
-            &format!("CREATE SOURCE input (k int, n bigint) {}", sink("in", "")),
-            &format!(
-                "CREATE SINK once AS SELECT k, n FROM input WHERE n % 5 <> 0 {} FORMAT PLAIN ENCODE JSON",
-                sink("once", exactly)
-            ),
-            "CREATE MATERIALIZED VIEW sums AS SELECT k, count(*) AS c, sum(n) AS s FROM input GROUP BY k",
-            &format!("CREATE SINK sums_out FROM sums {} FORMAT UPSERT ENCODE JSON", sink("sums", exactly)),
-        ],
-    )
-    .await;
-    let out = Out::new();
-    let rounds: u64 = std::env::var("MILLRACE_KAFKA_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
-    let mut sent = 0u64;
-    for round in 0..rounds {
-        for _ in 0..20 {
-            for _ in 0..100 {
-                let key = sent % 17;
-                let value = format!(r#"{{"k":{key},"n":{sent}}}"#);
-                out.send("in", (key % 3) as i32, None, Some(value.as_bytes()));
-                sent += 1;
-            }
-            out.flush();
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        // At another moment each time.
-        tokio::time::sleep(Duration::from_millis((round * 37) % 150)).await;
-        server.crash();
-        drop(server.client().await);
-    }
-    let client = server.client().await;
-    wait_for(&client, "SELECT sum(c) FROM sums", &[&sent.to_string()]).await;
-    let wanted = sent - sent.div_ceil(5);
-    wait_until("all records", || read_all("once").len() as u64 >= wanted).await;
-    let mut last: BTreeMap<String, u64> = BTreeMap::new();
-    let mut seen = BTreeSet::new();
-    for record in read_all("once") {
-        let value = record.value.unwrap();
-        let number: u64 = value.rsplit(':').next().unwrap().trim_end_matches('}').parse().unwrap();
-        assert!(seen.insert(number), "{number} came twice");
-        let before = last.insert(record.key.unwrap(), number);
-        assert!(before < Some(number), "{number} after {before:?}");
-    }
-    assert_eq!(seen.len() as u64, wanted);
-    let by_key = rows(&client, "SELECT k, c, s FROM sums ORDER BY k").await;
-    let as_row = |line: &String| {
-        let parts: Vec<_> = line.split('|').collect();
-        (format!(r#"{{"k":{}}}"#, parts[0]), format!(r#"{{"k":{},"c":{},"s":{}}}"#, parts[0], parts[1], parts[2]))
-    };
-    let by_key: BTreeMap<_, _> = by_key.iter().map(as_row).collect();
-    wait_until("the sums", || upserted("sums") == by_key).await;
     assert_eq!(rows(&client, "SELECT count(*) FROM millrace.sinks WHERE error IS NULL").await, ["2"]);
 }
 
 #[tokio::test]
 async fn a_broker_that_is_away_stalls_nobody_else() {
     let mut own = millrace_sqllogictest::broker::Broker::start().unwrap();
-    let _shared = broker;
     let servers = own.servers();
-    let admin: rdkafka::admin::AdminClient<_> =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
-    let topic = rdkafka::admin::NewTopic::new("late", 1, rdkafka::admin::TopicReplication::Fixed(1));
-    admin.create_topics([&topic], &rdkafka::admin::AdminOptions::new()).await.unwrap();
+    create_topic_at(&servers, "late", 1).await;
     let server = Server::start();
     let client = server.client().await;
     let with =

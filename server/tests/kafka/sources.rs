@@ -1,7 +1,7 @@
 //! Topics as sources and as what feeds tables.
 
 use crate::cluster::{
-    Out, PATIENCE, Server, broker, create_topic, delete_records, error, grow_topic, rows, servers, wait_for,
+    Out, Server, create_topic, create_topic_at, delete_records, error, grow_topic, rows, servers, wait_for,
 };
 use rdkafka::message::{Header, OwnedHeaders};
 use std::time::{Duration, Instant};
@@ -282,23 +282,14 @@ async fn tables_are_fed_by_key_and_go_on_after_a_crash() {
     wait_for(&client, bad, &["4|unknown Debezium operation \"x\""]).await;
 }
 
-/// Alone among the tests in that the broker goes away: the others wait for it at most.
 #[tokio::test]
 async fn a_broker_that_is_away_is_waited_for() {
     let mut own = millrace_sqllogictest::broker::Broker::start().unwrap();
-    let _shared = broker;
-    let out: rdkafka::producer::BaseProducer =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", own.servers()).create().unwrap();
-    let admin: rdkafka::admin::AdminClient<_> =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", own.servers()).create().unwrap();
-    let topic = rdkafka::admin::NewTopic::new("away", 2, rdkafka::admin::TopicReplication::Fixed(1));
-    admin.create_topics([&topic], &rdkafka::admin::AdminOptions::new()).await.unwrap();
+    let out = Out::at(&own.servers());
+    create_topic_at(&own.servers(), "away", 2).await;
     let send = |number: usize| {
-        use rdkafka::producer::Producer;
-        let value = bid(number);
-        let record = rdkafka::producer::BaseRecord::<(), _>::to("away").partition(0).payload(&value);
-        out.send(record).map_err(|(error, _)| error).unwrap();
-        out.flush(PATIENCE).unwrap();
+        out.send("away", 0, None, Some(bid(number).as_bytes()));
+        out.flush();
     };
     send(1);
     let mut server = Server::start();
