@@ -25,6 +25,8 @@ mod mix;
 pub mod nexmark;
 pub mod options;
 mod pace;
+#[cfg(feature = "kafka")]
+mod registry;
 mod sink;
 mod source;
 mod value;
@@ -39,9 +41,9 @@ use options::{CONNECTOR, OptionInfo, Options, nearest};
 use std::sync::Arc;
 
 type CreateSource = fn(&Options, &SchemaRef) -> Result<(SchemaRef, Arc<dyn Source>)>;
-type SettleSource = fn(&Options) -> Result<Option<(String, String)>>;
+type SettleSource = fn(&Options) -> Result<Vec<(String, String)>>;
 type CreateFeed = fn(&Options, &SchemaRef, &[usize]) -> Result<(SchemaRef, Arc<dyn Source>)>;
-type SettleSink = fn(&Options) -> Result<Vec<(String, String)>>;
+type SettleSink = fn(&Options, &SchemaRef) -> Result<Vec<(String, String)>>;
 type TakesChanges = fn(&Options) -> bool;
 type CreateSink = fn(&Options, &SchemaRef) -> Result<Box<dyn Sink>>;
 
@@ -173,11 +175,12 @@ pub fn settled(connector_options: Vec<(String, String)>) -> Result<Vec<(String, 
     Ok(connector_options.into_iter().chain(found).collect())
 }
 
-/// The options of a sink that is being made, with what it must remember of this moment. May ask the outside world.
-pub fn settled_sink(connector_options: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
+/// The options of a sink of rows of `schema` that is being made, with what it must remember of this moment. May ask the
+/// outside world.
+pub fn settled_sink(connector_options: Vec<(String, String)>, schema: &SchemaRef) -> Result<Vec<(String, String)>> {
     let info = connector(&connector_options)?;
     let (Some((infos, _)), Some((settle, _))) = (info.sink, info.sink_facts) else { return Ok(connector_options) };
-    let found = settle(&Options::parse(info.name, infos, &connector_options)?)?;
+    let found = settle(&Options::parse(info.name, infos, &connector_options)?, schema)?;
     Ok(connector_options.into_iter().chain(found).collect())
 }
 

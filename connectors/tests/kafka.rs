@@ -1,123 +1,18 @@
 //! Topics in and out, on the client's own mock cluster; with a real broker's address in `MILLRACE_KAFKA`, on that.
 #![cfg(feature = "kafka")]
 
+#[path = "kafka/cluster.rs"]
+mod cluster;
+#[path = "kafka/formats.rs"]
+mod formats;
+
 use arrow::array::{AsArray, RecordBatch, StringViewArray};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
-use millrace_connectors::{
-    BadRecord, Poll, Sink, Source, SplitReader, create_feed, create_sink, create_source, settled, settled_sink,
-};
-use millrace_types::{Delta, Offset, Result, SqlState, SqlType, Tick, Weights, field_of};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use rdkafka::{Message, TopicPartitionList};
+use arrow::datatypes::Int64Type;
+use cluster::{Cluster, PATIENCE, drain, id_and_name, open, schema};
+use millrace_connectors::{Poll, Sink, create_feed, create_sink, create_source, settled, settled_sink};
+use millrace_types::{Delta, Offset, SqlState, SqlType, Tick, Weights};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Some brokers, and the name of a topic that nobody else uses.
-struct Cluster {
-    servers: String,
-    topic: String,
-    _mock: Option<MockCluster<'static, DefaultProducerContext>>,
-}
-
-impl Cluster {
-    fn new(name: &str, partitions: i32) -> Cluster {
-        let topic = format!("{name}-{}", uuid::Uuid::new_v4());
-        if let Ok(servers) = std::env::var("MILLRACE_KAFKA") {
-            let admin: rdkafka::admin::AdminClient<_> =
-                ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
-            let new = rdkafka::admin::NewTopic::new(&topic, partitions, rdkafka::admin::TopicReplication::Fixed(1));
-            let made = futures::executor::block_on(admin.create_topics([&new], &rdkafka::admin::AdminOptions::new()));
-            made.unwrap().remove(0).unwrap();
-            return Cluster { servers, topic, _mock: None };
-        }
-        let mock = MockCluster::new(1).unwrap();
-        mock.create_topic(&topic, partitions, 1).unwrap();
-        Cluster { servers: mock.bootstrap_servers(), topic, _mock: Some(mock) }
-    }
-
-    fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
-        let given = [("connector", "kafka"), ("topic", &self.topic), ("properties.bootstrap.server", &self.servers)];
-        given.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-    }
-
-    fn send(&self, records: &[(i32, Option<&str>, Option<&[u8]>)]) {
-        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.servers).create().unwrap();
-        for (partition, key, value) in records {
-            let mut record = BaseRecord::<str, [u8]>::to(&self.topic).partition(*partition);
-            (record.key, record.payload) = (*key, *value);
-            producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        producer.flush(PATIENCE).unwrap();
-    }
-
-    /// All keys and values of partition 0, in order.
-    fn read(&self) -> Vec<(Option<String>, Option<String>)> {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.servers).set("group.id", "test").set("enable.partition.eof", "true");
-        config.set("isolation.level", "read_committed");
-        let consumer: BaseConsumer = config.create().unwrap();
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(&self.topic, 0, rdkafka::Offset::Beginning).unwrap();
-        consumer.assign(&assignment).unwrap();
-        let mut records = vec![];
-        loop {
-            match consumer.poll(PATIENCE).unwrap() {
-                Ok(message) => {
-                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                    records.push((message.key().map(text), message.payload().map(text)));
-                }
-                Err(KafkaError::PartitionEOF(_)) => return records,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-}
-
-fn schema(columns: &[(&str, SqlType)]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|(name, sql_type)| field_of(*name, sql_type, true)).collect::<Vec<_>>()))
-}
-
-fn id_and_name() -> SchemaRef {
-    schema(&[("id", SqlType::Int8), ("name", SqlType::Text)])
-}
-
-/// What a reader finds up to the present end, as lines.
-fn drain(reader: &mut dyn SplitReader) -> Result<(Vec<String>, Vec<BadRecord>, Offset)> {
-    let (mut lines, mut bad, mut end) = (vec![], vec![], Offset::default());
-    let begun = Instant::now();
-    loop {
-        assert!(begun.elapsed() < PATIENCE);
-        match reader.poll(7)? {
-            Poll::Chunk(chunk) => {
-                end = chunk.end;
-                for row in 0..chunk.rows.num_rows() {
-                    let gone = chunk.deletes.as_ref().is_some_and(|deletes| deletes.value(row));
-                    let value = |column: &arrow::array::ArrayRef| {
-                        arrow::util::display::array_value_to_string(column, row).unwrap()
-                    };
-                    let values: Vec<_> = chunk.rows.columns().iter().map(value).collect();
-                    lines.push(format!("{}{}", if gone { "-" } else { "" }, values.join("|")));
-                }
-                bad.extend(chunk.bad);
-            }
-            Poll::Waiting(trouble) => {
-                assert!(trouble.is_none(), "{trouble:?}");
-                reader.wait();
-            }
-            Poll::Pending | Poll::Finished => return Ok((lines, bad, end)),
-        }
-    }
-}
-
-fn open(source: &Arc<dyn Source>, split: usize, from: u64, columns: &[usize]) -> Box<dyn SplitReader> {
-    source.open(&source.splits().unwrap()[split], Offset(from), columns).unwrap()
-}
+use std::time::Instant;
 
 #[test]
 fn partitions_are_read_from_any_offset_with_what_is_beside_the_values() {
@@ -220,7 +115,7 @@ fn upserts_and_debezium_changes_say_which_rows_are_gone() {
     assert_eq!((lines, bad.len()), (vec!["1|a".to_owned(), "-1|".to_owned()], 0));
 }
 
-fn delta(rows: &[(i64, &str, i64)]) -> Delta {
+pub fn delta(rows: &[(i64, &str, i64)]) -> Delta {
     let ids = arrow::array::Int64Array::from_iter_values(rows.iter().map(|row| row.0));
     let names = StringViewArray::from_iter_values(rows.iter().map(|row| row.1));
     let batch = RecordBatch::try_new(id_and_name(), vec![Arc::new(ids), Arc::new(names)]).unwrap();
@@ -228,7 +123,7 @@ fn delta(rows: &[(i64, &str, i64)]) -> Delta {
     Delta::new(batch, Weights::Each(rows.iter().map(|row| row.2).collect::<Vec<_>>().into()))
 }
 
-fn sink(options: &[(String, String)], append_only: bool) -> Box<dyn Sink> {
+pub fn sink(options: &[(String, String)], append_only: bool) -> Box<dyn Sink> {
     create_sink(options, &id_and_name(), append_only).unwrap()
 }
 
@@ -241,7 +136,7 @@ fn a_sink_goes_on_where_its_topic_ends() {
         }
         let cluster = Cluster::new("added", 1);
         cluster.send(&[(0, None, Some(b"before"))]);
-        let options = settled_sink(cluster.options(&[("delivery", delivery)])).unwrap();
+        let options = settled_sink(cluster.options(&[("delivery", delivery)]), &id_and_name()).unwrap();
         let mut first = sink(&options, true);
         first.recovered().unwrap();
         first.write(Tick(1), &[delta(&[(1, "a", 1), (2, "b", 2)])]).unwrap();
@@ -276,7 +171,7 @@ fn a_sink_goes_on_where_its_topic_ends() {
 fn a_sink_by_key_corrects_what_differs() {
     for envelope in ["upsert", "debezium"] {
         let cluster = Cluster::new("bykey", 1);
-        let options = settled_sink(cluster.options(&[("envelope", envelope), ("key", "id")])).unwrap();
+        let options = settled_sink(cluster.options(&[("envelope", envelope), ("key", "id")]), &id_and_name()).unwrap();
         let mut first = sink(&options, false);
         first.recovered().unwrap();
         first.write(Tick(1), &[delta(&[(1, "a", 1), (2, "b", 1), (3, "c", 1)])]).unwrap();

@@ -15,6 +15,8 @@ pub mod crash;
 mod mode;
 mod postgres;
 pub mod random;
+#[doc(hidden)]
+pub mod registry;
 mod server;
 mod suite;
 

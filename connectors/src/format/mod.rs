@@ -5,12 +5,18 @@
 //!   bytes -- Block --> TextFormat::decode -- tokens --> Rows -- columns --> RecordBatch + bad records
 //! ```
 
+#[cfg(feature = "kafka")]
+pub(crate) mod avro;
 pub(crate) mod block;
+#[cfg(feature = "kafka")]
+pub(crate) mod cell;
 pub(crate) mod csv;
 pub(crate) mod csv_writer;
 pub mod json;
 pub(crate) mod json_writer;
 pub(crate) mod parquet;
+#[cfg(feature = "kafka")]
+pub(crate) mod protobuf;
 pub(crate) mod rows;
 
 pub(crate) use block::Block;
@@ -30,6 +36,14 @@ pub(crate) trait TextFormat: Send {
 
 /// A format whose records are handed over one by one, as a message broker does.
 pub(crate) trait RecordFormat: Send {
+    /// Finds out what must be known before these records can be decoded, as the schemas that they are written by.
+    ///
+    /// # Errors
+    /// Those of a connection: then nothing is known of the records, and it is worth to try again.
+    fn prepare(&mut self, _record: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
     /// Sets the tokens of the columns from the record at `span` of the block, or says why it is bad.
     fn fill(
         &mut self,

@@ -9,10 +9,13 @@
 use super::batch::{Batch, Record};
 use super::envelope::{Change, Envelope, change};
 use super::metadata::Metadata;
+use crate::format::avro::{AvroDecoder, AvroFormat};
 use crate::format::csv::{Csv, Dialect};
 use crate::format::json::{JsonLines, NOT_UTF8};
+use crate::format::protobuf::{ProtobufDecoder, ProtobufFormat};
 use crate::format::rows::batch as batch_of;
 use crate::format::{Block, RecordFormat, Rows};
+use crate::registry::unframed;
 use crate::source::{BadRecord, Chunk};
 use crate::value::{Epoch, Kind, Token};
 use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch, UInt64Array, new_null_array};
@@ -24,10 +27,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// How values are encoded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Encoding {
     Json,
     Csv(Dialect),
+    Avro(AvroFormat),
+    Protobuf(ProtobufFormat),
     /// The value is one column, text or bytea.
     Plain,
 }
@@ -58,8 +63,18 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    fn format(&self, schema: &SchemaRef) -> Option<Box<dyn RecordFormat>> {
-        match &self.encoding {
+    /// How tokens count time: binary formats know what their numbers are.
+    fn token_epoch(&self) -> Epoch {
+        match self.encoding {
+            Encoding::Avro(_) | Encoding::Protobuf(_) => Epoch::Microseconds,
+            _ => self.epoch,
+        }
+    }
+
+    fn format(&self, schema: &SchemaRef) -> Result<Option<Box<dyn RecordFormat>>> {
+        Ok(match &self.encoding {
+            Encoding::Avro(format) => Some(Box::new(AvroDecoder::new(format, schema, self.epoch))),
+            Encoding::Protobuf(format) => Some(Box::new(ProtobufDecoder::new(format, schema, self.epoch)?)),
             Encoding::Json => Some(Box::new(JsonLines::new(schema, self.max_record))),
             Encoding::Csv(dialect) => {
                 let payload: Vec<usize> =
@@ -74,7 +89,22 @@ impl Layout {
                 Some(SqlType::Bytea) => None,
                 _ => Some(Box::new(Text)),
             },
-        }
+        })
+    }
+
+    /// How keys are decoded that name the schema by which they are written.
+    fn key_format(&self, schema: &SchemaRef) -> Result<Option<Box<dyn RecordFormat>>> {
+        Ok(match &self.encoding {
+            Encoding::Avro(AvroFormat { registry: Some(registry), .. }) => {
+                let format = AvroFormat { schema: None, registry: Some(registry.clone()) };
+                Some(Box::new(AvroDecoder::new(&format, schema, self.epoch)))
+            }
+            Encoding::Protobuf(ProtobufFormat { registry: Some(registry), .. }) => {
+                let format = ProtobufFormat { file: None, message: None, registry: Some(registry.clone()) };
+                Some(Box::new(ProtobufDecoder::new(&format, schema, self.epoch)?))
+            }
+            _ => None,
+        })
     }
 }
 
@@ -89,8 +119,9 @@ pub(super) struct Decoder {
     /// Values; without a format they are taken as bytes.
     format: Option<Box<dyn RecordFormat>>,
     rows: Rows,
-    /// The rows that are gone: only their keys.
+    /// The rows that are gone: only their keys, in JSON, or as their frame says.
     gone_format: Box<dyn RecordFormat>,
+    key_format: Option<Box<dyn RecordFormat>>,
     gone: Rows,
     /// The place of a single key column, which a key that is no JSON object fills.
     single_key: bool,
@@ -129,12 +160,13 @@ impl Decoder {
         }
         let single_key = keys.len() == 1;
         let (values, keys): (SchemaRef, SchemaRef) = (Arc::new(Schema::new(values)), Arc::new(Schema::new(keys)));
-        let rows = Rows::new(values.clone(), layout.epoch);
+        let rows = Rows::new(values.clone(), layout.token_epoch());
         Ok(Decoder {
-            format: layout.format(&values),
+            format: layout.format(&values)?,
+            key_format: layout.key_format(&keys)?,
             rows: if layout.on_error == OnError::Null { rows.tolerant() } else { rows },
             gone_format: Box::new(JsonLines::new(&keys, layout.max_record)),
-            gone: Rows::new(keys, layout.epoch),
+            gone: Rows::new(keys, layout.token_epoch()),
             layout: layout.clone(),
             partition,
             schema,
@@ -148,6 +180,7 @@ impl Decoder {
         self.rows.set_limit(usize::MAX);
         self.gone.set_limit(usize::MAX);
         let end = batch.records.get(records.end.wrapping_sub(1)).map_or(0, |record| record.offset + 1);
+        self.prepare(&batch.records[records.clone()], block)?;
         let (mut taken, mut gone, mut bad) = (vec![], vec![], vec![]);
         for index in records {
             let record = &batch.records[index];
@@ -172,6 +205,19 @@ impl Decoder {
         Ok(Chunk { rows, deletes, bad, end: Offset(end as u64) })
     }
 
+    /// Finds out by which schemas records are written, before any of them is decoded.
+    fn prepare(&mut self, records: &[Record], block: &Block) -> Result<()> {
+        let (Some(format), Some(key_format)) = (&mut self.format, &mut self.key_format) else { return Ok(()) };
+        for record in records {
+            match (&record.value, &record.key) {
+                (Some(value), _) => format.prepare(&block.bytes()[value.clone()])?,
+                (None, Some(key)) => key_format.prepare(&block.bytes()[key.clone()])?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Hands a record to where it belongs.
     fn place(&mut self, block: &Block, record: &Record, bad: &mut Vec<BadRecord>) -> Place {
         let envelope = self.layout.envelope;
@@ -182,10 +228,10 @@ impl Decoder {
         };
         let Some(value) = record.value.clone() else {
             return match envelope {
-                Envelope::Upsert => self.key(block, record).map_or_else(refuse, |()| Place::Gone),
+                Envelope::Upsert => self.key(block, record).unwrap_or_else(refuse),
                 // The tombstone that follows a Debezium deletion says nothing new.
                 Envelope::Debezium => Place::Bad,
-                Envelope::Plain if self.layout.encoding == Encoding::Plain => {
+                Envelope::Plain if matches!(self.layout.encoding, Encoding::Plain) => {
                     if self.format.is_some() {
                         self.rows.record(block, 0..0, |_, _| Ok(()));
                     }
@@ -211,34 +257,29 @@ impl Decoder {
         if taken { Place::Row } else { Place::Bad }
     }
 
-    /// The key of a tombstone: a JSON object, or the value of the only key column.
-    fn key(&mut self, block: &Block, record: &Record) -> std::result::Result<(), String> {
+    /// Takes the key of a tombstone: as its frame says, a JSON object, or the value of the only key column.
+    fn key(&mut self, block: &Block, record: &Record) -> std::result::Result<Place, String> {
         let Some(key) = record.key.clone() else { return Err("a record without a value has no key".to_owned()) };
         let text = &block.bytes()[key.clone()];
-        let (format, gone, single) = (&mut self.gone_format, &mut self.gone, self.single_key);
-        if std::str::from_utf8(text).is_err() {
-            return Err(NOT_UTF8.to_owned());
-        }
-        let mut failure = None;
-        gone.record(block, key.clone(), |tokens, extra| {
-            let filled = match (text.first(), tokens) {
-                (_, []) => Ok(()),
-                (Some(b'{'), tokens) => format.fill(block, key.clone(), tokens, extra),
-                (_, [token]) if single => {
-                    let scanner = block.scanner(key.end);
-                    *token = match scanner.value(scanner.skip_blanks(key.start), extra) {
-                        Ok((token, end)) if scanner.skip_blanks(end) == key.end => token,
-                        _ => Token::new(Kind::Text, key.start, key.end),
-                    };
-                    Ok(())
-                }
-                _ => Err("the key of a record without a value is no JSON object".to_owned()),
-            };
-            failure = filled.as_ref().err().cloned();
-            filled
-        });
-        // The record is kept as bad by its offset, not by the place of its key.
-        failure.map_or(Ok(()), Err)
+        let taken = match self.key_format.as_mut().filter(|_| unframed(text).is_some()) {
+            Some(format) => {
+                self.gone.record(block, key.clone(), |tokens, extra| format.fill(block, key, tokens, extra))
+            }
+            None if std::str::from_utf8(text).is_err() => return Err(NOT_UTF8.to_owned()),
+            None => {
+                let (format, single) = (&mut self.gone_format, self.single_key);
+                self.gone.record(block, key.clone(), |tokens, extra| match (text.first(), tokens) {
+                    (_, []) => Ok(()),
+                    (Some(b'{'), tokens) => format.fill(block, key, tokens, extra),
+                    (_, [token]) if single => {
+                        *token = bare(block, key, extra);
+                        Ok(())
+                    }
+                    _ => Err("the key of a record without a value is no JSON object".to_owned()),
+                })
+            }
+        };
+        Ok(if taken { Place::Gone } else { Place::Bad })
     }
 
     /// The values of rows; bytes are taken as they are.
@@ -287,6 +328,15 @@ impl Decoder {
         });
         let arrays = arrays.collect::<Result<Vec<_>>>()?;
         Ok((batch_of(&Arc::new(Schema::new(loose)), arrays, order.len())?, Some(deletes)))
+    }
+}
+
+/// A key that is a JSON value, else a text.
+fn bare(block: &Block, key: Range<usize>, extra: &mut Vec<u8>) -> Token {
+    let scanner = block.scanner(key.end);
+    match scanner.value(scanner.skip_blanks(key.start), extra) {
+        Ok((token, end)) if scanner.skip_blanks(end) == key.end => token,
+        _ => Token::new(Kind::Text, key.start, key.end),
     }
 }
 

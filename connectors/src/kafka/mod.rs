@@ -16,6 +16,7 @@ mod decode;
 mod envelope;
 mod metadata;
 mod reader;
+mod schema;
 pub(crate) mod sink;
 mod source;
 mod start;

@@ -105,8 +105,12 @@ impl PartitionReader {
 impl SplitReader for PartitionReader {
     fn poll(&mut self, max_rows: usize) -> Result<Poll> {
         loop {
-            if let Some(chunk) = self.chunk(max_rows)? {
-                return Ok(Poll::Chunk(chunk));
+            match self.chunk(max_rows) {
+                Ok(Some(chunk)) => return Ok(Poll::Chunk(chunk)),
+                Ok(None) => {}
+                // The records stay until it is known how to read them.
+                Err(error) if error.state().is_connection() => return Ok(Poll::Waiting(Some(error))),
+                Err(error) => return Err(error),
             }
             if self.finished || self.until.is_some_and(|until| self.next >= until) {
                 return Ok(Poll::Finished);

@@ -6,9 +6,11 @@ use super::decode::{Decoder, Encoding, Layout, OnError};
 use super::envelope::Envelope;
 use super::metadata::{self, HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP};
 use super::reader::PartitionReader;
+use super::schema::{self, IMPORTS, MESSAGE, SCHEMA, Written};
 use super::start::{SETTLED, Start};
 use crate::format::csv::Dialect;
 use crate::options::{OptionInfo, OptionKind, Options};
+use crate::registry;
 use crate::source::{Source, Split, SplitReader};
 use crate::value::{Epoch, Token};
 use arrow::datatypes::SchemaRef;
@@ -42,6 +44,12 @@ pub static SOURCE_OPTIONS: &[OptionInfo] = &[
         "For the mode specific-offsets: partition:0,offset:42;partition:1,offset:7.",
     ),
     OptionInfo::new(SETTLED, OptionKind::Text, "Where each partition begins; found out when the source is made."),
+    SCHEMA,
+    IMPORTS,
+    MESSAGE,
+    registry::URL,
+    registry::USER,
+    registry::PASSWORD,
     OptionInfo::new("format", OptionKind::OneOf(FORMATS), "How values are encoded (ENCODE).").default("json"),
     OptionInfo::new(
         "envelope",
@@ -79,7 +87,7 @@ pub static SOURCE_OPTIONS: &[OptionInfo] = &[
 ];
 
 const MODES: &[&str] = &["earliest", "latest", "timestamp", "specific-offsets", "earliest-offset", "latest-offset"];
-const FORMATS: &[&str] = &["json", "csv", "text", "bytes"];
+const FORMATS: &[&str] = &["json", "csv", "avro", "protobuf", "text", "bytes"];
 
 /// A topic as a source. Those made by [`Source::for_one_thread`] share one connection among their readers.
 struct KafkaSource {
@@ -101,13 +109,13 @@ impl fmt::Debug for KafkaSource {
     }
 }
 
-/// Asks the cluster where reading begins, and checks that the topic is there.
-pub(crate) fn settle(options: &Options) -> Result<Option<(String, String)>> {
-    if options.is_given(SETTLED) {
-        return Ok(None);
+/// Asks the cluster where reading begins, checks that the topic is there, and takes its schema from the registry.
+pub(crate) fn settle(options: &Options) -> Result<Vec<(String, String)>> {
+    let mut found = schema::settle(options)?;
+    if !options.is_given(SETTLED) {
+        found.push((SETTLED.to_owned(), Start::settle(options, &Connection::new(options)?)?));
     }
-    let connection = Connection::new(options)?;
-    Ok(Some((SETTLED.to_owned(), Start::settle(options, &connection)?)))
+    Ok(found)
 }
 
 /// A source without a word to the cluster: it may be away when the server starts.
@@ -149,12 +157,20 @@ fn source(options: &Options, layout: Layout) -> Result<(SchemaRef, Arc<dyn Sourc
 }
 
 fn layout(options: &Options, schema: &SchemaRef) -> Result<Layout> {
-    let (schema, metadata) = metadata::columns(options, schema)?;
+    let written = Written::of(options)?;
+    let own = written.as_ref().filter(|_| schema.fields().is_empty()).map(Written::columns).transpose()?;
+    let (schema, metadata) = metadata::columns(options, own.as_ref().unwrap_or(schema))?;
     let values: Vec<_> =
         schema.fields().iter().zip(&metadata).filter(|(_, what)| what.is_none()).map(|(field, _)| field).collect();
     let definition = |message: &str| Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message));
     let format = options.text("format").unwrap_or_default();
     let encoding = match &format[..] {
+        _ if values.is_empty() => return definition("a Kafka source needs a list of columns, or a schema"),
+        "avro" | "protobuf" => match written {
+            Some(Written::Avro(format)) => Encoding::Avro(format),
+            Some(Written::Protobuf(format)) => Encoding::Protobuf(format),
+            None => return definition("ENCODE AVRO and PROTOBUF need the option \"schema\" or \"schema.registry\""),
+        },
         "text" | "bytes" => {
             let fits = |field: &arrow::datatypes::Field| matches!(sql_type_of(field), SqlType::Bytea | SqlType::Text);
             match &values[..] {
@@ -162,7 +178,6 @@ fn layout(options: &Options, schema: &SchemaRef) -> Result<Layout> {
                 _ => return definition("ENCODE BYTES and TEXT need one column of type bytea or text for the value"),
             }
         }
-        _ if values.is_empty() => return definition("a Kafka source needs a list of columns"),
         "csv" => Encoding::Csv(Dialect {
             delimiter: options.character("delimiter").unwrap_or(b','),
             quote: options.character("quote").unwrap_or(b'"'),
@@ -172,8 +187,15 @@ fn layout(options: &Options, schema: &SchemaRef) -> Result<Layout> {
         _ => Encoding::Json,
     };
     let envelope = Envelope::of_word(options.text("envelope").as_deref());
-    if envelope != Envelope::Plain && encoding != Encoding::Json {
-        return Err(SqlError::unsupported(format!("FORMAT UPSERT and DEBEZIUM with ENCODE {}", format.to_uppercase())));
+    let fits = match (envelope, &encoding) {
+        (Envelope::Plain, _) | (_, Encoding::Json) => true,
+        (Envelope::Upsert, encoding) => matches!(encoding, Encoding::Avro(_) | Encoding::Protobuf(_)),
+        (Envelope::Debezium, _) => false,
+    };
+    if !fits {
+        let (envelope, format) = (options.text("envelope").unwrap_or_default(), format);
+        let what = format!("FORMAT {} with ENCODE {}", envelope.to_uppercase(), format.to_uppercase());
+        return Err(SqlError::unsupported(what));
     }
     let epoch = match options.text("timestamp.format").as_deref() {
         Some("epoch_s") => Epoch::Seconds,

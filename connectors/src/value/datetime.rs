@@ -60,13 +60,7 @@ fn check_range(micros: i64) -> Result<i64, Fault> {
 }
 
 fn from_epoch_integer(count: i64, epoch: Epoch) -> Result<i64, Fault> {
-    let micros = match epoch {
-        Epoch::Seconds => count.checked_mul(SECOND),
-        Epoch::Milliseconds => count.checked_mul(1000),
-        Epoch::Microseconds => Some(count),
-        Epoch::Nanoseconds => Some(count.div_euclid(1000)),
-    };
-    check_range(micros.ok_or(Fault::Range)?)
+    check_range(epoch.micros(count).ok_or(Fault::Range)?)
 }
 
 fn from_epoch_text(text: &[u8], epoch: Epoch) -> Result<i64, Fault> {

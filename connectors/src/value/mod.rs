@@ -38,3 +38,15 @@ pub(crate) enum Epoch {
     Microseconds,
     Nanoseconds,
 }
+
+impl Epoch {
+    /// A count as microseconds.
+    pub fn micros(self, count: i64) -> Option<i64> {
+        match self {
+            Epoch::Seconds => count.checked_mul(datetime::SECOND),
+            Epoch::Milliseconds => count.checked_mul(1000),
+            Epoch::Microseconds => Some(count),
+            Epoch::Nanoseconds => Some(count.div_euclid(1000)),
+        }
+    }
+}

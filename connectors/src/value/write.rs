@@ -58,7 +58,7 @@ pub(crate) fn write_value(out: &mut Vec<u8>, sql_type: &SqlType, array: &dyn Arr
     };
 }
 
-fn write_float<F: std::fmt::Display + Into<f64> + Copy>(out: &mut Vec<u8>, value: F) -> std::io::Result<()> {
+pub(crate) fn write_float<F: std::fmt::Display + Into<f64> + Copy>(out: &mut Vec<u8>, value: F) -> std::io::Result<()> {
     let number: f64 = value.into();
     if number.is_infinite() {
         return out.write_all(if number > 0.0 { b"Infinity" } else { b"-Infinity" });
@@ -66,7 +66,7 @@ fn write_float<F: std::fmt::Display + Into<f64> + Copy>(out: &mut Vec<u8>, value
     write!(out, "{value}")
 }
 
-fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8, least: i8) -> std::io::Result<()> {
+pub(crate) fn write_decimal(out: &mut Vec<u8>, value: i128, scale: i8, least: i8) -> std::io::Result<()> {
     if scale <= 0 {
         return write!(out, "{}{}", value, "0".repeat(if value == 0 { 0 } else { usize::from(scale.unsigned_abs()) }));
     }

@@ -34,8 +34,8 @@ pub async fn execute(session: &mut Session, create: &CreateSink, text: &str) -> 
     };
     let id = session.database.coordinator.allocate(1);
     let (job, schema) = plan_stream(&context, &parsed, id, &taken.1)?;
-    let given = create.options.clone();
-    let options = tokio::task::spawn_blocking(|| millrace_connectors::settled_sink(given)).await;
+    let (given, rows) = (create.options.clone(), schema.clone());
+    let options = tokio::task::spawn_blocking(move || millrace_connectors::settled_sink(given, &rows)).await;
     let options = options.map_err(|error| SqlError::internal(format!("a sink could not be asked: {error}")))??;
     let sink = millrace_connectors::create_sink(&options, &schema, job.plan.append_only)?;
     let relation = Relation {

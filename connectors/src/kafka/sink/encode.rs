@@ -1,9 +1,8 @@
-//! From changes of rows to records: keys and values as JSON, and what else a record has.
+//! From changes of rows to records: keys and values, and what else a record has.
 
 use super::super::envelope::Envelope;
-use crate::format::json_writer::JsonWriter;
+use super::writer::{self, Part, Writer};
 use crate::options::Options;
-use crate::value::write::DateStyle;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, SchemaRef, TimestampMicrosecondType};
 use millrace_types::{Delta, Result, SqlError, SqlState, SqlType, sql_type_of};
@@ -22,24 +21,21 @@ pub(super) struct OutRecord {
     pub timestamp: Option<i64>,
 }
 
-/// Makes records of changes.
-pub(super) struct Encoder {
+/// Which columns are what in a record.
+#[derive(Debug)]
+pub(super) struct Columns {
     envelope: Envelope,
-    /// The columns of the key, and how they are written.
     key: Vec<usize>,
-    key_writer: JsonWriter,
-    /// The columns of the value.
     value: Vec<usize>,
-    writer: JsonWriter,
     headers: Option<usize>,
     partition: Option<usize>,
     timestamp: Option<usize>,
 }
 
-impl Encoder {
+impl Columns {
     /// # Errors
     /// `42703` for columns that are not there, `42804` for those of another type than needed.
-    pub fn new(options: &Options, schema: &SchemaRef) -> Result<Encoder> {
+    pub fn of(options: &Options, schema: &SchemaRef) -> Result<Columns> {
         let envelope = Envelope::of_word(options.text("envelope").as_deref());
         let find = |name: &str| {
             schema
@@ -71,22 +67,56 @@ impl Encoder {
                 "FORMAT UPSERT and DEBEZIUM need the option \"key\", the columns that no two rows agree on",
             ));
         }
-        let beside = [headers, partition];
-        let value: Vec<usize> = (0..schema.fields().len()).filter(|column| !beside.contains(&Some(*column))).collect();
-        let writer =
-            |columns: &[usize]| Ok::<_, SqlError>(JsonWriter::new(&Arc::new(schema.project(columns)?), DateStyle::Iso));
-        let (key_writer, value_writer) = (writer(&key)?, writer(&value)?);
-        Ok(Encoder { envelope, key, key_writer, value, writer: value_writer, headers, partition, timestamp })
+        let bare = writer::is_bare(options);
+        let beside = |column: &usize| {
+            [headers, partition].contains(&Some(*column)) || bare && (key.contains(column) || timestamp == Some(*column))
+        };
+        let value = (0..schema.fields().len()).filter(|column| !beside(column)).collect();
+        Ok(Columns { envelope, key, value, headers, partition, timestamp })
+    }
+
+    /// Adds the schemas of keys and values to the registry, if there is one; answers the options that keep their ids.
+    pub fn register(options: &Options, schema: &SchemaRef) -> Result<Vec<(String, String)>> {
+        let columns = Columns::of(options, schema)?;
+        let value = writer::register(options, &schema.project(&columns.value)?, Part::Value)?;
+        let key = match columns.key.is_empty() {
+            true => None,
+            false => writer::register(options, &schema.project(&columns.key)?, Part::Key)?,
+        };
+        Ok(value.into_iter().chain(key).collect())
+    }
+}
+
+/// Makes records of changes.
+pub(super) struct Encoder {
+    columns: Columns,
+    key: Writer,
+    value: Writer,
+}
+
+impl Encoder {
+    pub fn new(options: &Options, schema: &SchemaRef) -> Result<Encoder> {
+        let columns = Columns::of(options, schema)?;
+        let writer = |columns: &[usize], part| Writer::new(options, &Arc::new(schema.project(columns)?), part);
+        let (key, value) = (writer(&columns.key, Part::Key)?, writer(&columns.value, Part::Value)?);
+        let json = matches!(value, Writer::Json(_));
+        if columns.envelope == Envelope::Debezium && !json {
+            return Err(SqlError::unsupported("FORMAT DEBEZIUM of a sink with another encoding than JSON"));
+        }
+        if columns.envelope == Envelope::Upsert && matches!(value, Writer::Bare(_)) {
+            return Err(SqlError::unsupported("FORMAT UPSERT of a sink with ENCODE TEXT or BYTES"));
+        }
+        Ok(Encoder { columns, key, value })
     }
 
     pub fn envelope(&self) -> Envelope {
-        self.envelope
+        self.columns.envelope
     }
 
     /// The records that say what a tick has changed.
     pub fn records(&self, deltas: &[Delta]) -> Result<Vec<OutRecord>> {
         let mut records = vec![];
-        match self.envelope {
+        match self.columns.envelope {
             Envelope::Plain => {
                 for delta in deltas {
                     let parts = self.parts(delta.rows())?;
@@ -140,7 +170,7 @@ impl Encoder {
         let (before, gone) = before.unzip();
         let (after, came) = after.unzip();
         let record = came.or(gone)?;
-        let value = match self.envelope {
+        let value = match self.columns.envelope {
             Envelope::Debezium => Some(debezium(before.as_deref(), after.as_deref())),
             _ => after,
         };
@@ -154,7 +184,7 @@ impl Encoder {
     }
 
     fn parts<'a>(&self, rows: &'a RecordBatch) -> Result<Parts<'a>> {
-        Ok(Parts { rows, keys: rows.project(&self.key)?, values: rows.project(&self.value)? })
+        Ok(Parts { rows, keys: rows.project(&self.columns.key)?, values: rows.project(&self.columns.value)? })
     }
 }
 
@@ -167,29 +197,17 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn record(&self, encoder: &Encoder, row: usize) -> OutRecord {
-        let key = (!encoder.key.is_empty()).then(|| {
-            let mut key = vec![];
-            encoder.key_writer.row(&mut key, &self.keys, row);
-            key
-        });
-        let mut value = vec![];
-        encoder.writer.row(&mut value, &self.values, row);
+        let Columns { key, headers, partition, timestamp, .. } = &encoder.columns;
         let present = |column: &usize| !self.rows.column(*column).is_null(row);
-        let partition = encoder
-            .partition
-            .filter(present)
-            .map(|column| self.rows.column(column).as_primitive::<Int32Type>().value(row));
-        let timestamp = encoder.timestamp.filter(present).map(|column| {
-            self.rows.column(column).as_primitive::<TimestampMicrosecondType>().value(row).div_euclid(1000)
-        });
-        let headers =
-            encoder.headers.filter(present).map(|column| self.rows.column(column).as_string_view().value(row));
+        let column = |column: usize| self.rows.column(column);
+        let headers = headers.filter(present).map(|headers| headers_of(column(headers).as_string_view().value(row)));
+        let micros = |timestamp| column(timestamp).as_primitive::<TimestampMicrosecondType>().value(row);
         OutRecord {
-            key,
-            value: Some(value),
-            headers: headers.map(headers_of).unwrap_or_default(),
-            partition,
-            timestamp,
+            key: if key.is_empty() { None } else { encoder.key.row(&self.keys, row) },
+            value: encoder.value.row(&self.values, row),
+            headers: headers.unwrap_or_default(),
+            partition: partition.filter(present).map(|p| column(p).as_primitive::<Int32Type>().value(row)),
+            timestamp: timestamp.filter(present).map(|timestamp| micros(timestamp).div_euclid(1000)),
         }
     }
 }

@@ -13,14 +13,16 @@ mod encode;
 mod producer;
 mod progress;
 mod resume;
+mod writer;
 
 use super::connection::{Connection, PROPERTIES, SERVERS};
 use super::envelope::Envelope;
 use super::start::{SETTLED, Start};
 use crate::options::{OptionInfo, OptionKind, Options};
+use crate::registry;
 use crate::sink::{Sink, SinkState};
 use arrow::datatypes::SchemaRef;
-use encode::Encoder;
+use encode::{Columns, Encoder};
 use millrace_types::{Delta, Result, SqlError, SqlState, Tick};
 use producer::{Delivery, Outlet};
 use resume::{Content, Resume};
@@ -34,8 +36,17 @@ pub static SINK_OPTIONS: &[OptionInfo] = &[
         .aliases(&["properties.bootstrap.servers"])
         .required(),
     OptionInfo::new(PROPERTIES, OptionKind::Text, "Any property of the client (librdkafka), as TLS and SASL."),
-    OptionInfo::new("format", OptionKind::OneOf(&["json"]), "How values and keys are encoded (ENCODE).")
-        .default("json"),
+    OptionInfo::new(
+        "format",
+        OptionKind::OneOf(&["json", "avro", "protobuf", "text", "bytes"]),
+        "How values and keys are encoded (ENCODE).",
+    )
+    .default("json"),
+    registry::URL,
+    registry::USER,
+    registry::PASSWORD,
+    writer::VALUE_ID,
+    writer::KEY_ID,
     OptionInfo::new(
         "envelope",
         OptionKind::OneOf(&["plain", "upsert", "debezium"]),
@@ -70,9 +81,9 @@ pub static SINK_OPTIONS: &[OptionInfo] = &[
     OptionInfo::new(SETTLED, OptionKind::Text, "Where the sink's records begin; found out when it is made."),
 ];
 
-/// Notes where the topic ends now, and gives the sink a name.
-pub(crate) fn settle(options: &Options) -> Result<Vec<(String, String)>> {
-    let mut found = vec![];
+/// Notes where the topic ends now, gives the sink a name, and adds its schemas to the registry.
+pub(crate) fn settle(options: &Options, schema: &SchemaRef) -> Result<Vec<(String, String)>> {
+    let mut found = Columns::register(options, schema)?;
     if !options.is_given(SETTLED) {
         found.push((SETTLED.to_owned(), Start::ends(&Connection::new(options)?)?));
     }
