@@ -242,7 +242,10 @@ mod tests {
     #[test]
     fn names_and_passwords_are_written_for_http() {
         assert_eq!(escaped("bids-value/ä"), "bids-value%2F%C3%A4");
-        assert_eq!(["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes())), ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+        assert_eq!(
+            ["", "f", "fo", "foo", "foob"].map(|text| base64(text.as_bytes())),
+            ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]
+        );
     }
 
     #[test]

@@ -72,7 +72,14 @@ impl Connection {
 
     /// The configuration of a producer.
     pub fn producer(&self, ours: &[(&str, &str)]) -> ClientConfig {
-        self.config(ours)
+        // How large a record may be is for the broker to say.
+        let limit = [("message.max.bytes", "1000000000")];
+        self.config(&[&limit, ours].concat())
+    }
+
+    /// Whether the options name a consumer group.
+    pub fn has_group(&self) -> bool {
+        self.properties.iter().any(|(name, _)| name == "group.id")
     }
 
     /// A consumer for questions only.

@@ -14,17 +14,30 @@ use super::connection::{Connection, PATIENCE};
 use millrace_types::{Result, SqlError, SqlState};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Records taken from the client's queue in one go.
 const POLL_RECORDS: usize = 32 * 1024;
 /// Bytes that lanes hold before nothing more is taken from the client's queue.
 const HELD_BYTES: usize = 8 << 20;
+
+/// How often is written down in the cluster how far the group has read.
+const MIRROR: Duration = Duration::from_secs(5);
+
+/// How far a source has read its partitions, as others shall see it: the greatest offsets of all its connections, under
+/// the name of its consumer group. Nothing here goes by it.
+#[derive(Default)]
+pub(super) struct Mirror {
+    read: BTreeMap<i32, i64>,
+    written: BTreeMap<i32, i64>,
+    at: Option<Instant>,
+}
 
 /// What the client's own threads report.
 #[derive(Default)]
@@ -64,6 +77,7 @@ pub(super) struct SharedConsumer {
     wanted: Wanted,
     skip_gaps: bool,
     state: Mutex<State>,
+    mirror: Option<Arc<Mutex<Mirror>>>,
 }
 
 #[derive(Default)]
@@ -94,12 +108,17 @@ pub(super) enum Taken {
 
 impl SharedConsumer {
     /// A consumer of nothing yet.
-    pub fn new(connection: &Connection, wanted: Wanted, skip_gaps: bool) -> Result<SharedConsumer> {
+    pub fn new(
+        connection: &Connection,
+        wanted: Wanted,
+        skip_gaps: bool,
+        mirror: Option<Arc<Mutex<Mirror>>>,
+    ) -> Result<SharedConsumer> {
         let config = connection.consumer(if skip_gaps { "earliest" } else { "error" });
         let client =
             config.create_with_context(Reports::default()).map_err(|error| connection.error("connect to", &error))?;
         let connection = connection.clone();
-        Ok(SharedConsumer { client, connection, wanted, skip_gaps, state: Mutex::default() })
+        Ok(SharedConsumer { client, connection, wanted, skip_gaps, state: Mutex::default(), mirror })
     }
 
     /// Begins to read a partition.
@@ -132,6 +151,7 @@ impl SharedConsumer {
 
     /// Sorts what has arrived into lanes; waits so long for the first record.
     pub fn poll(&self, timeout: Duration) {
+        self.show_read();
         let (mut records, mut timeout) = (0, timeout);
         while records < POLL_RECORDS && self.state.lock().held < HELD_BYTES {
             let Some(event) = self.client.poll(timeout) else { break };
@@ -209,6 +229,33 @@ impl SharedConsumer {
             _ if lane.at_end => Ok(Taken::End),
             _ => Ok(Taken::Nothing(None)),
         }
+    }
+
+    /// Says that the records of a partition before `next` are read.
+    pub fn has_read(&self, partition: u32, next: u64) {
+        if let Some(mirror) = &self.mirror {
+            let mut mirror = mirror.lock();
+            let read = mirror.read.entry(partition as i32).or_default();
+            *read = (*read).max(next as i64);
+        }
+    }
+
+    /// Writes down in the cluster how far the group has read, now and then.
+    fn show_read(&self) {
+        let Some(mirror) = &self.mirror else { return };
+        let Mirror { read, written, at } = &mut *mirror.lock();
+        if read == written || at.is_some_and(|at| at.elapsed() < MIRROR) {
+            return;
+        }
+        let mut offsets = TopicPartitionList::new();
+        for (partition, offset) in read.iter().filter(|(partition, offset)| written.get(partition) != Some(offset)) {
+            // What is no offset is left out.
+            let _ = offsets.add_partition_offset(&self.connection.topic, *partition, Offset::Offset(*offset));
+        }
+        if let Err(error) = self.client.commit(&offsets, CommitMode::Async) {
+            tracing::debug!(%error, topic = self.connection.topic, "the group's offsets are not written");
+        }
+        (*written, *at) = (read.clone(), Some(Instant::now()));
     }
 
     /// How many records follow `next`, as far as that is known.

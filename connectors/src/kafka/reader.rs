@@ -98,6 +98,7 @@ impl PartitionReader {
                 .with_hint("The option on_error = 'dead_letter' keeps such records aside and goes on."));
         }
         self.next = chunk.end.0;
+        self.consumer.has_read(self.partition, self.next);
         Ok(Some(chunk))
     }
 }

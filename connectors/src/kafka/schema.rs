@@ -21,8 +21,11 @@ pub(super) const IMPORTS: OptionInfo = OptionInfo::new(
     OptionKind::Text,
     "What the schema refers to, as a JSON array of pairs of name and text; found out in the registry.",
 );
-pub(super) const MESSAGE: OptionInfo =
-    OptionInfo::new("message", OptionKind::Text, "For PROTOBUF: which message of the schema; the first one if not given.");
+pub(super) const MESSAGE: OptionInfo = OptionInfo::new(
+    "message",
+    OptionKind::Text,
+    "For PROTOBUF: which message of the schema; the first one if not given.",
+);
 
 /// By what the records of a topic are written.
 pub(super) enum Written {

@@ -1,7 +1,7 @@
 //! The source: its options, its partitions, and readers of them.
 
 use super::connection::{Connection, PROPERTIES, SERVERS};
-use super::consumer::SharedConsumer;
+use super::consumer::{Mirror, SharedConsumer};
 use super::decode::{Decoder, Encoding, Layout, OnError};
 use super::envelope::Envelope;
 use super::metadata::{self, HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP};
@@ -99,6 +99,8 @@ struct KafkaSource {
     inquirer: OnceLock<BaseConsumer>,
     /// How many partitions there are, and since when that is known.
     partitions: Mutex<Option<(u32, Instant)>>,
+    /// How far it is read, if the options name a group that is to show it.
+    mirror: Option<Arc<Mutex<Mirror>>>,
     /// The connection of the readers of one thread.
     shared: Option<OnceLock<Arc<SharedConsumer>>>,
 }
@@ -144,8 +146,10 @@ pub(crate) fn create_feed(
 }
 
 fn source(options: &Options, layout: Layout) -> Result<(SchemaRef, Arc<dyn Source>)> {
+    let connection = Connection::new(options)?;
     let source = KafkaSource {
-        connection: Connection::new(options)?,
+        mirror: connection.has_group().then(Arc::default),
+        connection,
         start: Start::settled(options)?,
         skip_gaps: options.text("on_gap").as_deref() == Some("skip"),
         inquirer: OnceLock::new(),
@@ -224,7 +228,9 @@ impl KafkaSource {
 
     fn consumer(&self) -> Result<Arc<SharedConsumer>> {
         let wanted = metadata::wanted(&self.layout.metadata, self.layout.envelope);
-        let new = || SharedConsumer::new(&self.connection, wanted, self.skip_gaps).map(Arc::new);
+        // What is read for a single query does not count.
+        let mirror = self.shared.as_ref().and(self.mirror.as_ref());
+        let new = || SharedConsumer::new(&self.connection, wanted, self.skip_gaps, mirror.cloned()).map(Arc::new);
         match &self.shared {
             None => new(),
             Some(shared) => match shared.get() {
@@ -264,6 +270,7 @@ impl Source for KafkaSource {
             start: self.start.clone(),
             layout: self.layout.clone(),
             skip_gaps: self.skip_gaps,
+            mirror: self.mirror.clone(),
             inquirer: OnceLock::new(),
             partitions: Mutex::new(*self.partitions.lock()),
             shared: Some(OnceLock::new()),

@@ -31,7 +31,8 @@ fn avro_schemas_come_from_the_registry_and_change() {
     let (own, source) = create_source(&options, &schema(&[])).unwrap();
     let names: Vec<_> = own.fields().iter().map(|field| field.name().as_str()).collect();
     assert_eq!(names, ["id", "name"]);
-    let later = registry.add(&subject, avro(r#"{"name": "name", "type": ["null", "string"]}, {"name": "id", "type": "long"}"#));
+    let later =
+        registry.add(&subject, avro(r#"{"name": "name", "type": ["null", "string"]}, {"name": "id", "type": "long"}"#));
     cluster.send_bytes(&[
         (0, None, framed(old, b"\x02\x02x")),
         (0, None, framed(new, b"\x04\x02b")),
@@ -113,7 +114,11 @@ fn a_schema_may_stand_in_the_statement() {
 
     let cluster = Cluster::new("proto", 1);
     let text = r#"syntax = "proto3"; message Bid { int64 id = 1; optional string name = 2; }"#;
-    cluster.send_bytes(&[(0, None, Some(b"\x08\x07\x12\x01x".to_vec())), (0, None, Some(vec![])), (0, None, Some(vec![8]))]);
+    cluster.send_bytes(&[
+        (0, None, Some(b"\x08\x07\x12\x01x".to_vec())),
+        (0, None, Some(vec![])),
+        (0, None, Some(vec![8])),
+    ]);
     let options = settled(cluster.options(&[("format", "protobuf"), ("schema", text)])).unwrap();
     let (_, source) = create_source(&options, &schema(&[])).unwrap();
     let (lines, bad, _) = drain(&mut *open(&source, 0, 0, &[0, 1])).unwrap();
@@ -132,7 +137,10 @@ fn protobuf_goes_out_and_comes_in_by_the_registry() {
     let subject = format!("{}-value", cluster.topic);
     assert_eq!(registry.of(&subject)[0]["schemaType"], "PROTOBUF");
     // A message inside of another one, of a schema that imports one.
-    registry.add("common", json!({ "schemaType": "PROTOBUF", "schema": "syntax = \"proto3\"; message Id { int64 id = 1; }" }));
+    registry.add(
+        "common",
+        json!({ "schemaType": "PROTOBUF", "schema": "syntax = \"proto3\"; message Id { int64 id = 1; }" }),
+    );
     let outer = "syntax = \"proto3\"; import \"common.proto\"; message A { message B { string name = 2; int64 id = 1; Id x = 3; } }";
     let references = json!([{ "name": "common.proto", "subject": "common", "version": 1 }]);
     let inner = registry.add("other", json!({ "schemaType": "PROTOBUF", "schema": outer, "references": references }));

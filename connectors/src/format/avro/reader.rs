@@ -136,11 +136,7 @@ impl<'a> Reader<'a> {
             Node::Duration => {
                 let bytes: [u8; 12] = self.array()?;
                 let part = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-                Value::Interval {
-                    months: part(0).into(),
-                    days: part(4).into(),
-                    micros: i64::from(part(8)) * 1000,
-                }
+                Value::Interval { months: part(0).into(), days: part(4).into(), micros: i64::from(part(8)) * 1000 }
             }
             Node::Null | Node::Array(_) | Node::Map(_) | Node::Record(_) | Node::Union(_) => Value::Null,
         })

@@ -65,10 +65,7 @@ const ALL: &str = r#"{"type": "record", "name": "All", "namespace": "n", "fields
 fn all() -> Vec<u8> {
     let inner = Value::Record(vec![("k".into(), "y".into()), ("next".into(), Value::Union(0, Box::new(Value::Null)))]);
     let outer = vec![("k".into(), "x\"".into()), ("next".into(), Value::Union(1, Box::new(inner)))];
-    let texts = vec![
-        Value::Union(1, Box::new("a\"b,".into())),
-        Value::Union(0, Box::new(Value::Null)),
-    ];
+    let texts = vec![Value::Union(1, Box::new("a\"b,".into())), Value::Union(0, Box::new(Value::Null))];
     written(
         ALL,
         vec![
@@ -134,11 +131,7 @@ fn columns_outlive_the_schemas_of_writers() {
         {"name": "more", "type": {"type": "map", "values": "string"}}, {"name": "title", "type": "string"}, {"name": "ID", "type": "int"}]}"#;
     let record = written(
         writer,
-        vec![
-            ("more", Value::Map([("a".to_owned(), "b".into())].into())),
-            ("title", "old".into()),
-            ("ID", 3.into()),
-        ],
+        vec![("more", Value::Map([("a".to_owned(), "b".into())].into())), ("title", "old".into()), ("ID", 3.into())],
     );
     let schema = columns(&[
         ("id", SqlType::Int8),
@@ -185,8 +178,12 @@ fn what_is_no_record_is_refused() {
         assert_eq!(rows.num_rows() + bad.len(), 1);
     }
     let recursive = r#"{"type": "record", "name": "R", "fields": [{"name": "next", "type": "R"}]}"#;
-    assert_eq!(decode(&of(recursive), &columns(&[("next", SqlType::Jsonb)]), &[b""]).1, ["field \"next\": nested too deeply"]);
-    let empty = r#"{"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}"#;
+    assert_eq!(
+        decode(&of(recursive), &columns(&[("next", SqlType::Jsonb)]), &[b""]).1,
+        ["field \"next\": nested too deeply"]
+    );
+    let empty =
+        r#"{"type": "record", "name": "R", "fields": [{"name": "a", "type": {"type": "array", "items": "null"}}]}"#;
     let endless = decode(&of(empty), &columns(&[("a", SqlType::Jsonb)]), &[&[0xfe, 0xff, 0xff, 0xff, 0xff, 1, 0]]).1;
     assert_eq!(endless, ["field \"a\": more elements than bytes"]);
 }

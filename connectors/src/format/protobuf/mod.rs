@@ -177,7 +177,9 @@ impl RecordFormat for ProtobufDecoder {
             let message = match registry.by_id(which.schema)? {
                 None => Err(format!("the schema registry has no schema {}", which.schema)),
                 Some(found) => match found.protobuf() {
-                    Ok(file) => file.at(&which.path).ok_or_else(|| format!("schema {} has no such message", which.schema)),
+                    Ok(file) => {
+                        file.at(&which.path).ok_or_else(|| format!("schema {} has no such message", which.schema))
+                    }
                     Err(error) => Err(error.message().to_owned()),
                 },
             };

@@ -116,7 +116,8 @@ fn what_is_written_is_read_back() {
         .filter(|(_, of)| !matches!(of, SqlType::Array(_) | SqlType::Jsonb | SqlType::Interval))
         .collect();
     let format = ProtobufFormat { file: Some(Arc::new(file())), message: Some("All".to_owned()), registry: None };
-    let bytes = message(r#"b: true i: -7 l: 5 u: 9 f: 0.5 d: 1 s: "ä" y: "\000" at: { seconds: -1 nanos: 999000 } x: 3"#);
+    let bytes =
+        message(r#"b: true i: -7 l: 5 u: 9 f: 0.5 d: 1 s: "ä" y: "\000" at: { seconds: -1 nanos: 999000 } x: 3"#);
     let own = schema(&own);
     let mut decoder = ProtobufDecoder::new(&format, &own, Epoch::Milliseconds).unwrap();
     let mut rows = Rows::new(own.clone(), Epoch::Microseconds);
@@ -125,7 +126,11 @@ fn what_is_written_is_read_back() {
     rows.record(&block, 0..block.len(), |tokens, extra| decoder.fill(&block, 0..block.len(), tokens, extra));
     let (rows, _, _) = rows.finish_records(&block).unwrap();
     let text = schema_of_columns(&own, "Row").unwrap();
-    let again = ProtobufFormat { file: Some(Arc::new(ProtobufFile::parse(&text, &[]).unwrap())), message: None, registry: None };
+    let again = ProtobufFormat {
+        file: Some(Arc::new(ProtobufFile::parse(&text, &[]).unwrap())),
+        message: None,
+        registry: None,
+    };
     let mut out = vec![];
     ProtobufEncoder::new(&own).row(&mut out, &rows, 0);
     assert_eq!(decode(&again, &own, &out), (lines(&rows), vec![]));

@@ -152,7 +152,8 @@ fn wrapped(message: &DynamicMessage) -> Read<Option<Scalar<'static>>> {
 
 /// Seconds and nanoseconds as microseconds.
 fn micros(message: &DynamicMessage) -> Read<i64> {
-    let part = |number| message.get_field_by_number(number).and_then(|part| part.as_i64().or(part.as_i32().map(i64::from)));
+    let part =
+        |number| message.get_field_by_number(number).and_then(|part| part.as_i64().or(part.as_i32().map(i64::from)));
     let (seconds, nanos) = (part(1).unwrap_or_default(), part(2).unwrap_or_default());
     let micros = seconds.checked_mul(1_000_000).and_then(|micros| micros.checked_add(nanos.div_euclid(1000)));
     micros.ok_or_else(|| "a time out of range".to_owned())

@@ -69,7 +69,8 @@ impl Columns {
         }
         let bare = writer::is_bare(options);
         let beside = |column: &usize| {
-            [headers, partition].contains(&Some(*column)) || bare && (key.contains(column) || timestamp == Some(*column))
+            [headers, partition].contains(&Some(*column))
+                || bare && (key.contains(column) || timestamp == Some(*column))
         };
         let value = (0..schema.fields().len()).filter(|column| !beside(column)).collect();
         Ok(Columns { envelope, key, value, headers, partition, timestamp })
