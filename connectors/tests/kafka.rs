@@ -11,6 +11,8 @@ use arrow::datatypes::Int64Type;
 use cluster::{Cluster, PATIENCE, drain, id_and_name, open, schema};
 use millrace_connectors::{Poll, Sink, create_feed, create_sink, create_source, settled, settled_sink};
 use millrace_types::{Delta, Offset, SqlState, SqlType, Tick, Weights};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, TopicPartitionList};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -202,5 +204,28 @@ fn a_sink_by_key_corrects_what_differs() {
             (key(2), change("d", Some(row(2, "b")), None)),
         ];
         assert_eq!(found, wanted, "{envelope}");
+    }
+}
+
+#[test]
+fn a_group_shows_how_far_a_topic_is_read() {
+    let cluster = Cluster::new("group", 1);
+    cluster.send(&[(0, None, Some(br#"{"id": 1}"#)), (0, None, Some(br#"{"id": 2}"#))]);
+    let group = format!("group of {}", cluster.topic);
+    let options = settled(cluster.options(&[("properties.group.id", &group)])).unwrap();
+    let (_, source) = create_source(&options, &id_and_name()).unwrap();
+    let source = source.for_one_thread().unwrap();
+    let mut reader = open(&source, 0, 0, &[0]);
+    drain(&mut *reader).unwrap();
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition(&cluster.topic, 0);
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &cluster.servers).set("group.id", &group).create().unwrap();
+    let begun = Instant::now();
+    while client.committed_offsets(asked.clone(), PATIENCE).unwrap().elements()[0].offset()
+        != rdkafka::Offset::Offset(2)
+    {
+        assert!(begun.elapsed() < PATIENCE);
+        reader.wait();
     }
 }
