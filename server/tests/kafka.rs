@@ -7,6 +7,8 @@ mod process;
 mod cluster;
 #[path = "kafka/crashes.rs"]
 mod crashes;
+#[path = "kafka/demo.rs"]
+mod demo;
 #[path = "kafka/event_time.rs"]
 mod event_time;
 #[path = "kafka/sinks.rs"]
