@@ -2,7 +2,7 @@
 //! prints a table and stores it.
 //!
 //! ```text
-//!   scenario (nexmark, groups, latency, lookups, memory) -> figures -> median of the runs -> report
+//!   scenario (nexmark, kafka, groups, latency, lookups, memory) -> figures -> median of the runs -> report
 //!      |
 //!      +-- server: started on a free port over a temporary folder, for each measurement anew
 //!      +-- pipeline: sources, one job, and what it cost until it had read everything
@@ -15,6 +15,7 @@ mod bench;
 mod changes;
 mod groups;
 mod idle_views;
+mod kafka;
 mod latency;
 mod lookups;
 mod memory;
@@ -71,6 +72,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("nexmark-windows", |bench| Box::pin(nexmark::windows_from_files(bench))),
     ("nexmark-generator", |bench| Box::pin(nexmark::from_generator(bench))),
     ("groups", |bench| Box::pin(groups::measure(bench))),
+    ("kafka", |bench| Box::pin(kafka::measure(bench))),
     ("latency", |bench| Box::pin(latency::measure(bench))),
     ("idle-views", |bench| Box::pin(idle_views::measure(bench))),
     ("lookups", |bench| Box::pin(lookups::measure(bench))),

@@ -225,11 +225,14 @@ pub fn generator_source(table: Table, events: u64) -> String {
     format!("CREATE SOURCE {name} WITH (connector = 'nexmark', table = '{name}', events = '{events}')")
 }
 
-fn file_source(bench: &Bench, table: Table, events: u64, watermark: &str) -> Result<String> {
+/// The columns of bids.
+pub const BID_COLUMNS: &str =
+    "auction bigint, bidder bigint, price bigint, channel text, url text, date_time timestamp, extra text";
+
+/// A source over the JSON lines of the table, with all its columns.
+pub fn file_source(bench: &Bench, table: Table, events: u64, watermark: &str) -> Result<String> {
     let columns = match table {
-        Table::Bid => {
-            "auction bigint, bidder bigint, price bigint, channel text, url text, date_time timestamp, extra text"
-        }
+        Table::Bid => BID_COLUMNS,
         Table::Auction => {
             "id bigint, item_name text, description text, initial_bid bigint, reserve bigint, date_time timestamp, \
              expires timestamp, seller bigint, category bigint, extra text"

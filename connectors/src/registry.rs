@@ -40,7 +40,6 @@ pub(crate) struct Registry {
 /// A schema of the registry, with those that it refers to.
 #[derive(Debug, Default)]
 pub(crate) struct Registered {
-    pub id: u32,
     pub text: String,
     /// What each is called where it is referred to, and its text; those that others need come first.
     references: Vec<(String, String)>,
@@ -112,7 +111,7 @@ impl Registry {
             return Ok(known.clone());
         }
         let found = match self.get(&format!("/schemas/ids/{id}"))? {
-            Some(answer) => Some(Arc::new(self.registered(id, &answer)?)),
+            Some(answer) => Some(Arc::new(self.registered(&answer)?)),
             None => None,
         };
         self.known.lock().insert(id, found.clone());
@@ -122,10 +121,7 @@ impl Registry {
     /// The latest schema of a subject; `None` if there is no such subject.
     pub fn latest(&self, subject: &str) -> Result<Option<Registered>> {
         match self.get(&format!("/subjects/{}/versions/latest", escaped(subject)))? {
-            Some(answer) => {
-                let id = answer.get("id").and_then(Value::as_u64).unwrap_or_default() as u32;
-                self.registered(id, &answer).map(Some)
-            }
+            Some(answer) => self.registered(&answer).map(Some),
             None => Ok(None),
         }
     }
@@ -147,10 +143,10 @@ impl Registry {
         id.map(|id| id as u32).ok_or_else(|| self.unexpected("it gave no id"))
     }
 
-    fn registered(&self, id: u32, answer: &Value) -> Result<Registered> {
+    fn registered(&self, answer: &Value) -> Result<Registered> {
         let mut references = vec![];
         self.references(answer, &mut references, 0)?;
-        Ok(Registered { id, text: self.text(answer)?, references, ..Registered::default() })
+        Ok(Registered { text: self.text(answer)?, references, ..Registered::default() })
     }
 
     fn text(&self, answer: &Value) -> Result<String> {

@@ -136,7 +136,7 @@ pub(crate) fn write_text(out: &mut Vec<u8>, value: &Value<'_>) {
         Value::Text { text, .. } => out.write_all(text.as_bytes()),
         Value::Bytes(bytes) => write_hex(out, bytes),
         Value::Uuid(bytes) => write!(out, "{}", uuid::Uuid::from_bytes(*bytes)),
-        Value::Decimal(digits, scale) => write_decimal(out, *digits, *scale as i8, (*scale).into()),
+        Value::Decimal(digits, scale) => write_decimal(out, *digits, *scale as i8, *scale as i8),
         Value::Moment { micros, zoned } => {
             write_timestamp(out, *micros, b' ', if *zoned { "+00" } else { "" });
             Ok(())

@@ -12,8 +12,9 @@ fn columns(columns: &[(&str, SqlType)]) -> SchemaRef {
 }
 
 fn lines(rows: &RecordBatch) -> Vec<String> {
-    let text = |row| move |column| array_value_to_string(column, row).unwrap();
-    (0..rows.num_rows()).map(|row| rows.columns().iter().map(text(row)).collect::<Vec<_>>().join("|")).collect()
+    let text =
+        |row| rows.columns().iter().map(|column| array_value_to_string(column, row).unwrap()).collect::<Vec<_>>();
+    (0..rows.num_rows()).map(|row| text(row).join("|")).collect()
 }
 
 /// The rows of records, and why others are none.

@@ -34,8 +34,9 @@ fn schema(columns: &[(String, SqlType)]) -> SchemaRef {
 }
 
 fn lines(rows: &RecordBatch) -> Vec<String> {
-    let text = |row| move |column| array_value_to_string(column, row).unwrap();
-    (0..rows.num_rows()).map(|row| rows.columns().iter().map(text(row)).collect::<Vec<_>>().join("|")).collect()
+    let text =
+        |row| rows.columns().iter().map(|column| array_value_to_string(column, row).unwrap()).collect::<Vec<_>>();
+    (0..rows.num_rows()).map(|row| text(row).join("|")).collect()
 }
 
 fn decode(format: &ProtobufFormat, schema: &SchemaRef, record: &[u8]) -> (Vec<String>, Vec<String>) {

@@ -1,11 +1,11 @@
 //! Values of Protobuf as values of columns. What Google's well-known messages stand for is taken as such.
 
-use crate::format::cell::{Cell, Value as Scalar, quote_element, write_element, write_json, written};
+use crate::format::cell::{Cell, Value as Scalar, quote_element, write_element, write_json};
 use crate::format::json::NOT_UTF8;
 use crate::format::json_writer::write_string;
 use crate::value::{Kind as Look, Token};
 use millrace_types::SqlType;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value};
 
 type Read<T> = std::result::Result<T, String>;
 
