@@ -15,3 +15,5 @@ mod event_time;
 mod sinks;
 #[path = "kafka/sources.rs"]
 mod sources;
+#[path = "kafka/transfers.rs"]
+mod transfers;

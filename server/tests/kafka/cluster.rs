@@ -71,7 +71,7 @@ impl Out {
 
     /// A producer for another broker than the shared one.
     pub fn at(servers: &str) -> Out {
-        Out(config(servers).set("linger.ms", "1").create().unwrap())
+        Out(config(servers).set("linger.ms", "1").set("message.max.bytes", "33554432").create().unwrap())
     }
 
     /// Sends a record; keys and values may be absent.

@@ -318,3 +318,26 @@ async fn a_broker_that_is_away_is_waited_for() {
     wait_for(&client, "SELECT n FROM of_away", &["2"]).await;
     wait_for(&client, "SELECT DISTINCT state, error FROM millrace.splits", &["caught up|NULL"]).await;
 }
+
+#[tokio::test]
+async fn many_partitions_and_large_records_are_read() {
+    create_topic("wide", 64).await;
+    let out = Out::new();
+    for number in 0..12_800 {
+        // Most of them in one partition.
+        let partition = if number % 4 == 0 { number / 4 % 64 } else { 7 };
+        out.send("wide", partition as i32, None, Some(bid(number).as_bytes()));
+    }
+    let long = format!(r#"{{"id": 1000000, "bidder": "{}"}}"#, "x".repeat(10 << 20));
+    out.send("wide", 3, None, Some(long.as_bytes()));
+    out.flush();
+    let server = Server::start();
+    let client = server.client().await;
+    let source = format!("CREATE SOURCE wide (id bigint, bidder text) {}", options("wide", ""));
+    client.batch_execute(&source).await.unwrap();
+    let view = "CREATE MATERIALIZED VIEW of_wide AS SELECT count(*) AS n, count(DISTINCT id) AS ids, max(length(bidder)) AS l FROM wide";
+    client.batch_execute(view).await.unwrap();
+    wait_for(&client, "SELECT * FROM of_wide", &["12801|12801|10485760"]).await;
+    wait_for(&client, "SELECT state, count(*) FROM millrace.splits GROUP BY 1", &["caught up|64"]).await;
+    assert_eq!(rows(&client, "SELECT count(*) FROM wide").await, ["12801"]);
+}
