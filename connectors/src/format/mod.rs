@@ -44,6 +44,11 @@ pub(crate) trait RecordFormat: Send {
         Ok(())
     }
 
+    /// Whether the record at `span` of the block is a change that takes a row away.
+    fn is_deletion(&mut self, _block: &Block, _span: Range<usize>) -> std::result::Result<bool, String> {
+        Ok(false)
+    }
+
     /// Sets the tokens of the columns from the record at `span` of the block, or says why it is bad.
     fn fill(
         &mut self,

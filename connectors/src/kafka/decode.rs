@@ -9,7 +9,7 @@
 use super::batch::{Batch, Record};
 use super::envelope::{Change, Envelope, change};
 use super::metadata::Metadata;
-use crate::format::avro::{AvroDecoder, AvroFormat};
+use crate::format::avro::{AvroDecoder, AvroFormat, Row};
 use crate::format::csv::{Csv, Dialect};
 use crate::format::json::{JsonLines, NOT_UTF8};
 use crate::format::protobuf::{ProtobufDecoder, ProtobufFormat};
@@ -73,7 +73,10 @@ impl Layout {
 
     fn format(&self, schema: &SchemaRef) -> Result<Option<Box<dyn RecordFormat>>> {
         Ok(match &self.encoding {
-            Encoding::Avro(format) => Some(Box::new(AvroDecoder::new(format, schema, self.epoch))),
+            Encoding::Avro(format) => {
+                let row = if self.envelope == Envelope::Debezium { Row::After } else { Row::Whole };
+                Some(Box::new(AvroDecoder::new(format, row, schema, self.epoch)))
+            }
             Encoding::Protobuf(format) => Some(Box::new(ProtobufDecoder::new(format, schema, self.epoch)?)),
             Encoding::Json => Some(Box::new(JsonLines::new(schema, self.max_record))),
             Encoding::Csv(dialect) => {
@@ -92,12 +95,22 @@ impl Layout {
         })
     }
 
+    /// How rows that are gone are decoded: by their keys, or as they were before.
+    fn gone_format(&self, schema: &SchemaRef) -> Box<dyn RecordFormat> {
+        match (&self.encoding, self.envelope) {
+            (Encoding::Avro(format), Envelope::Debezium) => {
+                Box::new(AvroDecoder::new(format, Row::Before, schema, self.epoch))
+            }
+            _ => Box::new(JsonLines::new(schema, self.max_record)),
+        }
+    }
+
     /// How keys are decoded that name the schema by which they are written.
     fn key_format(&self, schema: &SchemaRef) -> Result<Option<Box<dyn RecordFormat>>> {
         Ok(match &self.encoding {
             Encoding::Avro(AvroFormat { registry: Some(registry), .. }) => {
                 let format = AvroFormat { schema: None, registry: Some(registry.clone()) };
-                Some(Box::new(AvroDecoder::new(&format, schema, self.epoch)))
+                Some(Box::new(AvroDecoder::new(&format, Row::Whole, schema, self.epoch)))
             }
             Encoding::Protobuf(ProtobufFormat { registry: Some(registry), .. }) => {
                 let format = ProtobufFormat { file: None, message: None, registry: Some(registry.clone()) };
@@ -165,7 +178,7 @@ impl Decoder {
             format: layout.format(&values)?,
             key_format: layout.key_format(&keys)?,
             rows: if layout.on_error == OnError::Null { rows.tolerant() } else { rows },
-            gone_format: Box::new(JsonLines::new(&keys, layout.max_record)),
+            gone_format: layout.gone_format(&keys),
             gone: Rows::new(keys, layout.token_epoch()),
             layout: layout.clone(),
             partition,
@@ -210,7 +223,10 @@ impl Decoder {
         let (Some(format), Some(key_format)) = (&mut self.format, &mut self.key_format) else { return Ok(()) };
         for record in records {
             match (&record.value, &record.key) {
-                (Some(value), _) => format.prepare(&block.bytes()[value.clone()])?,
+                (Some(value), _) => {
+                    format.prepare(&block.bytes()[value.clone()])?;
+                    self.gone_format.prepare(&block.bytes()[value.clone()])?;
+                }
                 (None, Some(key)) => key_format.prepare(&block.bytes()[key.clone()])?,
                 (None, None) => {}
             }
@@ -241,7 +257,7 @@ impl Decoder {
             };
         };
         let value = match envelope {
-            Envelope::Debezium => match change(block, value) {
+            Envelope::Debezium => match self.change(block, value) {
                 Ok(Change::Put(row)) => row,
                 Ok(Change::Delete(row)) => {
                     let (format, gone) = (&mut self.gone_format, &mut self.gone);
@@ -255,6 +271,17 @@ impl Decoder {
         let Some(format) = &mut self.format else { return Place::Row };
         let taken = self.rows.record(block, value.clone(), |row, extra| format.fill(block, value, row, extra));
         if taken { Place::Row } else { Place::Bad }
+    }
+
+    /// What a Debezium value says.
+    fn change(&mut self, block: &Block, value: Range<usize>) -> std::result::Result<Change, String> {
+        match (&self.layout.encoding, &mut self.format) {
+            (Encoding::Avro(_), Some(format)) => {
+                let deletes = format.is_deletion(block, value.clone())?;
+                Ok(if deletes { Change::Delete(value) } else { Change::Put(value) })
+            }
+            _ => change(block, value),
+        }
     }
 
     /// Takes the key of a tombstone: as its frame says, a JSON object, or the value of the only key column.

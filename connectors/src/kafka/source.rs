@@ -194,7 +194,7 @@ fn layout(options: &Options, schema: &SchemaRef) -> Result<Layout> {
     let fits = match (envelope, &encoding) {
         (Envelope::Plain, _) | (_, Encoding::Json) => true,
         (Envelope::Upsert, encoding) => matches!(encoding, Encoding::Avro(_) | Encoding::Protobuf(_)),
-        (Envelope::Debezium, _) => false,
+        (Envelope::Debezium, encoding) => matches!(encoding, Encoding::Avro(_)),
     };
     if !fits {
         let (envelope, format) = (options.text("envelope").unwrap_or_default(), format);

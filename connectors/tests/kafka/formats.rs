@@ -170,3 +170,32 @@ fn bare_values_go_out() {
     let error = millrace_connectors::create_sink(&wide, &id_and_name(), true).err().unwrap();
     assert_eq!(error.state(), SqlState::INVALID_TABLE_DEFINITION, "{error}");
 }
+
+#[test]
+fn changes_of_avro_keep_a_table() {
+    let (cluster, registry) = (Cluster::new("avro-changes", 1), Registry::start().unwrap());
+    let row = r#"{"type": "record", "name": "Value", "fields": [{"name": "id", "type": "long"}, {"name": "name", "type": ["null", "string"]}]}"#;
+    let id = registry.add(
+        &format!("{}-value", cluster.topic),
+        avro(&format!(
+            r#"{{"name": "before", "type": ["null", {row}]}}, {{"name": "after", "type": ["null", "Value"]}},
+               {{"name": "source", "type": {{"type": "record", "name": "S", "fields": [{{"name": "db", "type": "string"}}]}}}},
+               {{"name": "op", "type": "string"}}, {{"name": "ts_ms", "type": ["null", "long"]}}"#
+        )),
+    );
+    cluster.send_bytes(&[
+        (0, None, framed(id, b"\x00\x02\x02\x02\x02a\x02d\x02c\x00")),
+        (0, None, framed(id, b"\x02\x02\x02\x02a\x02\x02\x00\x02d\x02u\x02\x08")),
+        (0, None, framed(id, b"\x02\x02\x00\x00\x02d\x02d\x00")),
+        (0, None, None),
+        (0, None, framed(id, b"\x00\x00\x02d\x02t\x00")),
+        (0, None, framed(id, b"\x00\x00\x02d\x02c\x00")),
+    ]);
+    let more = [("format", "avro"), ("schema.registry", &registry.url()[..]), ("envelope", "debezium")];
+    let options = settled(cluster.options(&more)).unwrap();
+    let (_, source) = create_feed(&options, &id_and_name(), &[0]).unwrap();
+    let (lines, bad, _) = drain(&mut *open(&source, 0, 0, &[0, 1])).unwrap();
+    assert_eq!(lines, ["1|a", "1|", "-1|"]);
+    let reasons: Vec<_> = bad.iter().map(|record| record.reason.as_str()).collect();
+    assert_eq!(reasons, ["unknown Debezium operation \"t\"", "the change has no row after it"]);
+}

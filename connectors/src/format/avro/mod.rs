@@ -37,9 +37,31 @@ pub(crate) struct AvroFormat {
     pub registry: Option<Arc<Registry>>,
 }
 
+/// Which record of a value is the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// The value itself.
+    Whole,
+    /// That before a change, in a Debezium envelope.
+    Before,
+    /// That after a change.
+    After,
+}
+
+impl Row {
+    fn fields(self, schema: &AvroSchema) -> Option<&[schema::Field]> {
+        match self {
+            Row::Whole => Some(schema.fields()),
+            Row::Before => schema.fields_in("before"),
+            Row::After => schema.fields_in("after"),
+        }
+    }
+}
+
 /// Decodes Avro records into columns.
 pub(crate) struct AvroDecoder {
     format: AvroFormat,
+    row: Row,
     columns: Vec<(String, Cell)>,
     /// How records of each schema become rows, or why they cannot.
     plans: HashMap<u32, std::result::Result<Plan, String>>,
@@ -58,27 +80,25 @@ struct Plan {
 const UNNAMED: u32 = u32::MAX;
 
 impl AvroDecoder {
-    pub fn new(format: &AvroFormat, schema: &SchemaRef, epoch: Epoch) -> AvroDecoder {
+    pub fn new(format: &AvroFormat, row: Row, schema: &SchemaRef, epoch: Epoch) -> AvroDecoder {
         let cell = |field: &Arc<arrow::datatypes::Field>| (field.name().clone(), Cell::new(field, epoch));
         let columns: Vec<_> = schema.fields().iter().map(cell).collect();
-        let mut decoder = AvroDecoder { format: format.clone(), columns, plans: HashMap::new() };
+        let mut decoder = AvroDecoder { format: format.clone(), row, columns, plans: HashMap::new() };
         if let (Some(schema), None) = (&format.schema, &format.registry) {
-            decoder.plans.insert(UNNAMED, Ok(decoder.plan(schema.clone())));
+            decoder.plans.insert(UNNAMED, decoder.plan(schema.clone()));
         }
         decoder
     }
 
-    fn plan(&self, writer: Arc<AvroSchema>) -> Plan {
-        let mut plan = Plan {
-            fields: writer.fields().iter().map(|field| (field.node, vec![])).collect(),
-            defaults: vec![],
-            schema: writer,
-        };
+    fn plan(&self, writer: Arc<AvroSchema>) -> std::result::Result<Plan, String> {
+        let theirs = self.row.fields(&writer).ok_or("the schema is none of a Debezium envelope")?;
+        let known = self.format.schema.as_ref().and_then(|schema| self.row.fields(schema)).unwrap_or_default();
+        let fields = theirs.iter().map(|field| (field.node, vec![])).collect();
+        let mut plan = Plan { fields, defaults: vec![], schema: writer.clone() };
         for (column, (name, _)) in self.columns.iter().enumerate() {
-            let known = self.format.schema.as_ref().map_or(&[][..], |schema| schema.fields());
             let known = position(known, name).map(|place| &known[place]);
             let names = std::iter::once(name).chain(known.iter().flat_map(|field| &field.aliases));
-            let found = match plan.schema.fields() {
+            let found = match theirs {
                 [only] if only.name.is_empty() => (self.columns.len() == 1).then_some(0),
                 fields => names.into_iter().find_map(|name| position(fields, name)),
             };
@@ -88,7 +108,17 @@ impl AvroDecoder {
                 (None, None) => {}
             }
         }
-        plan
+        Ok(plan)
+    }
+
+    /// The plan of a record, and where its bytes begin.
+    fn plan_of(&self, block: &Block, span: &Range<usize>) -> std::result::Result<(&Plan, usize), String> {
+        let frame = self.frame(&block.bytes()[span.clone()]);
+        let (id, at) = frame.ok_or("the value does not begin with the id of a schema")?;
+        match self.plans.get(&id) {
+            Some(plan) => Ok((plan.as_ref().map_err(Clone::clone)?, span.start + at)),
+            None => Err(format!("schema {id} is not known")),
+        }
     }
 
     /// The schema by which a record is written, and where its bytes begin.
@@ -114,7 +144,7 @@ impl RecordFormat for AvroDecoder {
                 Some(found) => found.avro().map_err(|error| error.message().to_owned()),
                 None => Err(format!("the schema registry has no schema {id}")),
             };
-            let plan = parsed.map(|schema| self.plan(schema));
+            let plan = parsed.and_then(|schema| self.plan(schema));
             self.plans.insert(id, plan);
         }
         Ok(())
@@ -127,16 +157,17 @@ impl RecordFormat for AvroDecoder {
         row: &mut [Token],
         extra: &mut Vec<u8>,
     ) -> std::result::Result<(), String> {
-        let bytes = &block.bytes()[span.clone()];
-        let (id, at) = self.frame(bytes).ok_or("the value does not begin with the id of a schema")?;
-        let plan = match self.plans.get(&id) {
-            Some(plan) => plan.as_ref().map_err(Clone::clone)?,
-            None => return Err(format!("schema {id} is not known")),
-        };
-        let mut reader = Reader { schema: &plan.schema, bytes: block.bytes(), at: span.start + at, end: span.end };
+        let (plan, at) = self.plan_of(block, &span)?;
+        let mut reader = Reader { schema: &plan.schema, bytes: block.bytes(), at, end: span.end };
+        let rows = self.row.fields(&plan.schema).unwrap_or_default();
+        match self.row {
+            Row::Whole => {}
+            Row::Before => reader.at = opened(&mut reader)?.before.ok_or("the change has no row before it")?,
+            Row::After => reader.at = opened(&mut reader)?.after.ok_or("the change has no row after it")?,
+        }
         for (field, (node, columns)) in plan.fields.iter().enumerate() {
             let begin = reader.at;
-            let named = |reason| format!("field \"{}\": {reason}", plan.schema.fields()[field].name);
+            let named = |reason| format!("field \"{}\": {reason}", rows[field].name);
             if columns.is_empty() {
                 reader.skip(*node, 0).map_err(named)?;
             }
@@ -149,10 +180,46 @@ impl RecordFormat for AvroDecoder {
             let Some(known) = &self.format.schema else { break };
             row[*column] = default_token(default, known.node(*node), &self.columns[*column].1, extra);
         }
-        match reader.end - reader.at {
-            0 => Ok(()),
-            more => Err(format!("{more} bytes follow the record")),
+        if self.row == Row::Whole { ended(&reader) } else { Ok(()) }
+    }
+
+    fn is_deletion(&mut self, block: &Block, span: Range<usize>) -> std::result::Result<bool, String> {
+        let (plan, at) = self.plan_of(block, &span)?;
+        match &opened(&mut Reader { schema: &plan.schema, bytes: block.bytes(), at, end: span.end })?.operation[..] {
+            "c" | "r" | "u" => Ok(false),
+            "d" => Ok(true),
+            other => Err(format!("unknown Debezium operation \"{other}\"")),
         }
+    }
+}
+
+/// What a Debezium envelope holds, and where.
+#[derive(Default)]
+struct Opened {
+    operation: String,
+    before: Option<usize>,
+    after: Option<usize>,
+}
+
+/// Reads a Debezium envelope to its end.
+fn opened(reader: &mut Reader<'_>) -> std::result::Result<Opened, String> {
+    let (mut found, schema) = (Opened::default(), reader.schema);
+    for field in schema.fields() {
+        let named = |reason| format!("field \"{}\": {reason}", field.name);
+        match &field.name[..] {
+            "op" => found.operation = reader.word(field.node).map_err(named)?,
+            "before" => found.before = reader.pass(field.node).map_err(named)?,
+            "after" => found.after = reader.pass(field.node).map_err(named)?,
+            _ => reader.skip(field.node, 0).map_err(named)?,
+        }
+    }
+    ended(reader).map(|()| found)
+}
+
+fn ended(reader: &Reader<'_>) -> std::result::Result<(), String> {
+    match reader.end - reader.at {
+        0 => Ok(()),
+        more => Err(format!("{more} bytes follow the record")),
     }
 }
 

@@ -101,6 +101,23 @@ impl<'a> Reader<'a> {
         Ok(Token::new(Kind::Rewritten, start, extra.len()))
     }
 
+    /// A text, of a string or an enum; whatever else follows has none.
+    pub fn word(&mut self, id: Id) -> Read<String> {
+        let id = self.branch(id)?;
+        match self.scalar(id)? {
+            Value::Text { text, .. } => Ok(text.into_owned()),
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Passes over a value; where it begins, if it is a record.
+    pub fn pass(&mut self, id: Id) -> Read<Option<usize>> {
+        let id = self.branch(id)?;
+        let begin = matches!(self.schema.node(id), Node::Record(_)).then_some(self.at);
+        self.skip(id, 0)?;
+        Ok(begin)
+    }
+
     /// A value that is no list, map, record or union.
     fn scalar(&mut self, id: Id) -> Read<Value<'a>> {
         let schema = self.schema;

@@ -98,6 +98,19 @@ impl AvroSchema {
         }
     }
 
+    /// The fields of the record that a field holds, or may hold.
+    pub(super) fn fields_in(&self, name: &str) -> Option<&[Field]> {
+        let field = self.fields().iter().find(|field| field.name == name)?;
+        let branches = match self.node(field.node) {
+            Node::Union(branches) => &branches[..],
+            _ => std::slice::from_ref(&field.node),
+        };
+        branches.iter().find_map(|branch| match self.node(*branch) {
+            Node::Record(fields) => Some(&fields[..]),
+            _ => None,
+        })
+    }
+
     /// The columns that the fields are.
     pub fn columns(&self) -> Vec<(String, SqlType)> {
         let name = |field: &Field| if field.name.is_empty() { "value".to_owned() } else { field.name.clone() };

@@ -19,7 +19,7 @@ fn lines(rows: &RecordBatch) -> Vec<String> {
 
 /// The rows of records, and why others are none.
 fn decode(format: &AvroFormat, schema: &SchemaRef, records: &[&[u8]]) -> (RecordBatch, Vec<String>) {
-    let mut decoder = AvroDecoder::new(format, schema, Epoch::Milliseconds);
+    let mut decoder = AvroDecoder::new(format, Row::Whole, schema, Epoch::Milliseconds);
     let mut rows = Rows::new(schema.clone(), Epoch::Microseconds);
     rows.set_limit(usize::MAX);
     let block = Block::new(records.concat(), 0);
@@ -144,9 +144,9 @@ fn columns_outlive_the_schemas_of_writers() {
     ]);
     let known = Arc::new(AvroSchema::parse(reader, &[]).unwrap());
     let mut decoder =
-        AvroDecoder::new(&AvroFormat { schema: Some(known), registry: None }, &schema, Epoch::Milliseconds);
+        AvroDecoder::new(&AvroFormat { schema: Some(known), registry: None }, Row::Whole, &schema, Epoch::Milliseconds);
     let plan = decoder.plan(Arc::new(AvroSchema::parse(writer, &[]).unwrap()));
-    decoder.plans.insert(UNNAMED, Ok(plan));
+    decoder.plans.insert(UNNAMED, plan);
     let mut rows = Rows::new(schema, Epoch::Microseconds);
     rows.set_limit(usize::MAX);
     let block = Block::new(record, 0);
