@@ -2,14 +2,16 @@
 
 use arrow::datatypes::{Schema, SchemaRef};
 use millrace_connectors::{BadRecord, Poll, Source, SplitReader};
+use millrace_sqllogictest::broker::Broker;
 use millrace_types::{Offset, Result, SqlType, field_of};
 use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::{Message, TopicPartitionList};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,19 +24,31 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// On the mock cluster; or on the broker that `MILLRACE_KAFKA` names.
     pub fn new(name: &str, partitions: i32) -> Cluster {
-        let topic = format!("{name}-{}", uuid::Uuid::new_v4());
         if let Ok(servers) = std::env::var("MILLRACE_KAFKA") {
-            let admin: rdkafka::admin::AdminClient<_> =
-                ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
-            let new = rdkafka::admin::NewTopic::new(&topic, partitions, rdkafka::admin::TopicReplication::Fixed(1));
-            let made = futures::executor::block_on(admin.create_topics([&new], &rdkafka::admin::AdminOptions::new()));
-            made.unwrap().remove(0).unwrap();
-            return Cluster { servers, topic, _mock: None };
+            return Cluster::at(servers, name, partitions);
         }
+        let topic = format!("{name}-{}", uuid::Uuid::new_v4());
         let mock = MockCluster::new(1).unwrap();
         mock.create_topic(&topic, partitions, 1).unwrap();
         Cluster { servers: mock.bootstrap_servers(), topic, _mock: Some(mock) }
+    }
+
+    /// On a real broker, for what the mock cluster does not do: it shows what a transaction gave up.
+    pub fn real(name: &str, partitions: i32) -> Cluster {
+        static BROKER: OnceLock<Broker> = OnceLock::new();
+        let started = || BROKER.get_or_init(|| Broker::start().unwrap()).servers();
+        Cluster::at(std::env::var("MILLRACE_KAFKA").unwrap_or_else(|_| started()), name, partitions)
+    }
+
+    fn at(servers: String, name: &str, partitions: i32) -> Cluster {
+        let topic = format!("{name}-{}", uuid::Uuid::new_v4());
+        let admin: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", &servers).create().unwrap();
+        let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        let made = futures::executor::block_on(admin.create_topics([&new], &AdminOptions::new()));
+        made.unwrap().remove(0).unwrap();
+        Cluster { servers, topic, _mock: None }
     }
 
     pub fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
