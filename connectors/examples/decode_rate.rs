@@ -67,7 +67,7 @@ fn read(source: &dyn Source, columns: &[usize]) -> Result<u64> {
         loop {
             match reader.poll(MAX_ROWS)? {
                 Poll::Chunk(chunk) => rows += chunk.rows.num_rows() as u64,
-                Poll::Pending => {}
+                Poll::Pending | Poll::Waiting(_) => {}
                 Poll::Finished => break,
             }
         }
