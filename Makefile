@@ -1,7 +1,6 @@
 # make demo    start a server with an auction pipeline and watch five views change
 # make run     start a server
 # make test    everything that is tested
-# make test-crashes   a hundred crashes of server and broker with topics in and out
 # make bench   measure, and write bench/results/
 # make check   format, lints, licences and advisories
 
@@ -10,7 +9,7 @@ LISTEN ?= 127.0.0.1:7432
 DATA_DIR ?= ./data
 WORKERS ?= $(shell nproc)
 
-.PHONY: demo run test test-crashes bench check build system-run system-test
+.PHONY: demo run test bench check build system-run system-test
 
 build: system-run
 	cargo build --release --locked --bin millrace
@@ -23,9 +22,6 @@ demo: build
 
 test: system-test
 	./scripts/test.sh
-
-test-crashes: system-test
-	MILLRACE_CRASH_ROUNDS=$${ROUNDS:-100} cargo test --locked -p millrace-server --test kafka crashes -- --nocapture
 
 bench: system-run
 	./scripts/bench.sh

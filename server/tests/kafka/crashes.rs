@@ -8,8 +8,8 @@ use std::time::Duration;
 /// Records of a round.
 const RECORDS: u64 = 2000;
 
-/// Every record of the input comes out once, in the order of its key, whatever is killed in between. `make test-crashes`
-/// runs a hundred rounds.
+/// Every record of the input comes out once, in the order of its key, whatever is killed in between.
+/// `MILLRACE_CRASH_ROUNDS` says how many rounds.
 #[tokio::test]
 async fn what_is_added_goes_out_once() {
     let mut broker = Broker::start().unwrap();
