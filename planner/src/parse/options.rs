@@ -67,7 +67,7 @@ pub fn add(options: &mut Options, key: String, value: String) -> Result<(), SqlE
     Ok(())
 }
 
-/// A bare dotted name or a quoted string.
+/// A bare name with dots and hyphens, or a quoted string.
 fn key(cursor: &mut Cursor) -> Parsed<String> {
     if let Token::SingleQuotedString(key) = &cursor.parser.peek_token_ref().token {
         let key = key.clone();
@@ -75,10 +75,14 @@ fn key(cursor: &mut Cursor) -> Parsed<String> {
         return Ok(key);
     }
     let mut key = word(cursor)?;
-    while cursor.accept_token(&Token::Period) {
-        key = format!("{key}.{}", word(cursor)?);
+    loop {
+        let separator = match () {
+            () if cursor.accept_token(&Token::Period) => '.',
+            () if cursor.accept_token(&Token::Minus) => '-',
+            () => return Ok(key),
+        };
+        key = format!("{key}{separator}{}", word(cursor)?);
     }
-    Ok(key)
 }
 
 /// Any word, also a reserved one.

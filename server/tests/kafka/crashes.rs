@@ -39,7 +39,7 @@ async fn what_is_added_goes_out_once() {
     drop(client);
     let out = Out::at(&servers);
     let rounds = std::env::var("MILLRACE_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4u64);
-    let mut sent = 0;
+    let mut sent = 0u64;
     for round in 0..rounds {
         for _ in 0..20 {
             for _ in 0..RECORDS / 20 {

@@ -1,8 +1,7 @@
 //! Topics as sinks: what they hold after changes, crashes and a broker that was away.
 
 use crate::cluster::{
-    PATIENCE, Server, create_topic, create_topic_at, error, read_all, rows, run, servers, upserted, wait_for,
-    wait_until,
+    Server, create_topic, create_topic_at, error, read_all, rows, run, servers, upserted, wait_for, wait_until,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
