@@ -16,6 +16,12 @@ use std::time::{Duration, Instant};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The key or the value of a record.
+pub type Part = Option<Vec<u8>>;
+
+/// A record by its partition, key and value.
+type Given<'a> = (i32, Option<&'a str>, Option<&'a [u8]>);
+
 /// Some brokers, and the name of a topic that nobody else uses.
 pub struct Cluster {
     pub servers: String,
@@ -56,14 +62,14 @@ impl Cluster {
         given.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    pub fn send(&self, records: &[(i32, Option<&str>, Option<&[u8]>)]) {
-        let bytes = |(partition, key, value): &(i32, Option<&str>, Option<&[u8]>)| {
+    pub fn send(&self, records: &[Given]) {
+        let bytes = |(partition, key, value): &Given| {
             (*partition, key.map(|key| key.as_bytes().to_vec()), value.map(<[u8]>::to_vec))
         };
         self.send_bytes(&records.iter().map(bytes).collect::<Vec<_>>());
     }
 
-    pub fn send_bytes(&self, records: &[(i32, Option<Vec<u8>>, Option<Vec<u8>>)]) {
+    pub fn send_bytes(&self, records: &[(i32, Part, Part)]) {
         let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &self.servers).create().unwrap();
         for (partition, key, value) in records {
             let mut record = BaseRecord::<[u8], [u8]>::to(&self.topic).partition(*partition);
@@ -80,7 +86,7 @@ impl Cluster {
     }
 
     /// All keys and values of partition 0, in order.
-    pub fn read_bytes(&self) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+    pub fn read_bytes(&self) -> Vec<(Part, Part)> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers).set("group.id", "test").set("enable.partition.eof", "true");
         config.set("isolation.level", "read_committed");

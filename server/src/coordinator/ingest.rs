@@ -74,7 +74,7 @@ enum Event {
     Splits(Vec<Split>),
     Chunk {
         split: u32,
-        chunk: Chunk,
+        chunk: Box<Chunk>,
         lag: Option<u64>,
         /// How far time has come with each row, if the source has a watermark.
         marks: Option<Int64Array>,
@@ -435,7 +435,7 @@ impl Threads {
                 open.caught_up = false;
                 let lag = open.reader.lag();
                 let marks = self.marks.as_ref().map(|marks| marks.times(&chunk.rows));
-                self.send(Event::Chunk { split, chunk, lag, marks })?;
+                self.send(Event::Chunk { split, chunk: Box::new(chunk), lag, marks })?;
                 // What has no end is never behind.
                 Ok(Step::Read { is_behind: lag.is_some_and(|lag| lag > 0) })
             }

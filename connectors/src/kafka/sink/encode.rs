@@ -9,6 +9,9 @@ use millrace_types::{Delta, Result, SqlError, SqlState, SqlType, sql_type_of};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The values of a key with their net weights, and the records that carry them.
+type Net = HashMap<Vec<u8>, (i64, OutRecord)>;
+
 /// A record to be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OutRecord {
@@ -138,7 +141,7 @@ impl Encoder {
     /// Changes by key: the row that goes and the row that comes are one change.
     fn changes(&self, deltas: &[Delta], records: &mut Vec<OutRecord>) -> Result<()> {
         let mut order: Vec<Vec<u8>> = vec![];
-        let mut by_key: HashMap<Vec<u8>, HashMap<Vec<u8>, (i64, OutRecord)>> = HashMap::new();
+        let mut by_key: HashMap<Vec<u8>, Net> = HashMap::new();
         for delta in deltas {
             let parts = self.parts(delta.rows())?;
             for row in 0..delta.len() {
