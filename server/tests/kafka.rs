@@ -1,6 +1,7 @@
 //! Topics of a real Apache Kafka broker in and out.
 
 #[path = "server/process.rs"]
+#[expect(dead_code, reason = "the tests of the server use more of it")]
 mod process;
 
 #[path = "kafka/cluster.rs"]
