@@ -19,6 +19,7 @@ mod calls;
 mod joins;
 mod node;
 
+pub use calls::later;
 pub use node::Rejecting;
 
 use crate::bind::RelationSource;
@@ -202,7 +203,11 @@ fn of_unnest(unnest: &Unnest, wanted: bool) -> Planned<Tracked> {
 /// Sessions: that of a row alone ends a gap after it. One that it continues ends no earlier.
 fn of_window(window: Window) -> Planned<Tracked> {
     let windows = Windows::among(&window.window_expr);
-    let input = track(Arc::unwrap_or_clone(window.input), windows.is_any())?.rejecting(&windows).shown()?;
+    let mut input = track(Arc::unwrap_or_clone(window.input), windows.is_any())?.rejecting(&windows);
+    if let Some(rejecting) = Rejecting::of(&input.plan).filter(|_| windows.is_any()).cloned() {
+        input.plan = rejecting.of_sessions().into_plan();
+    }
+    let input = input.shown()?;
     Window::try_new(window.window_expr, Arc::new(input)).map(LogicalPlan::Window).map(Tracked::without)
 }
 

@@ -17,6 +17,8 @@ pub struct Rejecting {
     pub number: Column,
     /// The source that the rows are of.
     pub source: RelationId,
+    /// Whether the windows are sessions, which a row in time for its own may still join to one that is final.
+    pub of_sessions: bool,
 }
 
 impl Rejecting {
@@ -24,7 +26,12 @@ impl Rejecting {
     pub fn over(input: LogicalPlan, end: Expr, source: RelationId) -> Rejecting {
         let columns = input.schema().columns();
         let from_end = |n: usize| columns[columns.len() - n].clone();
-        Rejecting { end, before: from_end(2), number: from_end(1), source, input }
+        Rejecting { end, before: from_end(2), number: from_end(1), source, of_sessions: false, input }
+    }
+
+    /// The same, of sessions.
+    pub fn of_sessions(self) -> Rejecting {
+        Rejecting { of_sessions: true, ..self }
     }
 
     /// The node as a plan.
@@ -86,7 +93,7 @@ impl UserDefinedLogicalNodeCore for Rejecting {
     fn with_exprs_and_inputs(&self, mut exprs: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Rejecting> {
         match (exprs.pop(), exprs.pop(), exprs.pop(), inputs.pop()) {
             (Some(Expr::Column(number)), Some(Expr::Column(before)), Some(end), Some(input)) => {
-                Ok(Rejecting { input, end, before, number, source: self.source })
+                Ok(Rejecting { input, end, before, number, source: self.source, of_sessions: self.of_sessions })
             }
             _ => plan_err!("Reject has an end, two columns and one input"),
         }

@@ -1,12 +1,13 @@
 //! Rows that come too late for their windows.
 
+use super::closing::Emission;
 use super::expression::Lowering;
 use super::node;
 use super::project::projected;
 use crate::error::sql_error;
-use crate::lateness::Rejecting;
+use crate::lateness::{Rejecting, later};
 use arrow::datatypes::{FieldRef, Schema};
-use datafusion::logical_expr::ExprSchemable;
+use datafusion::logical_expr::{Expr as LogicalExpr, ExprSchemable};
 use millrace_ir::{Expr, Node, Plan};
 use millrace_types::Result;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ impl Lowering {
         let width = input.schema.fields().len();
         let place = |column| names.index_of_column(column).map_err(sql_error);
         let (before, number) = (place(&rejecting.before)?, place(&rejecting.number)?);
-        let end = self.expression(&rejecting.end, names)?;
+        let end = self.expression(&self.end_of(rejecting), names)?;
         let mut exprs: Vec<Expr> = (0..width).map(|column| node::column(&input, column)).collect();
         let known = exprs.iter().position(|column| column.eq(&end));
         let schema = input.schema.clone();
@@ -49,5 +50,16 @@ impl Lowering {
         };
         let shown = (0..width).map(|column| node::column(&node, column)).collect();
         Ok(projected(node, shown, schema))
+    }
+
+    /// Until when a row is taken. A session that has appeared does not change: where rows wait until they are final, one
+    /// that is late at all is rejected, since its session may have.
+    fn end_of(&self, rejecting: &Rejecting) -> LogicalExpr {
+        match (&rejecting.end, self.emission) {
+            (LogicalExpr::BinaryExpr(sum), Emission::OnClose { .. }) if rejecting.of_sessions => {
+                later(sum.left.as_ref().clone(), 1)
+            }
+            (end, _) => end.clone(),
+        }
     }
 }
