@@ -35,6 +35,7 @@ fn read(text: &str) -> Option<SqlType> {
     };
     match (name, modifier) {
         ("unknown", None) => Some(SqlType::Unknown),
+        ("record", None) => Some(SqlType::Record),
         (_, None) => SqlType::ALL.iter().find(|known| known.name() == name).cloned(),
         ("numeric", Some(modifier)) => {
             let (precision, scale) = modifier.split_once(',')?;

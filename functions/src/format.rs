@@ -1,5 +1,6 @@
 //! Values as text, in the format of Postgres: what casts to text and string functions give.
 
+use crate::function::is_null;
 use crate::temporal::{self, DAY};
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, StringViewArray, StringViewBuilder};
@@ -10,7 +11,7 @@ use arrow::datatypes::{
 };
 use chrono::{Datelike, NaiveDate};
 use millrace_types::numeric::least_places;
-use millrace_types::{Result, SqlError, sql_type_of};
+use millrace_types::{Result, SqlError, SqlType, sql_type_of};
 use std::fmt::Write;
 
 /// Every value of a column as text; NULL stays NULL. `field` tells the Postgres type, `zone` is the session's.
@@ -58,6 +59,9 @@ pub fn write_value(out: &mut String, array: &ArrayRef, row: usize, field: &Field
         Int16 => push(out, at::<Int16Type>(array, row)),
         Int32 => push(out, at::<Int32Type>(array, row)),
         Int64 => push(out, at::<Int64Type>(array, row)),
+        UInt32 if sql_type_of(field) == SqlType::Regtype => {
+            out.push_str(&SqlType::regtype_name(at::<UInt32Type>(array, row)));
+        }
         UInt32 => push(out, at::<UInt32Type>(array, row)),
         UInt64 => push(out, at::<UInt64Type>(array, row)),
         Float32 => {
@@ -92,7 +96,7 @@ fn write_record(out: &mut String, array: &ArrayRef, row: usize, fields: &Fields,
         if at > 0 {
             out.push(',');
         }
-        if column.is_null(row) {
+        if is_null(column, row) {
             continue;
         }
         let mut text = String::new();

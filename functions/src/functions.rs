@@ -28,6 +28,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::rows::functions,
     crate::event_windows::functions,
     crate::watermark::functions,
+    crate::windows::functions,
 ];
 
 /// Every scalar function; of two with a name the later counts.
@@ -47,7 +48,11 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 /// Every window function.
 pub fn window_functions() -> Vec<Arc<WindowUDF>> {
     let all = datafusion::functions_window::all_default_window_functions();
-    all.into_iter().map(crate::retyped::ranked).chain(crate::event_windows::window_functions()).collect()
+    all.into_iter()
+        .map(crate::retyped::ranked)
+        .chain(crate::event_windows::window_functions())
+        .chain(crate::windows::window_functions())
+        .collect()
 }
 
 /// The scalar function of a name that this crate is sure to have.

@@ -47,7 +47,12 @@ impl ScalarUDFImpl for Lenient {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let types = without_texts(types);
+        let given = types;
+        let types = without_texts(given);
+        // Arrow has no cast from texts to some types: then a rule of ours reads the texts before coercion.
+        if given.iter().zip(&types).any(|(given, wanted)| !arrow::compute::can_cast_types(given, wanted)) {
+            return Ok(given.to_vec());
+        }
         match types.windows(2).all(|two| two[0] == two[1]) && !types.is_empty() {
             true => Ok(types),
             false => self.inner.coerce_types(&types),

@@ -51,6 +51,7 @@ mod to_char;
 mod type_names;
 mod walk;
 mod watermark;
+pub mod windows;
 
 pub use aggregates::functions as aggregate_functions;
 pub use clock::at_one_moment;
@@ -98,6 +99,7 @@ pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(TypeCoercion::new()),
         Arc::new(casts::OuterColumns { coerced: true }),
         Arc::new(aggregates::WindowOrder),
+        Arc::new(windows::Frames),
         Arc::new(casts::LowerCasts),
         Arc::new(casts::GuardFilters),
         Arc::new(event_windows::SettledWindows),

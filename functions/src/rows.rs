@@ -4,8 +4,10 @@
 //! row that is a result of its own is a composite value with columns `f1`, `f2` ...
 
 use crate::function::Call;
+use crate::function::is_null;
 use crate::generic::generic;
 use arrow::array::{ArrayRef, StructArray, new_null_array};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -19,18 +21,21 @@ use std::sync::Arc;
 
 pub fn functions() -> Vec<ScalarUDF> {
     let signature = Signature::variadic_any(Volatility::Immutable);
-    vec![generic("row", &[], types, row), ScalarUDF::from(NamedRow { signature })]
+    let named = |outer| ScalarUDF::from(NamedRow { outer, signature: signature.clone() });
+    vec![generic("row", &[], types, row), named(false), named(true)]
 }
 
-/// `named_row('a', x, 'b', y)`: a row with columns of these names.
+/// `named_row('a', x, 'b', y)`: a row with columns of these names. `outer_row` is the row of a relation that an outer
+/// join may have had none of: without any value it is NULL.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct NamedRow {
+    outer: bool,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for NamedRow {
     fn name(&self) -> &str {
-        "named_row"
+        if self.outer { "outer_row" } else { "named_row" }
     }
 
     fn signature(&self) -> &Signature {
@@ -49,7 +54,7 @@ impl ScalarUDFImpl for NamedRow {
         });
         let columns: Fields = columns.collect();
         // The row of a relation, unlike one of ROW(), is no `record` to clients.
-        let named = [(TYPE_KEY.to_owned(), self.name().to_owned())].into();
+        let named = [(TYPE_KEY.to_owned(), "named_row".to_owned())].into();
         Ok(Arc::new(Field::new(self.name(), DataType::Struct(columns), true).with_metadata(named)))
     }
 
@@ -59,7 +64,9 @@ impl ScalarUDFImpl for NamedRow {
         };
         let values = args.args.iter().skip(1).step_by(2).map(|value| value.to_array(args.number_rows));
         let columns = values.collect::<datafusion::common::Result<Vec<_>>>()?;
-        Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields.clone(), columns, None)?)))
+        let has_value = |row: usize| columns.iter().any(|column| !is_null(column, row));
+        let there = self.outer.then(|| NullBuffer::from((0..args.number_rows).map(has_value).collect::<Vec<bool>>()));
+        Ok(ColumnarValue::Array(Arc::new(StructArray::try_new(fields.clone(), columns, there)?)))
     }
 }
 

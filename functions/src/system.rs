@@ -1,7 +1,7 @@
 //! Functions about values in general: their types, their NULLs.
 
 use crate::function::{Call, Overload, immutable, is_null, of_volatility};
-use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int32Array};
+use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int32Array, UInt32Array};
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::logical_expr::{ScalarUDF, Volatility};
 use millrace_types::{Result, SqlType, sql_type_of};
@@ -14,14 +14,12 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable(
             "pg_typeof",
             &[],
-            vec![Overload::new(any, SqlType::Text, |call| {
-                let name = match sql_type_of(&call.fields[0]) {
-                    SqlType::Numeric(_) => "numeric".to_owned(),
-                    SqlType::Varchar(_) => "character varying".to_owned(),
-                    SqlType::Bpchar(_) => "character".to_owned(),
-                    other => other.to_string(),
+            vec![Overload::new(any, SqlType::Regtype, |call| {
+                let oid = match call.fields[0].data_type() {
+                    DataType::Struct(_) => SqlType::Record.oid(),
+                    _ => sql_type_of(&call.fields[0]).oid(),
                 };
-                Ok(Arc::new(arrow::array::StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows))))
+                Ok(Arc::new(UInt32Array::from_value(oid, call.rows)))
             })],
         ),
         immutable(

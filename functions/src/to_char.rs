@@ -3,7 +3,7 @@
 use crate::casts;
 use crate::function::{Call, Overload};
 use crate::temporal::{self, DAY};
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{IntervalMonthDayNanoType, Time64MicrosecondType, TimestampMicrosecondType};
 use chrono::{Datelike, NaiveDate};
 use millrace_types::{Result, SqlType};
@@ -48,7 +48,12 @@ pub fn overloads() -> Vec<Overload> {
 
 fn rendered(call: &Call, local: impl Fn(usize) -> Result<(i64, Option<i32>)>) -> Result<ArrayRef> {
     let known = RefCell::new(Known::default());
+    let moments = call.arrays[0].as_primitive_opt::<TimestampMicrosecondType>();
     call.texts(|row| {
+        // What has no end has no parts.
+        if moments.is_some_and(|moments| matches!(moments.value(row), i64::MIN | i64::MAX)) {
+            return Ok(None);
+        }
         let (micros, offset) = local(row)?;
         known.borrow_mut().text(call.text(1).value(row), micros, offset).map(Some)
     })

@@ -17,7 +17,7 @@ pub const TYPE_KEY: &str = "millrace.type";
 /// | bool, int2, int4, int8, float4, float8 | Boolean, Int16, Int32, Int64, Float32, Float64 |
 /// | numeric(p, s) | Decimal128(p, s) |
 /// | numeric | Decimal128(38, 18), marked: it prints without trailing zeros, save those of [`crate::numeric`] |
-/// | text, varchar, bpchar, name, json, jsonb, "char" | Utf8View |
+/// | text, varchar, bpchar, name, json, jsonb, "char", record that is stored | Utf8View |
 /// | bytea | Binary |
 /// | date, time | Date32, Time64(µs) |
 /// | timestamp, timestamptz | Timestamp(µs), Timestamp(µs, "UTC") |
@@ -57,6 +57,8 @@ pub enum SqlType {
     Regtype,
     Regproc,
     Regnamespace,
+    /// A row value that a relation keeps, as its text.
+    Record,
     /// An array; one of several dimensions is an array of arrays.
     Array(Box<SqlType>),
     /// The type of a bare NULL.
@@ -79,7 +81,7 @@ impl SqlType {
             Float8 => DataType::Float64,
             Numeric(Some((precision, scale))) => DataType::Decimal128(*precision, *scale),
             Numeric(None) => DataType::Decimal128(38, Self::NUMERIC_SCALE),
-            Text | Varchar(_) | Bpchar(_) | Name | Char | Json | Jsonb => DataType::Utf8View,
+            Text | Varchar(_) | Bpchar(_) | Name | Char | Json | Jsonb | Record => DataType::Utf8View,
             Bytea => DataType::Binary,
             Date => DataType::Date32,
             Time => DataType::Time64(TimeUnit::Microsecond),
@@ -132,6 +134,7 @@ impl SqlType {
             Regtype => (2206, 2211),
             Regproc => (24, 1008),
             Regnamespace => (4089, 4090),
+            Record => (2249, 2287),
             // The number of dimensions is no part of Postgres's types.
             Array(element) if matches!(**element, Array(_)) => element.oids(),
             Array(element) => (element.array_oid(), 0),
@@ -146,6 +149,18 @@ impl SqlType {
             _ if t.array_oid() == oid => Some(SqlType::Array(Box::new(t.clone()))),
             _ => None,
         })
+    }
+
+    /// How a regtype shows the type with an OID; one that is not known is its number.
+    pub fn regtype_name(oid: u32) -> String {
+        match (oid, SqlType::from_oid(oid)) {
+            (_, Some(known)) => known.to_string(),
+            (0, None) => "-".to_owned(),
+            (705, None) => SqlType::Unknown.to_string(),
+            (2249, None) => SqlType::Record.to_string(),
+            (2287, None) => SqlType::Array(Box::new(SqlType::Record)).to_string(),
+            (oid, None) => oid.to_string(),
+        }
     }
 
     /// Every scalar type, without modifiers.
@@ -208,6 +223,7 @@ impl SqlType {
             Regtype => "regtype",
             Regproc => "regproc",
             Regnamespace => "regnamespace",
+            Record => "record",
             Array(element) if matches!(**element, Array(_)) => return element.name(),
             Array(element) => return format!("_{}", element.name()),
             Unknown => "unknown",
@@ -253,7 +269,7 @@ impl SqlType {
             Numeric(None) => Some("numeric".to_owned()),
             Varchar(n) => Some(limited("varchar", n)),
             Bpchar(n) => Some(limited("bpchar", n)),
-            Name | Char | Json | Jsonb | Regclass | Regtype | Regproc | Regnamespace => Some(self.name()),
+            Name | Char | Json | Jsonb | Regclass | Regtype | Regproc | Regnamespace | Record => Some(self.name()),
             _ => None,
         }
     }
@@ -276,6 +292,7 @@ impl SqlType {
             "regtype" => Regtype,
             "regproc" => Regproc,
             "regnamespace" => Regnamespace,
+            "record" => Record,
             _ => return None,
         })
     }

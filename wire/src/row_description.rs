@@ -14,7 +14,11 @@ pub const ATTRIBUTE_NUMBER_KEY: &str = "millrace.attnum";
 /// The description of rows with these columns in these formats.
 pub(crate) fn row_description(schema: &Schema, formats: &[Format]) -> RowDescription {
     let describe = |(field, format): (&std::sync::Arc<Field>, &Format)| {
-        let sql_type = wire_type(&sql_type_of(field));
+        let sql_type = match wire_type(&sql_type_of(field)) {
+            // What is kept as text has no other binary form.
+            SqlType::Record if format.code() == 1 => SqlType::Text,
+            sql_type => sql_type,
+        };
         FieldDescription::new(
             field.name().replace('\0', ""),
             number::<u32>(field, TABLE_OID_KEY) as i32,

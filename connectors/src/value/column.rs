@@ -153,7 +153,7 @@ pub(crate) fn column_of(field: &Field, epoch: Epoch) -> Box<dyn Column> {
         S::Interval => primitive::<IntervalMonthDayNanoType>(about, datetime::interval_of),
         S::Uuid => Box::new(Parsed::new(about, Uuids::default(), bytes::uuid)),
         S::Bytea => Box::new(Parsed::new(about, ByteStrings::default(), bytes::bytea)),
-        S::Text | S::Varchar(_) | S::Bpchar(_) | S::Name | S::Char | S::Json | S::Jsonb => {
+        S::Text | S::Varchar(_) | S::Bpchar(_) | S::Name | S::Char | S::Json | S::Jsonb | S::Record => {
             Box::new(string::Strings::new(about))
         }
         S::Array(_) => Box::new(list::Lists::new(about, field, epoch)),

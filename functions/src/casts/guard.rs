@@ -1,13 +1,15 @@
 //! `WHERE x <> 0 AND 10 / x > 1` must not divide by the zeros that its first condition leaves out.
 
+use super::marked::{is_marked, marked};
 use crate::functions::named;
 use crate::operators::call;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::Case;
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 /// Postgres evaluates the conditions of a filter from the left, row by row, and stops at the first that does not hold;
@@ -28,10 +30,37 @@ impl AnalyzerRule for GuardFilters {
                 filter.predicate = guarded(filter.predicate);
                 Ok(Transformed::yes(LogicalPlan::Filter(filter)))
             }
+            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
+                let schema = merge_schema(&plan.inputs());
+                let names = NamePreserver::new(&plan);
+                plan.map_expressions(|expr| {
+                    let name = names.save(&expr);
+                    Ok(expr.transform_up(|expr| filtered(expr, &schema))?.update_data(|expr| name.restore(expr)))
+                })
+            }
             other => Ok(Transformed::no(other)),
         })?;
         Ok(guarded.data)
     }
+}
+
+/// `sum(10 / x) FILTER (WHERE x <> 0)`: the arguments of an aggregate are evaluated for the rows of its FILTER alone.
+fn filtered(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let mut expr = expr;
+    let (filter, arguments) = match &mut expr {
+        Expr::AggregateFunction(call) => (call.params.filter.clone(), &mut call.params.args),
+        Expr::WindowFunction(call) => (call.params.filter.clone(), &mut call.params.args),
+        _ => return Ok(Transformed::no(expr)),
+    };
+    let Some(filter) = filter else { return Ok(Transformed::no(expr)) };
+    let mut changed = false;
+    for argument in arguments.iter_mut().filter(|argument| may_fail(argument) && !is_marked(argument)) {
+        let (_, field) = argument.to_field(schema)?;
+        let arm = (filter.clone(), Box::new(std::mem::take(argument)));
+        *argument = marked(Expr::Case(Case::new(None, vec![arm], None)), &field);
+        changed = true;
+    }
+    Ok(Transformed::new_transformed(expr, changed))
 }
 
 fn guarded(predicate: Expr) -> Expr {

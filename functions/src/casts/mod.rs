@@ -68,7 +68,10 @@ pub fn cast(array: &ArrayRef, from: &Field, to: &Field, purpose: Purpose, zone: 
     let array = &canonical(array)?;
     match (&source, &target) {
         (SqlType::Array(_), SqlType::Array(_)) => array::elementwise(array, from, to, purpose, zone),
-        (_, SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char) => {
+        (
+            _,
+            SqlType::Text | SqlType::Varchar(_) | SqlType::Bpchar(_) | SqlType::Name | SqlType::Char | SqlType::Record,
+        ) => {
             let texts = text_of(array, from, zone)?;
             let loses_blanks = matches!(source, SqlType::Bpchar(_)) && !matches!(target, SqlType::Bpchar(_));
             let texts = if loses_blanks { text::unpadded(&texts) } else { texts };

@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::config::ConfigOptions;
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{Cast, FieldMetadata, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
@@ -54,6 +54,14 @@ fn settle(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         return Ok(Transformed::new_transformed(compared.clone(), compared != expr));
     }
     let mut expr = expr;
+    if let Expr::ScalarFunction(call) = &expr
+        && call.func.name() == "pg_typeof"
+        && call.args.iter().any(is_open)
+    {
+        let mark = FieldMetadata::from(&field_of("", &SqlType::Regtype, true));
+        let unknown = ScalarValue::UInt32(Some(SqlType::Unknown.oid()));
+        return Ok(Transformed::yes(Expr::Literal(unknown, Some(mark))));
+    }
     if let Expr::ScalarFunction(call) = &mut expr
         && takes_open_texts(&call.func)
     {

@@ -8,12 +8,17 @@ use arrow::array::{
     StringViewArray, StringViewBuilder,
 };
 use arrow::datatypes::*;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 use millrace_types::{Result, SqlError, SqlState, SqlType, sql_type_of};
 use std::sync::Arc;
 
 /// Texts read as values of a type.
 pub fn parsed(texts: &StringViewArray, to: &Field, zone: &Tz) -> Result<ArrayRef> {
     let target = sql_type_of(to);
+    if target == SqlType::Regtype {
+        return each::<UInt32Type>(texts, to, regtype);
+    }
     if let Some((name, least, greatest)) = integer_range(&target) {
         let name = if name == "OID" { "oid" } else { name };
         let wide = each::<Int64Type>(texts, &Field::new("", DataType::Int64, true), |text| {
@@ -59,6 +64,20 @@ pub fn parsed(texts: &StringViewArray, to: &Field, zone: &Tz) -> Result<ArrayRef
         SqlType::Array(_) => array::parsed(texts, to, zone),
         other => Err(SqlError::new(SqlState::CANNOT_COERCE, format!("cannot cast type text to {other}"))),
     }
+}
+
+/// The OID of the type that a text names, or that it gives itself.
+fn regtype(text: &str) -> Result<u32> {
+    if let Ok(oid) = text.trim().parse() {
+        return Ok(oid);
+    }
+    let undefined = || SqlError::new(SqlState::UNDEFINED_OBJECT, format!("type \"{text}\" does not exist"));
+    if text == "-" {
+        return Ok(0);
+    }
+    let parsed = Parser::new(&PostgreSqlDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_data_type());
+    let named = crate::type_names::sql_type(&parsed.map_err(|_| undefined())?).map_err(|_| undefined())?;
+    Ok(named.oid())
 }
 
 fn each<O: ArrowPrimitiveType>(

@@ -7,7 +7,7 @@ use crate::json::{self, Parts};
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type};
 use datafusion::logical_expr::ScalarUDF;
-use millrace_types::{Result, SqlType, field_of};
+use millrace_types::{Result, SqlType, field_of, sql_type_of};
 
 pub fn functions() -> Vec<ScalarUDF> {
     let length = |fields: &[FieldRef]| of_json(fields, 1..=1, SqlType::Int4);
@@ -93,6 +93,10 @@ fn get(call: &Call, as_text: bool) -> Result<ArrayRef> {
         let found = match Parts::of(&holder)? {
             Parts::Object(members) if !by_index => member(members, call.text(1).value(row)),
             Parts::Array(items) if by_index => element(&items, call.value::<Int32Type>(1, row).into()),
+            // A jsonb that is no array and no object is an array of one element to its operators.
+            Parts::Scalar(value) if by_index && sql_type_of(&call.fields[0]) == SqlType::Jsonb => {
+                element(&[value], call.value::<Int32Type>(1, row).into())
+            }
             _ => None,
         };
         written(found, as_text)

@@ -11,6 +11,7 @@ mod search;
 
 pub use build::json_text;
 pub use get::by_subscripts;
+pub use path::sets as path_sets;
 
 use crate::function::Call;
 use crate::json::{self, Json};

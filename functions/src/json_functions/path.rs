@@ -1,14 +1,17 @@
 //! The functions of jsonpath.
 
 use super::{Typing, is_json, value};
-use crate::function::Call;
-use crate::generic::generic;
+use crate::function::{Call, is_null};
+use crate::generic::{generic, list_of};
 use crate::json::Json;
 use crate::json_path::Path;
+use arrow::array::{ArrayBuilder, ListArray, StringViewBuilder};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 pub fn functions() -> Vec<ScalarUDF> {
     vec![
@@ -68,6 +71,29 @@ pub fn functions() -> Vec<ScalarUDF> {
             },
         ),
     ]
+}
+
+/// `jsonb_path_query`: what a path finds, each in a row of its own.
+pub fn sets() -> Vec<ScalarUDF> {
+    let types = |fields: &[FieldRef]| {
+        let Some((taken, element)) = types(fields, SqlType::Jsonb)? else { return Ok(None) };
+        Ok(Some((taken, list_of(&element))))
+    };
+    vec![generic("jsonb_path_query", &[], types, |call| {
+        let DataType::List(element) = call.result.data_type() else {
+            return Err(SqlError::internal("a set is an array"));
+        };
+        let paths = Paths::default();
+        let (mut found, mut offsets) = (StringViewBuilder::new(), vec![0i32]);
+        for row in 0..call.rows {
+            if !call.arrays.iter().any(|array| is_null(array, row)) {
+                paths.found(call, row)?.iter().for_each(|value| found.append_value(value.to_string()));
+            }
+            offsets.push(found.len() as i32);
+        }
+        let offsets = OffsetBuffer::new(offsets.into());
+        Ok(Arc::new(ListArray::try_new(element.clone(), offsets, Arc::new(found.finish()), None)?))
+    })]
 }
 
 fn types(fields: &[FieldRef], result: SqlType) -> Typing {

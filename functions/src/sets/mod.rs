@@ -43,6 +43,7 @@ pub fn functions() -> Vec<ScalarUDF> {
         series::functions(),
         elements::functions(),
         json::functions(),
+        crate::json_functions::path_sets(),
         text::functions(),
         crate::event_windows::lists(),
     ];

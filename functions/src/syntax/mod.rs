@@ -50,6 +50,11 @@ pub fn postgres_syntax(node: &mut impl Walk) {
             }
             Expr::BinaryOp { left, op: BinaryOperator::Overlaps, right } => overlaps(left, right),
             Expr::CompoundFieldAccess { root, access_chain } => arrays::taken(root, access_chain),
+            Expr::Like { escape_char: Some(escape), .. } | Expr::ILike { escape_char: Some(escape), .. }
+                if escape.value == Value::SingleQuotedString(String::new()) =>
+            {
+                without_escape(expr)
+            }
             Expr::AnyOp { .. } | Expr::AllOp { .. } | Expr::Like { .. } | Expr::ILike { .. } => {
                 arrays::quantified(expr)
             }
@@ -186,7 +191,9 @@ fn completed(function: &Function) -> Option<Expr> {
             let midnight = converted(call("current_date", []), DataType::Timestamp(None, TimezoneInfo::None));
             Some(call("age", [midnight, from.clone()]))
         }
-        ("date", [FunctionArg::Unnamed(FunctionArgExpr::Expr(from))]) => Some(converted(from.clone(), DataType::Date)),
+        (name, [FunctionArg::Unnamed(FunctionArgExpr::Expr(from))]) if cast_by(name).is_some() => {
+            cast_by(name).map(|data_type| converted(from.clone(), data_type))
+        }
         ("make_interval", args) => {
             let zero = || Expr::Value(Value::Number("0".to_owned(), false).into());
             let mut fields: Vec<Expr> = FIELDS.iter().map(|_| zero()).collect();
@@ -205,6 +212,34 @@ fn completed(function: &Function) -> Option<Expr> {
         }
         _ => None,
     }
+}
+
+/// A pattern none of whose characters takes the next one as it is: every backslash stands for itself.
+fn without_escape(expr: &Expr) -> Option<Expr> {
+    let mut literal = expr.clone();
+    let (Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. }) = &mut literal else {
+        return None;
+    };
+    let text = |text: &str| Expr::Value(Value::SingleQuotedString(text.to_owned()).into());
+    **pattern = call("replace", [pattern.as_ref().clone(), text("\\"), text("\\\\")]);
+    *escape_char = None;
+    Some(literal)
+}
+
+/// The type that a function of its name casts to.
+fn cast_by(function: &str) -> Option<DataType> {
+    Some(match function {
+        "bool" => DataType::Bool,
+        "int2" => DataType::Int2(None),
+        "int4" => DataType::Int4(None),
+        "int8" => DataType::Int8(None),
+        "float4" => DataType::Float4,
+        "float8" => DataType::Float8,
+        "text" => DataType::Text,
+        "date" => DataType::Date,
+        "timestamptz" => DataType::Timestamp(None, TimezoneInfo::Tz),
+        _ => return None,
+    })
 }
 
 fn overlaps(left: &Expr, right: &Expr) -> Option<Expr> {

@@ -52,6 +52,28 @@ fn format_row(template: &str, columns: &[StringViewArray], row: usize) -> Result
                 number.push(digit);
             }
         }
+        if number.is_empty() && chars.next_if_eq(&'*').is_some() {
+            let mut place = String::new();
+            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
+                place.push(digit);
+            }
+            let at = match chars.next_if_eq(&'$') {
+                Some(_) => place.parse::<usize>().ok().and_then(|place| place.checked_sub(1)),
+                None => {
+                    next += 1;
+                    Some(next - 1)
+                }
+            };
+            let column = at.and_then(|at| columns.get(at));
+            let column = column.ok_or_else(|| invalid("too few arguments for format()".to_owned()))?;
+            let given = if column.is_valid(row) { column.value(row) } else { "0" };
+            let given: i64 = given.parse().map_err(|_| {
+                let message = format!("invalid input syntax for type integer: \"{given}\"");
+                SqlError::new(SqlState::INVALID_TEXT_REPRESENTATION, message)
+            })?;
+            left |= given < 0;
+            number = given.unsigned_abs().to_string();
+        }
         if !number.is_empty() {
             width = number.parse().ok().filter(|width| *width <= BYTES_MAX / 4).ok_or_else(too_large)?;
         }

@@ -47,7 +47,7 @@ pub use delete::{Delete, bind_delete};
 pub use expression::{RowExpressions, bind_check, bind_default, bind_generated, bind_row_expression};
 pub use generated::GeneratedColumns;
 pub use insert::{Conflict, Insert, bind_insert};
-pub use query::{Bound, bind_query, with_parameters};
+pub use query::{Bound, bind_query, bind_stored, with_parameters};
 pub use source::{RelationSource, executable};
 pub use update::{Update, bind_update};
 pub use view::bind_view;

@@ -126,7 +126,7 @@ fn strong_name(expr: &Expr) -> Option<String> {
         }
         Expr::Case { else_result: Some(result), .. } => return strong_name(result),
         Expr::Subquery(query) => return subquery_name(query),
-        Expr::Exists { .. } => "exists",
+        Expr::Exists { negated: false, .. } => "exists",
         Expr::Array(_) => "array",
         Expr::Extract { .. } => "extract",
         Expr::Substring { shorthand: true, .. } => "substr",

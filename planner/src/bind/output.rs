@@ -1,6 +1,8 @@
 //! Output columns: one Arrow type for each type of Postgres, and Postgres's names.
 
 use super::names::plain_name;
+use crate::error::sql_error;
+use crate::functions::FunctionSource;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr::Cast;
@@ -62,6 +64,40 @@ pub fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
         })
         .collect();
     LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// The plan with a projection on top that gives row values as their texts, which is how relations keep them.
+pub fn stored(plan: LogicalPlan, functions: &FunctionSource) -> millrace_types::Result<LogicalPlan> {
+    if plan.schema().fields().iter().all(|field| stored_type(field).is_none()) {
+        return Ok(plan);
+    }
+    let columns: Vec<Expr> = plan
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            match stored_type(field) {
+                None => column,
+                Some(stored) => {
+                    let target = Arc::new(field_of("", &stored, true));
+                    let text = Expr::Cast(Cast::new_from_field(Box::new(column), target));
+                    text.alias_qualified(qualifier.cloned(), field.name())
+                }
+            }
+        })
+        .collect();
+    let stored = LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build);
+    super::query::analyze(stored.map_err(sql_error)?, functions)
+}
+
+/// The type in which a relation keeps row values: those of a relation are texts to clients, others records.
+fn stored_type(field: &Field) -> Option<SqlType> {
+    match field.data_type() {
+        DataType::Struct(_) if field.metadata().contains_key(TYPE_KEY) => Some(SqlType::Text),
+        DataType::Struct(_) => Some(SqlType::Record),
+        DataType::List(item) => stored_type(item).map(|item| SqlType::Array(Box::new(item))),
+        _ => None,
+    }
 }
 
 /// The output columns of a plan as Postgres names them. Of a field's metadata only the type's mark is kept.

@@ -57,6 +57,17 @@ pub fn bind_query(
     Ok(Bound { plan, parameters: known.types(count), schema })
 }
 
+/// The same for a query whose rows a relation keeps or stands for: row values are their texts.
+///
+/// # Errors
+/// As [`bind_query`].
+pub fn bind_stored(query: &ast::Query, catalog: &dyn Catalog, functions: &FunctionSource) -> Result<Bound> {
+    let Bound { plan, parameters, .. } = bind_query(query, catalog, functions, &[])?;
+    let plan = output::stored(plan, functions)?;
+    let schema = output::schema(&plan);
+    Ok(Bound { plan, parameters, schema })
+}
+
 /// The plan with its `count` parameters typed, what they are combined with coerced, and its subqueries joined.
 pub fn typed(plan: LogicalPlan, known: &Parameters, count: usize, functions: &FunctionSource) -> Result<LogicalPlan> {
     let plan = match count {
@@ -147,7 +158,7 @@ pub fn plan(
         using::complete_aliases(&mut query, &|part| output_names(part, provider))?;
         planned = attempt(&query, Wildcards::Distinct, false);
     }
-    if planned.as_ref().is_err_and(values::differ) {
+    if planned.as_ref().is_err_and(values::differ) || planned.as_ref().is_ok_and(values::lose_floats) {
         values::unite(&mut query);
         planned = attempt(&query, Wildcards::Distinct, false);
     }

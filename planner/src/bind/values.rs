@@ -5,7 +5,9 @@
 //! `SELECT 1 AS column1 UNION ALL SELECT 2.5`.
 
 use crate::parse::parse_query;
-use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::logical_expr::{Expr as PlannedExpr, ExprSchemable, LogicalPlan};
 use millrace_functions::Walk;
 use millrace_types::SqlError;
 use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, VisitorMut};
@@ -17,6 +19,25 @@ const ROWS_MAX: usize = 200;
 /// Whether planning failed on rows of different types.
 pub fn differ(error: &DataFusionError) -> bool {
     error.to_string().contains("across values list")
+}
+
+/// Whether floats were made decimals because other rows are.
+pub fn lose_floats(plan: &LogicalPlan) -> bool {
+    let is_float = |expr: &PlannedExpr| expr.get_type(&DFSchema::empty()).is_ok_and(|given| given.is_floating());
+    let was_float = |expr: &PlannedExpr| match expr {
+        PlannedExpr::Cast(cast) => is_float(&cast.expr),
+        expr => is_float(expr),
+    };
+    let found = plan.exists(|node| match node {
+        LogicalPlan::Values(values) => {
+            let mut columns = values.schema.fields().iter().enumerate();
+            Ok(columns.any(|(at, field)| {
+                field.data_type().is_decimal() && values.values.iter().any(|row| was_float(&row[at]))
+            }))
+        }
+        _ => Ok(false),
+    });
+    found.unwrap_or(false)
 }
 
 /// Makes every VALUES in a query a union of its rows.

@@ -55,6 +55,7 @@ pub fn expand(relation: &Relation, text: &str, provider: &Provider) -> Result<Lo
         .and_then(|query| query::plan(&query, provider, PlannerContext::new(), &[]))
         .and_then(|plan| decorrelate(plan, provider.functions))
         .and_then(|plan| output::canonical(plan).map_err(sql_error))
+        .and_then(|plan| output::stored(plan, provider.functions))
         .and_then(|plan| renamed(plan, relation).map_err(sql_error));
     expanded.map_err(without_position)
 }

@@ -9,8 +9,8 @@ use crate::parse::{fold, name_parts};
 use datafusion::common::{DataFusionError, SchemaError};
 use millrace_functions::{each_expression, each_select, syntax_call};
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem, SetExpr,
-    TableFactor, TableWithJoins, Value,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinOperator, Query, Select,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
 };
 use std::collections::HashMap;
 
@@ -49,17 +49,26 @@ pub fn call_constructors(query: &mut Query) {
 pub fn spell_out(query: &mut Query, provider: &Provider) {
     each_select(query, |select| {
         let mut rows = HashMap::new();
-        select.from.iter().for_each(|table| relations(table, provider, &mut rows));
+        select.from.iter().for_each(|table| relations(table, provider, false, &mut rows));
         if !rows.is_empty() {
             replace(select, &rows);
         }
     });
 }
 
-fn relations(table: &TableWithJoins, provider: &Provider, rows: &mut HashMap<String, Expr>) {
-    for factor in std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation)) {
+/// The rows of relations by their names. `outer`: a join around them may have none of theirs.
+fn relations(table: &TableWithJoins, provider: &Provider, outer: bool, rows: &mut HashMap<String, Expr>) {
+    use JoinOperator::{FullOuter, Left, LeftOuter, Right, RightOuter};
+    let keeps_right = |join: &Join| matches!(join.join_operator, Right(_) | RightOuter(_) | FullOuter(_));
+    let keeps_left = |join: &Join| matches!(join.join_operator, Left(_) | LeftOuter(_) | FullOuter(_));
+    let factors = std::iter::once((&table.relation, false));
+    let joined = table.joins.iter().map(|join| (&join.relation, keeps_left(join)));
+    for (at, (factor, may_miss)) in factors.chain(joined).enumerate() {
+        // Joins behind it may keep rows of their own without one of these.
+        let outer = outer || may_miss || table.joins[at..].iter().any(keeps_right);
+        let row = |name: &str, columns| row(name, columns, outer);
         match factor {
-            TableFactor::NestedJoin { table_with_joins, .. } => relations(table_with_joins, provider, rows),
+            TableFactor::NestedJoin { table_with_joins, .. } => relations(table_with_joins, provider, outer, rows),
             TableFactor::Table { name, alias, args: None, .. } => {
                 let parts = name_parts(name);
                 let Ok(relation) = provider.relation(&parts) else { continue };
@@ -69,7 +78,7 @@ fn relations(table: &TableWithJoins, provider: &Provider, rows: &mut HashMap<Str
             }
             TableFactor::Derived { subquery, alias: Some(alias), .. } => {
                 let name = fold(&alias.name);
-                if let Some(value) = of_subquery(subquery, &name) {
+                if let Some(value) = of_subquery(subquery, &name, outer) {
                     rows.insert(name, value);
                 }
             }
@@ -79,7 +88,7 @@ fn relations(table: &TableWithJoins, provider: &Provider, rows: &mut HashMap<Str
 }
 
 /// The row of a subquery whose columns are all named; that of a function with one column is its value.
-fn of_subquery(query: &Query, name: &str) -> Option<Expr> {
+fn of_subquery(query: &Query, name: &str, outer: bool) -> Option<Expr> {
     let SetExpr::Select(select) = query.body.as_ref() else { return None };
     let names = select.projection.iter().map(|item| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
@@ -92,7 +101,7 @@ fn of_subquery(query: &Query, name: &str) -> Option<Expr> {
         ([only], [SelectItem::ExprWithAlias { expr: Expr::Function(_), .. }]) if select.from.is_empty() => {
             Some(column(name, only))
         }
-        _ => Some(row(name, names)),
+        _ => Some(row(name, names, outer)),
     }
 }
 
@@ -100,19 +109,28 @@ fn column(relation: &str, name: &str) -> Expr {
     Expr::CompoundIdentifier([relation, plain_name(name)].map(|part| Ident::with_quote('"', part)).to_vec())
 }
 
-fn row(relation: &str, columns: Vec<String>) -> Expr {
+fn row(relation: &str, columns: Vec<String>, outer: bool) -> Expr {
     let members = columns.into_iter().flat_map(|name| {
         let value = column(relation, &name);
         [Expr::Value(Value::SingleQuotedString(name).with_empty_span()), value]
     });
-    syntax_call("named_row", members)
+    syntax_call(if outer { "outer_row" } else { "named_row" }, members)
+}
+
+/// What a column is named after: a name, or one that is cast.
+fn naming(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::Cast { expr, .. } => naming(expr),
+        _ => None,
+    }
 }
 
 fn replace(select: &mut Select, rows: &HashMap<String, Expr>) {
     // The name of a relation stays the name of its row's column.
     for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr @ Expr::Identifier(_)) = item
-            && let Expr::Identifier(name) = &*expr
+        if let SelectItem::UnnamedExpr(expr) = item
+            && let Some(name) = naming(expr)
             && rows.contains_key(&fold(name))
         {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: name.clone() };
@@ -124,5 +142,23 @@ fn replace(select: &mut Select, rows: &HashMap<String, Expr>) {
         {
             *expr = row.clone();
         }
+        // A row is NULL, or is not, when all its columns are.
+        if let Expr::IsNull(row) | Expr::IsNotNull(row) = expr
+            && let Some(columns) = members(row)
+        {
+            **row = Expr::Tuple(columns);
+        }
     });
+}
+
+/// The columns of a relation's row.
+fn members(row: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = row else { return None };
+    let is_row = ["named_row", "outer_row"].contains(&name.to_string().as_str());
+    let column = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(column)) => Some(column.clone()),
+        _ => None,
+    };
+    let columns = list.args.iter().skip(1).step_by(2).map(column);
+    if is_row { columns.collect() } else { None }
 }

@@ -3,10 +3,11 @@
 use super::windows::windowing;
 use crate::functions::FunctionSource;
 use crate::parse::fold;
+use millrace_functions::windows::COUNTED;
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{
     CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArgumentList, FunctionArguments, Query, UnaryOperator, Value, Visit, Visitor,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, UnaryOperator, Value, Visit, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -78,7 +79,15 @@ pub fn check_call(expr: &mut Expr, functions: &FunctionSource) -> Result<()> {
             let message = "argument of nth_value must be greater than zero";
             Err(SqlError::new(SqlState::INVALID_ARGUMENT_FOR_NTH_VALUE, message))
         }
-        ("lag" | "lead", _) => {
+        ("ntile", [None]) | ("nth_value", [_, None]) => {
+            count_by_row(call, &name);
+            Ok(())
+        }
+        ("lag" | "lead", [_, offset, ..]) => {
+            let is_null = expression_at(call, 1).is_some_and(is_null);
+            if offset.is_none() && !is_null {
+                count_by_row(call, &name);
+            }
             if let Some(written) = shifted(call) {
                 *expr = written;
             }
@@ -155,6 +164,23 @@ fn whole_number(expr: &Expr) -> Option<i64> {
     }
 }
 
+fn expression_at(call: &Function, place: usize) -> Option<&Expr> {
+    let FunctionArguments::List(list) = &call.args else { return None };
+    list.args.get(place).and_then(expression)
+}
+
+/// Makes a call one of the function that takes its count from each row.
+fn count_by_row(call: &mut Function, name: &str) {
+    if let Some((_, counted)) = COUNTED.iter().find(|(known, _)| *known == name) {
+        call.name = ObjectName::from(vec![Ident::with_quote('"', *counted)]);
+    }
+}
+
+fn counts_by_row(call: &Function) -> bool {
+    let name = call.name.0.last().and_then(|part| part.as_ident());
+    name.is_some_and(|name| COUNTED.iter().any(|(_, counted)| name.value == *counted))
+}
+
 fn is_null(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if value.value == Value::Null)
 }
@@ -170,14 +196,20 @@ fn shifted(call: &Function) -> Option<Expr> {
         Expr::Function(Function { args: FunctionArguments::List(list), ..call.clone() })
     };
     let constant = |value: Value| Expr::Value(value.into());
-    let (condition, result, default) = match arguments.as_slice() {
+    let by_row = counts_by_row(call);
+    let is_plain = |default: &Expr| whole_number(default).is_some() || is_null(default) || is_text(default);
+    let (conditions, default) = match arguments.as_slice() {
         [value, offset, ..] if is_null(offset) => {
-            (constant(Value::Boolean(false)), with(&[(*value).clone()]), constant(Value::Null))
+            let nothing = CaseWhen { condition: constant(Value::Boolean(false)), result: with(&[(*value).clone()]) };
+            (vec![nothing], constant(Value::Null))
         }
-        [value, offset, default] if whole_number(default).is_none() && !is_null(default) && !is_text(default) => {
+        [value, offset, default] if by_row || !is_plain(default) => {
             let offset = (*offset).clone();
-            let there = with(&[constant(Value::Boolean(true)), offset.clone()]);
-            (there, with(&[(*value).clone(), offset]), (*default).clone())
+            let unknown = by_row
+                .then(|| CaseWhen { condition: Expr::IsNull(Box::new(offset.clone())), result: constant(Value::Null) });
+            let condition = with(&[constant(Value::Boolean(true)), offset.clone()]);
+            let there = CaseWhen { condition, result: with(&[(*value).clone(), offset]) };
+            (unknown.into_iter().chain([there]).collect(), (*default).clone())
         }
         _ => return None,
     };
@@ -186,7 +218,7 @@ fn shifted(call: &Function) -> Option<Expr> {
         case_token: token(),
         end_token: token(),
         operand: None,
-        conditions: vec![CaseWhen { condition, result }],
+        conditions,
         else_result: Some(Box::new(default)),
     })
 }

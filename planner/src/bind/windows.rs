@@ -10,6 +10,7 @@ use datafusion::logical_expr::{
     Expr as LogicalExpr, ExprSchemable, LogicalPlan, WindowFrame as PlannedFrame, WindowFrameBound as PlannedBound,
     WindowFrameUnits as PlannedUnits,
 };
+use millrace_functions::windows::Exclusion;
 use millrace_types::{Result, SqlError, SqlState, SqlType, sql_type_of};
 use sqlparser::ast::{
     CastKind, DataType, Expr, Function, GroupByExpr, Ident, Interval, JoinConstraint, JoinOperator, NamedWindowExpr,
@@ -165,6 +166,13 @@ fn write_out(call: &mut Function, windows: &[(String, WindowSpec)]) -> Result<()
 
 /// A window with what the one that it names adds to it, and a frame that makes sense.
 fn complete(mut spec: WindowSpec, windows: &[(String, WindowSpec)]) -> Result<WindowSpec> {
+    let exclusion = match spec.partition_by.first() {
+        Some(Expr::Function(key)) if is_exclusion(key) => Some(spec.partition_by.remove(0)),
+        _ => None,
+    };
+    if exclusion.is_some() && spec.window_frame.is_none() {
+        return Err(SqlError::new(SqlState::SYNTAX_ERROR, "syntax error at or near \"EXCLUDE\""));
+    }
     if let Some(base) = spec.window_name.take() {
         let (name, base) = (fold(&base), named(&base, windows)?);
         if !spec.partition_by.is_empty() {
@@ -183,7 +191,14 @@ fn complete(mut spec: WindowSpec, windows: &[(String, WindowSpec)]) -> Result<Wi
     }
     let order = spec.order_by.len();
     spec.window_frame.as_mut().map_or(Ok(()), |frame| check_frame(frame, order))?;
+    spec.partition_by.splice(0..0, exclusion);
     Ok(spec)
+}
+
+/// Whether a key of a partition says what its frames exclude, as `parse/respell.rs` writes it.
+fn is_exclusion(key: &Function) -> bool {
+    let name = key.name.0.last().and_then(|part| part.as_ident());
+    name.is_some_and(|name| Exclusion::of_key(&name.value).is_some())
 }
 
 /// Checks a frame over an order of so many columns.
@@ -222,6 +237,12 @@ fn check_frame(frame: &mut WindowFrame, order: usize) -> Result<()> {
 
 /// Offsets are constants: numbers, or texts and intervals in the one form that the planner takes.
 fn check_offset(offset: &mut Expr, bound: &str) -> Result<()> {
+    if let Expr::Cast { expr, .. } = &*offset
+        && let Expr::Value(value) = expr.as_ref()
+        && let Value::Number(..) = value.value
+    {
+        *offset = expr.as_ref().clone();
+    }
     let text = match &*offset {
         Expr::UnaryOp { op: UnaryOperator::Minus, .. } => {
             let message = format!("frame {bound} offset must not be negative");

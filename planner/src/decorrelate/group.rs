@@ -2,19 +2,21 @@
 
 use super::dependent::{Condition, Dependent, joined};
 use super::push::{Push, Step, Stop};
-use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, ScalarValue};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::Case;
+use datafusion::logical_expr::utils::{grouping_set_to_exprlist, powerset};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, DistinctOn, Expr, ExprSchemable, JoinType, LogicalPlan, LogicalPlanBuilder, Union, lit,
+    Aggregate, Distinct, DistinctOn, Expr, ExprSchemable, GroupingSet, JoinType, LogicalPlan, LogicalPlanBuilder,
+    Union, cast, lit,
 };
 use std::sync::Arc;
 
 impl Push<'_> {
     /// GROUP BY: what the conditions compare joins the keys.
     pub fn aggregate(&mut self, aggregate: &Aggregate) -> Step<Dependent> {
-        if aggregate.group_expr.iter().any(|expr| matches!(expr, Expr::GroupingSet(_))) {
-            return Err(Stop::unsupported("GROUPING SETS"));
+        if let [Expr::GroupingSet(set)] = aggregate.group_expr.as_slice() {
+            return self.grouping_sets(aggregate, &lists(set)?);
         }
         let rows = self.plan(&aggregate.input)?;
         let rows = self.within_domain(rows)?;
@@ -43,6 +45,58 @@ impl Push<'_> {
         let rows =
             Dependent { outputs, conditions: conditions.collect(), empty: None, single: is_global, unique: None, plan };
         if is_global { self.of_no_rows(rows, aggregate) } else { Ok(rows) }
+    }
+
+    /// GROUPING SETS: what the conditions compare joins the keys of each set.
+    fn grouping_sets(&mut self, aggregate: &Aggregate, sets: &[Vec<Expr>]) -> Step<Dependent> {
+        let schema = aggregate.input.schema();
+        let rows = self.plan(&aggregate.input)?;
+        let rows = self.within_domain(rows)?;
+        let keys = self.keys(&rows)?;
+        let value = |expr: &Expr| -> Step<Expr> { self.bound(rows.value(expr.clone().unalias(), schema)?, &rows) };
+        let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
+        let groups: Vec<Expr> = groups.into_iter().map(value).collect::<Step<_>>()?;
+        let (keys, key_places) = different(keys.iter());
+        // Values that are keys in every set cannot be left out of some.
+        if groups.iter().any(|group| keys.contains(group)) {
+            return Err(Stop::unsupported("GROUPING SETS of what the outer query's rows are compared with"));
+        }
+        let mut all_sets = Vec::with_capacity(sets.len());
+        for set in sets {
+            let own = set.iter().map(value).collect::<Step<Vec<Expr>>>()?;
+            all_sets.push(keys.iter().cloned().chain(own).collect::<Vec<Expr>>());
+        }
+        let calls: Vec<Expr> = aggregate.aggr_expr.iter().map(value).collect::<Step<_>>()?;
+        let (all_calls, call_places) = different(calls.iter());
+        let width = keys.len() + groups.len();
+        let sets_of_all = vec![Expr::GroupingSet(GroupingSet::GroupingSets(all_sets))];
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(Arc::new(rows.plan), sets_of_all, all_calls)?);
+        let columns = plan.schema().columns();
+        let column = |place: usize| Expr::Column(columns[place].clone());
+        let conditions = rows.conditions.into_iter().enumerate().map(|(at, condition)| match condition {
+            Condition::Same { outer, .. } => Condition::Same { inner: column(key_places[at]), outer },
+            Condition::Equal { outer, .. } => Condition::Equal { inner: column(key_places[at]), outer },
+            other => other,
+        });
+        let conditions: Vec<Condition> = conditions.collect();
+        // A bit for each key that a set is without: those of all sets are the highest, and never set.
+        let id_type = aggregate.schema.field(groups.len()).data_type().clone();
+        let id = cast(column(width), id_type.clone());
+        let outputs = (keys.len()..width).map(column).chain([id]);
+        let outputs = outputs.chain(call_places.iter().map(|place| column(width + 1 + place))).collect();
+        let mut of_nothing = None;
+        if sets.iter().any(Vec::is_empty) && !conditions.is_empty() {
+            let mut values = vec![];
+            for group in 0..groups.len() {
+                values.push(ScalarValue::try_from(aggregate.schema.field(group).data_type())?);
+            }
+            values.push(ScalarValue::UInt64(Some((1 << groups.len()) - 1)).cast_to(&id_type)?);
+            for call in &aggregate.aggr_expr {
+                values.push(default(call, aggregate)?);
+            }
+            of_nothing = Some(values.into_iter().map(|value| Expr::Literal(value, None)).collect());
+        }
+        Ok(Dependent { outputs, conditions, empty: of_nothing, single: false, unique: None, plan })
     }
 
     /// A global aggregate has a row also where there is nothing to aggregate.
@@ -149,10 +203,42 @@ impl Push<'_> {
     }
 }
 
-/// Whether an aggregate has outer columns and none of its own query: then it is one of the outer query.
-pub fn is_of_outer_query(call: &Expr) -> bool {
-    let exists = |test: fn(&Expr) -> bool| call.exists(|expr| Ok(test(expr))).unwrap_or(false);
-    exists(|expr| matches!(expr, Expr::OuterReferenceColumn(..))) && !exists(|expr| matches!(expr, Expr::Column(_)))
+/// The sets of keys of a grouping, each different from the others.
+fn lists(set: &GroupingSet) -> Step<Vec<Vec<Expr>>> {
+    let lists: Vec<Vec<Expr>> = match set {
+        GroupingSet::GroupingSets(sets) => sets.clone(),
+        GroupingSet::Cube(all) => powerset(all)?.into_iter().map(|set| set.into_iter().cloned().collect()).collect(),
+        GroupingSet::Rollup(all) => (0..=all.len()).map(|count| all[..count].to_vec()).collect(),
+    };
+    let repeats = |(at, list): (usize, &Vec<Expr>)| lists[..at].contains(list);
+    match lists.iter().enumerate().any(repeats) {
+        true => Err(Stop::unsupported("GROUPING SETS that repeat a set")),
+        false => Ok(lists),
+    }
+}
+
+/// Whether an aggregate has outer columns and none of its own query, whose columns `own` has: then it is one of the outer
+/// query. Subqueries in it name columns of either.
+pub fn is_of_outer_query(call: &Expr, own: &DFSchema) -> bool {
+    let (mut outer, mut inner) = (false, false);
+    let looked = call.apply(|expr| {
+        let subquery = match expr {
+            Expr::ScalarSubquery(subquery) => Some(subquery),
+            Expr::Exists(exists) => Some(&exists.subquery),
+            Expr::InSubquery(within) => Some(&within.subquery),
+            _ => None,
+        };
+        for reference in subquery.iter().flat_map(|subquery| &subquery.outer_ref_columns) {
+            if let Expr::OuterReferenceColumn(_, column) = reference {
+                let is_own = own.maybe_index_of_column(column).is_some();
+                (outer, inner) = (outer || !is_own, inner || is_own);
+            }
+        }
+        outer |= matches!(expr, Expr::OuterReferenceColumn(..));
+        inner |= matches!(expr, Expr::Column(_));
+        Ok(TreeNodeRecursion::Continue)
+    });
+    looked.is_ok() && outer && !inner
 }
 
 /// The different ones among expressions, and the place of each among them.

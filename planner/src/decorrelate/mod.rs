@@ -99,7 +99,9 @@ impl Decorrelation<'_> {
         match plan {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Subquery(subquery) => Ok(LogicalPlan::Subquery(subquery)),
-            LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.iter().any(group::is_of_outer_query) => {
+            LogicalPlan::Aggregate(aggregate)
+                if aggregate.aggr_expr.iter().any(|call| group::is_of_outer_query(call, aggregate.input.schema())) =>
+            {
                 Err(attach::unsupported("an aggregate of an outer query's columns in a subquery"))
             }
             plan => self.attach(plan),

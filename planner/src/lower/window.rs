@@ -29,6 +29,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_planner::create_window_expr_with_name;
 use millrace_functions::event_windows::Sessions;
+use millrace_functions::windows::Framed;
 use millrace_ir::{Expr, Node, Plan, Ranking, Reach, SortColumn, TopK, Window};
 use millrace_types::{Result, SqlError};
 use std::sync::Arc;
@@ -142,11 +143,17 @@ fn rows_reached(function: &WindowFunctionDefinition, params: &WindowFunctionPara
         WindowFunctionDefinition::WindowUDF(function) => match (function.name(), params.args.get(1)) {
             ("lag" | "lead", None) => return Some(1),
             ("lag" | "lead", Some(offset)) => return usize::try_from(integer(offset)?.unsigned_abs()).ok(),
-            (name, _) => matches!(name, "first_value" | "last_value" | "nth_value"),
+            (name, _) => {
+                Framed::frame_of(function).is_some() || matches!(name, "first_value" | "last_value" | "nth_value")
+            }
         },
         WindowFunctionDefinition::AggregateUDF(_) => true,
     };
-    let frame = &params.window_frame;
+    let own = match function {
+        WindowFunctionDefinition::WindowUDF(function) => Framed::frame_of(function),
+        WindowFunctionDefinition::AggregateUDF(_) => None,
+    };
+    let frame = own.unwrap_or(&params.window_frame);
     if !by_frame || frame.units != WindowFrameUnits::Rows {
         return None;
     }

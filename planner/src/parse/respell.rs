@@ -3,13 +3,15 @@
 //! | written | parsed as |
 //! |---|---|
 //! | `a->-1` | `a -> -1`: no operator ends with a sign, unless it holds one of the characters that others begin with |
+//! | `'1 day'::interval PRECEDING` | `interval '1 day' PRECEDING` |
 //! | `TABLE t` for a query | `SELECT * FROM t` |
 //! | `ORDER BY a USING >` | `ORDER BY a DESC` |
 //! | `SELECT a top` | `SELECT a "top"`: words that are keywords of other databases |
 //! | `(f(x)).*` | `(f(x))."*"`, by a name that no user can type |
-//! | `EXCLUDE NO OTHERS` | nothing: it is what a frame does by itself |
+//! | `OVER (ORDER BY a ROWS 1 PRECEDING EXCLUDE TIES)` | `OVER (PARTITION BY "exclude ties"() ORDER BY a ROWS 1 PRECEDING)`, by a name that no user can type |
 
 use super::tokens::{texts, word};
+use millrace_functions::windows::Exclusion;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -19,7 +21,8 @@ pub fn respell(tokens: &mut Vec<TokenWithSpan>) {
     split_signs(tokens);
     name_other_keywords(tokens);
     direct_order(tokens);
-    leave_out_no_others(tokens);
+    exclude(tokens);
+    name_intervals(tokens);
     select_tables(tokens);
     name_all_columns(tokens);
 }
@@ -80,16 +83,77 @@ fn direct_order(tokens: &mut [TokenWithSpan]) {
     }
 }
 
-fn leave_out_no_others(tokens: &mut [TokenWithSpan]) {
+/// What frames exclude becomes a key of the partition, after the name of a window that this one is made from.
+fn exclude(tokens: &mut Vec<TokenWithSpan>) {
+    const SPACE: Token = Token::Whitespace(sqlparser::tokenizer::Whitespace::Space);
     let text = texts(tokens);
-    for three in text.windows(3) {
-        let words = [word(&tokens[three[0]].token), word(&tokens[three[1]].token), word(&tokens[three[2]].token)];
-        if words == ["exclude", "no", "others"] {
-            for at in three {
-                tokens[*at].token = Token::Whitespace(sqlparser::tokenizer::Whitespace::Space);
+    for place in (0..text.len()).rev() {
+        let words = |count: usize| {
+            let words: Vec<String> =
+                text[place..].iter().skip(1).take(count).map(|at| word(&tokens[*at].token)).collect();
+            Exclusion::named(&words.join(" ")).map(|exclusion| (exclusion, count))
+        };
+        if word(&tokens[text[place]].token) != "exclude" {
+            continue;
+        }
+        let Some((exclusion, count)) = words(1).or_else(|| words(2)) else { continue };
+        let ends = text.get(place + count + 1).is_some_and(|at| tokens[*at].token == Token::RParen);
+        if !ends {
+            continue;
+        }
+        let Some(open) = opening(tokens, &text[..place]) else { continue };
+        for at in &text[place..=place + count] {
+            tokens[*at].token = SPACE;
+        }
+        let first = word(&tokens[text[open + 1]].token);
+        let clauses = ["partition", "order", "rows", "range", "groups"];
+        let partition = if clauses.contains(&first.as_str()) { open + 1 } else { open + 2 };
+        let mut key = vec![Token::make_word(exclusion.key(), Some('"')), Token::LParen, Token::RParen];
+        let at = match word(&tokens[text[partition]].token).as_str() {
+            "partition" => {
+                key.push(Token::Comma);
+                text[partition + 1] + 1
             }
+            _ => {
+                key.splice(0..0, [SPACE, Token::make_keyword("PARTITION"), SPACE, Token::make_keyword("BY"), SPACE]);
+                key.push(SPACE);
+                text[partition]
+            }
+        };
+        let span = tokens[text[place]].span;
+        tokens.splice(at..at, key.into_iter().map(|token| TokenWithSpan { token, span }));
+        // The places behind have moved.
+        return exclude(tokens);
+    }
+}
+
+/// The offset of a frame as a constant with its type before it.
+fn name_intervals(tokens: &mut [TokenWithSpan]) {
+    let text = texts(tokens);
+    for four in text.windows(4) {
+        let [value, cast, name, direction] = [four[0], four[1], four[2], four[3]];
+        let directed = ["preceding", "following"].contains(&word(&tokens[direction].token).as_str());
+        let is_cast = tokens[cast].token == Token::DoubleColon && word(&tokens[name].token) == "interval";
+        if directed && is_cast && matches!(tokens[value].token, Token::SingleQuotedString(_)) {
+            let constant = std::mem::replace(&mut tokens[value].token, Token::make_keyword("INTERVAL"));
+            tokens[cast].token = Token::Whitespace(sqlparser::tokenizer::Whitespace::Space);
+            tokens[name].token = constant;
         }
     }
+}
+
+/// The place in `text` of the parenthesis that is open at its end.
+fn opening(tokens: &[TokenWithSpan], text: &[usize]) -> Option<usize> {
+    let mut depth = 0;
+    (0..text.len()).rev().find(|place| {
+        match tokens[text[*place]].token {
+            Token::RParen => depth += 1,
+            Token::LParen if depth == 0 => return true,
+            Token::LParen => depth -= 1,
+            _ => {}
+        }
+        false
+    })
 }
 
 /// `TABLE t`, where a query may stand and the next thing is none that only other uses of TABLE have.

@@ -8,7 +8,6 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 /// Statements by their first words, what they are called, and what to do instead.
 const STATEMENTS: &[(&str, &str, Option<&str>)] = &[
-    ("merge", "MERGE", Some("Use INSERT ... ON CONFLICT.")),
     ("grant", "GRANT", None),
     ("revoke", "REVOKE", None),
     ("do", "DO", None),
@@ -106,9 +105,6 @@ const CONSTRUCTS: &[(&[&str], &str)] = &[
     (&["match_recognize", "("], "MATCH_RECOGNIZE"),
     (&["as", "changelog", "from"], "CHANGELOG"),
     (&["with", "mutually", "recursive"], "WITH MUTUALLY RECURSIVE"),
-    (&["exclude", "current", "row"], "EXCLUDE in a window's frame"),
-    (&["exclude", "group"], "EXCLUDE in a window's frame"),
-    (&["exclude", "ties"], "EXCLUDE in a window's frame"),
     (&["where", "current", "of"], "WHERE CURRENT OF"),
     (&["overriding", "system", "value"], "OVERRIDING SYSTEM VALUE"),
     (&["overriding", "user", "value"], "OVERRIDING USER VALUE"),

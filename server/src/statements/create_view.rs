@@ -8,7 +8,7 @@ use crate::session::Session;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind, Seen};
 use millrace_ir::Job;
-use millrace_planner::bind::{Bound, bind_query};
+use millrace_planner::bind::{Bound, bind_stored};
 use millrace_planner::lower::{Emission, job, lower_to_emit};
 use millrace_planner::parse::{CreateMaterializedView, CreateView, fold, name_parts};
 use millrace_types::{RelationId, Result, SqlError, SqlState, SqlType, sql_type_of};
@@ -41,7 +41,7 @@ pub fn plan_job(
 pub fn maintainable(context: &Context, query: &ast::Query) -> Result<Bound> {
     // As it stands, not as a query on system relations: those cannot be kept, and nobody makes the query into one that
     // can be planned when the view is brought back.
-    let bound = bind_query(query, context, &context.functions, &[])?;
+    let bound = bind_stored(query, context, &context.functions)?;
     match bound.parameters.is_empty() {
         true => Ok(bound),
         false => Err(SqlError::new(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1")),
@@ -60,10 +60,6 @@ pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> 
             let message = format!("column \"{name}\" specified more than once");
             return Err(SqlError::new(SqlState::DUPLICATE_COLUMN, message));
         }
-        if is_composite(field.data_type()) {
-            return Err(SqlError::unsupported(format!("the column \"{name}\" of a composite type"))
-                .with_hint("Give its fields columns of their own."));
-        }
         columns.push(Column::new(name, stored_type(field)));
     }
     match columns.is_empty() {
@@ -74,15 +70,6 @@ pub fn view_columns(schema: &SchemaRef, names: &[Ident]) -> Result<Vec<Column>> 
 
 /// The type in which a column of a query is stored: a numeric that an expression gave more digits after the point than
 /// an unconstrained one has keeps them.
-/// Whether a type is one of row values, which no relation keeps.
-fn is_composite(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Struct(_) => true,
-        DataType::List(item) => is_composite(item.data_type()),
-        _ => false,
-    }
-}
-
 fn stored_type(field: &Field) -> SqlType {
     let sql_type = sql_type_of(field);
     match field.data_type() {

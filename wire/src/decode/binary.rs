@@ -64,7 +64,7 @@ pub(super) fn decode(sql_type: &SqlType, values: &[Option<&[u8]>]) -> Result<Arr
             let array = each::<_, Decimal128Array>(values, |bytes| Ok(numeric::decode(bytes, *limits)?))?;
             Arc::new(array.with_data_type(DataType::Decimal128(precision, scale)))
         }
-        Text | Unknown | Varchar(_) | Bpchar(_) | Name | Char => {
+        Text | Unknown | Varchar(_) | Bpchar(_) | Name | Char | Record => {
             Arc::new(each::<_, StringViewArray>(values, |bytes| Ok(encoding::text(bytes)?))?)
         }
         Json => Arc::new(each::<_, StringViewArray>(values, |bytes| checked_json(bytes))?),

@@ -30,7 +30,9 @@ pub fn parse_text(
             let array = each::<_, Decimal128Array>(values, |text| numeric::parse(text, *limits))?;
             Arc::new(array.with_data_type(DataType::Decimal128(precision, scale)))
         }
-        Text | Unknown | Varchar(None) | Bpchar(None) => Arc::new(values.iter().copied().collect::<StringViewArray>()),
+        Text | Unknown | Varchar(None) | Bpchar(None) | Record => {
+            Arc::new(values.iter().copied().collect::<StringViewArray>())
+        }
         Varchar(Some(_)) | Bpchar(Some(_)) | Name | Char => {
             Arc::new(each::<_, StringViewArray>(values, |text| limited(sql_type, text))?)
         }

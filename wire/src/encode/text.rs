@@ -22,6 +22,9 @@ pub(super) fn writer(sql_type: &SqlType, array: &ArrayRef, format: &TextFormat) 
         DataType::Int16 => primitive::<Int16Type>(array, write_integer),
         DataType::Int32 => primitive::<Int32Type>(array, write_integer),
         DataType::Int64 => primitive::<Int64Type>(array, write_integer),
+        DataType::UInt32 if *sql_type == SqlType::Regtype => {
+            primitive::<UInt32Type>(array, |oid, to| to.extend_from_slice(SqlType::regtype_name(oid).as_bytes()))
+        }
         DataType::UInt32 => primitive::<UInt32Type>(array, write_integer),
         DataType::Float32 => {
             primitive::<Float32Type>(array, move |value, to| float::write(value, format.extra_float_digits, to))

@@ -156,7 +156,8 @@ fn of_rows(query: &Query) -> Option<Expr> {
         None => Vec::new(),
     };
     let SetExpr::Select(select) = query.body.as_mut() else { return None };
-    if query.limit_clause.is_some() || select.distinct.is_some() {
+    let reads_system = factors(&select.from).into_iter().any(|(factor, _)| system_relation(factor).is_some());
+    if query.limit_clause.is_some() || select.distinct.is_some() || !reads_system {
         return None;
     }
     let [item] = select.projection.as_mut_slice() else { return None };
