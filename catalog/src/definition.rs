@@ -191,6 +191,9 @@ pub struct TableDefinition {
     pub unique: Vec<Key>,
     /// The CHECK constraints.
     pub checks: Vec<Check>,
+    /// The FOREIGN KEY constraints.
+    #[serde(default)]
+    pub foreign_keys: Vec<ForeignKey>,
     /// The connector that feeds it or that it feeds, with its options; empty for a plain table.
     pub options: Options,
     /// The id under which the command log has its rows since ALTER TABLE wrote them anew; its own before.
@@ -217,6 +220,34 @@ pub struct Key {
     pub index: RelationId,
     /// Positions of its columns, counted from 0.
     pub columns: Vec<usize>,
+}
+
+/// A constraint that what rows say in some columns is a key of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    /// The name of the constraint.
+    pub name: String,
+    /// The index of its columns, in the order of those of the key.
+    pub index: RelationId,
+    /// The table that has the key.
+    pub table: RelationId,
+    /// The index of the key.
+    pub key: RelationId,
+    /// What becomes of rows when what they refer to is deleted.
+    pub on_delete: ReferentialAction,
+    /// What becomes of them when it gets another key.
+    pub on_update: ReferentialAction,
+}
+
+/// What becomes of rows when what they refer to goes or changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReferentialAction {
+    /// It may not.
+    Refuse,
+    /// They go with it, or change with it.
+    Cascade,
+    /// They refer to nothing.
+    SetNull,
 }
 
 /// A condition that no row of a table may fail.
@@ -366,6 +397,14 @@ impl Relation {
         match &self.kind {
             RelationKind::Table(table) => table.storage.unwrap_or(self.id),
             _ => self.id,
+        }
+    }
+
+    /// The FOREIGN KEY constraints of a table; none for other kinds.
+    pub fn foreign_keys(&self) -> &[ForeignKey] {
+        match &self.kind {
+            RelationKind::Table(table) => &table.foreign_keys,
+            _ => &[],
         }
     }
 

@@ -27,12 +27,17 @@ impl Catalog {
     /// need. With RESTRICT it fails with 2BP01 when others than the targets would have to go.
     pub fn plan_drop(&self, targets: &[RelationId], behavior: DropBehavior) -> Result<Vec<RelationId>> {
         let dependents = self.dependents(targets);
-        if behavior == DropBehavior::Restrict && !dependents.is_empty() {
+        let referring = self.referring_lines(targets);
+        if behavior == DropBehavior::Restrict && !(dependents.is_empty() && referring.is_empty()) {
             let what = match targets {
                 [one] => self.get(*one).map_or_else(|| format!("relation {one}"), |r| description(r)),
                 _ => "desired object(s)".to_owned(),
             };
-            return Err(refusal(&what, targets.len(), dependents.into_iter().map(|dependent| dependent.line)));
+            return Err(refusal(
+                &what,
+                targets.len(),
+                dependents.into_iter().map(|dependent| dependent.line).chain(referring),
+            ));
         }
         let mut all: BTreeSet<_> =
             targets.iter().copied().chain(dependents.iter().map(|dependent| dependent.id)).collect();
@@ -62,6 +67,17 @@ impl Catalog {
         }
         let targets: Vec<_> = members.iter().map(|relation| relation.id).collect();
         self.plan_drop(&targets, DropBehavior::Cascade)
+    }
+
+    /// "constraint c on table t depends on table u" for each foreign key of other tables that refers to `targets`.
+    fn referring_lines(&self, targets: &[RelationId]) -> Vec<String> {
+        let others = self.relations().filter(|relation| !targets.contains(&relation.id));
+        let keys = others.flat_map(|relation| relation.foreign_keys().iter().map(move |key| (relation, key)));
+        let lines = keys.filter(|(_, key)| targets.contains(&key.table)).filter_map(|(relation, key)| {
+            let table = self.describe(key.table)?;
+            Some(format!("constraint {} on table {} depends on {table}", key.name, relation.name))
+        });
+        lines.collect()
     }
 
     /// "view v depends on table t" for each object that dropping `targets` would take with it: what the NOTICE of a

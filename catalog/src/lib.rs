@@ -24,7 +24,7 @@ mod type_spelling;
 pub use catalog::{Catalog, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, Schema};
 pub use change::Change;
 pub use definition::{
-    Check, Column, Generated, Index, Key, Late, Options, Relation, RelationKind, Seen, Sequence, TableDefinition,
-    Watermark,
+    Check, Column, ForeignKey, Generated, Index, Key, Late, Options, ReferentialAction, Relation, RelationKind, Seen,
+    Sequence, TableDefinition, Watermark,
 };
 pub use dependency::DropBehavior;

@@ -37,6 +37,7 @@ pub fn orders(catalog: &Catalog) -> Relation {
         primary_key: Some(key("orders_pkey", RelationId(id + 1), 0)),
         unique: vec![key("orders_version_key", RelationId(id + 2), 2)],
         checks: vec![Check { name: "orders_amount_check".to_owned(), sql: "amount > 0".to_owned() }],
+        foreign_keys: vec![],
         options: Vec::new(),
         storage: None,
         fed: false,

@@ -74,6 +74,12 @@ fn add(cursor: &mut Cursor) -> Parsed<AlterAction> {
     }
     let mut added = columns::element(cursor)?;
     cursor.accept("not valid");
+    if let Some(foreign) = added.foreign_keys.pop() {
+        return match added.columns.is_empty() && !is_column {
+            true => Ok(AlterAction::AddForeignKey(foreign)),
+            false => cursor.unsupported("ADD COLUMN with REFERENCES"),
+        };
+    }
     let action = match (added.columns.pop(), added.primary_key, added.unique.pop(), added.checks.pop()) {
         (Some(column), _, _, check) => {
             let checks = added.checks.into_iter().chain(check).collect();

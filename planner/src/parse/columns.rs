@@ -4,8 +4,8 @@ use super::cursor::Cursor;
 use super::failure::Parsed;
 use super::options::{self, METADATA, Options};
 use super::{
-    CheckDefinition, ColumnDefinition, GeneratedColumn, KeyDefinition, LikeTable, WatermarkDefinition, fold, sequence,
-    types,
+    CheckDefinition, ColumnDefinition, ForeignKeyDefinition, GeneratedColumn, KeyDefinition, LikeTable,
+    ReferentialAction, WatermarkDefinition, fold, sequence, types,
 };
 use millrace_types::{SqlError, SqlState, SqlType};
 use sqlparser::ast::Ident;
@@ -21,6 +21,7 @@ pub struct Columns {
     pub primary_key: Option<KeyDefinition>,
     pub unique: Vec<KeyDefinition>,
     pub checks: Vec<CheckDefinition>,
+    pub foreign_keys: Vec<ForeignKeyDefinition>,
     pub like: Vec<LikeTable>,
     pub watermark: Option<WatermarkDefinition>,
     pub not_enforced: bool,
@@ -116,7 +117,11 @@ impl Columns {
                 Ok(())
             }
             Some("check") => self.check(cursor, name, None),
-            Some("foreign") if cursor.peeks("foreign key") => cursor.unsupported("FOREIGN KEY"),
+            Some("foreign") if cursor.peeks("foreign key") => {
+                cursor.expect("foreign key")?;
+                let columns = cursor.parenthesized(Cursor::identifier)?;
+                self.references(cursor, name, columns)
+            }
             Some("exclude") if name.is_some() => cursor.unsupported("EXCLUDE"),
             _ if name.is_some() => cursor.unexpected(),
             _ => self.column(cursor),
@@ -194,6 +199,31 @@ impl Columns {
         Ok(())
     }
 
+    /// `REFERENCES table [(columns)] [ON DELETE action] [ON UPDATE action]`
+    fn references(&mut self, cursor: &mut Cursor, name: Option<Ident>, columns: Vec<Ident>) -> Parsed<()> {
+        cursor.expect("references")?;
+        let (table, referred) = (cursor.name()?, cursor.column_list()?);
+        let [mut on_delete, mut on_update] = [ReferentialAction::NoAction; 2];
+        let clauses = ["match simple", "on delete", "on update", "not deferrable", "initially immediate"];
+        loop {
+            for (words, what) in
+                [("match", "MATCH FULL"), ("deferrable", "DEFERRABLE"), ("initially deferred", "INITIALLY DEFERRED")]
+            {
+                if cursor.peeks(words) && !cursor.peeks("match simple") {
+                    return cursor.unsupported(what);
+                }
+            }
+            match cursor.accept_one(&clauses) {
+                Some("on delete") => on_delete = referential_action(cursor)?,
+                Some("on update") => on_update = referential_action(cursor)?,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.foreign_keys.push(ForeignKeyDefinition { name, columns, table, referred, on_delete, on_update });
+        Ok(())
+    }
+
     fn column(&mut self, cursor: &mut Cursor) -> Parsed<()> {
         let name = cursor.identifier()?;
         let serial = SERIAL.iter().find(|(words, _)| cursor.accept(words)).map(|(_, sql_type)| sql_type.clone());
@@ -237,7 +267,10 @@ impl Columns {
                 column.not_null |= matches!(column.generated, Some(GeneratedColumn::Identity { .. }));
                 return Ok(true);
             }
-            "references" => return cursor.unsupported("FOREIGN KEY"),
+            "references" => {
+                self.references(cursor, name, vec![column.name.clone()])?;
+                return Ok(true);
+            }
             "metadata" => {
                 let what = metadata(cursor, column)?;
                 options::add(&mut self.metadata, format!("include.{what}"), fold(&column.name))?;
@@ -315,6 +348,18 @@ fn metadata(cursor: &mut Cursor, column: &ColumnDefinition) -> Parsed<String> {
             Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(hint).into())
         }
     }
+}
+
+/// After ON DELETE or ON UPDATE.
+fn referential_action(cursor: &mut Cursor) -> Parsed<ReferentialAction> {
+    Ok(match cursor.accept_one(&["no action", "restrict", "cascade", "set null", "set default"]) {
+        Some("no action") => ReferentialAction::NoAction,
+        Some("restrict") => ReferentialAction::Restrict,
+        Some("cascade") => ReferentialAction::Cascade,
+        Some("set null") => ReferentialAction::SetNull,
+        Some(_) => return cursor.unsupported("SET DEFAULT of a foreign key"),
+        None => return cursor.unexpected(),
+    })
 }
 
 /// The character at which an identifier starts, counted from 1.

@@ -116,7 +116,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         on_conflict = conflict_behavior(cursor)?;
     }
     refuse_clauses(cursor)?;
-    let Columns { columns, primary_key, unique, checks, like, watermark, not_enforced, .. } = columns;
+    let Columns { columns, primary_key, unique, checks, foreign_keys, like, watermark, not_enforced, .. } = columns;
     Ok(Statement::CreateTable(CreateTable {
         name,
         if_not_exists,
@@ -125,6 +125,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         primary_key,
         unique,
         checks,
+        foreign_keys,
         like,
         watermark,
         options,
@@ -202,6 +203,9 @@ fn source(cursor: &mut Cursor) -> Parsed<Statement> {
     options.extend(metadata);
     if let Some(check) = columns.checks.first() {
         return cursor.unsupported(format!("CHECK ({}) on a source", check.expression));
+    }
+    if !columns.foreign_keys.is_empty() {
+        return cursor.unsupported("FOREIGN KEY on a source");
     }
     let Columns { columns, primary_key, watermark, .. } = columns;
     let primary_key = primary_key.map(|key| key.columns).unwrap_or_default();

@@ -11,6 +11,7 @@ mod create;
 mod cursor;
 mod failure;
 mod limits;
+mod merge;
 mod options;
 mod respell;
 mod sequence;
@@ -124,6 +125,7 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
         | "listen" | "notify" | "unlisten" | "flush" | "wait" | "checkpoint" | "cancel" | "analyze" | "analyse"
         | "vacuum" | "truncate" | "refresh" | "advance" => session::session(cursor),
         "insert" | "update" | "delete" => modification(cursor),
+        "merge" => merge::merge(cursor),
         _ => cursor.query().map(into_table),
     }
 }

@@ -10,6 +10,8 @@ pub enum Statement {
     Explain(Explain),
     Insert(Box<ast::Insert>),
     Update(Box<ast::Update>),
+    /// MERGE, as the statements that its clauses are.
+    Merge(Vec<Statement>),
     Delete(Box<ast::Delete>),
     Truncate(Truncate),
     Copy(Copy),
@@ -244,6 +246,29 @@ pub struct KeyDefinition {
     pub columns: Vec<Ident>,
 }
 
+/// A FOREIGN KEY constraint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForeignKeyDefinition {
+    /// As written, if written.
+    pub name: Option<Ident>,
+    pub columns: Vec<Ident>,
+    pub table: ObjectName,
+    /// The columns referred to; empty for the primary key.
+    pub referred: Vec<Ident>,
+    pub on_delete: ReferentialAction,
+    pub on_update: ReferentialAction,
+}
+
+/// What becomes of rows when what they refer to goes or changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReferentialAction {
+    #[default]
+    NoAction,
+    Restrict,
+    Cascade,
+    SetNull,
+}
+
 /// `LIKE table [INCLUDING ...]` among the columns of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LikeTable {
@@ -288,6 +313,7 @@ pub struct CreateTable {
     pub primary_key: Option<KeyDefinition>,
     pub unique: Vec<KeyDefinition>,
     pub checks: Vec<CheckDefinition>,
+    pub foreign_keys: Vec<ForeignKeyDefinition>,
     pub like: Vec<LikeTable>,
     pub watermark: Option<WatermarkDefinition>,
     /// `WITH (...)` and FORMAT .. ENCODE; keys in lowercase unless quoted.
@@ -466,6 +492,7 @@ pub enum AlterAction {
         key: KeyDefinition,
         primary: bool,
     },
+    AddForeignKey(ForeignKeyDefinition),
     AddCheck(CheckDefinition),
     DropConstraint {
         name: Ident,

@@ -6,6 +6,7 @@
 //! | `clock` | opens, bounds and publishes ticks |
 //! | `writes` | transactions, and whether they still fit when their turn comes |
 //! | `reads` | whether what they read is still so, where that is asked for |
+//! | `references` | foreign keys |
 //! | `define` | one definition at a time, between ticks |
 //! | `reshape` | tables and indexes that change |
 //! | `replace` | definitions and views that take the place of others |
@@ -35,6 +36,7 @@ mod late_rows;
 mod published;
 mod reads;
 mod recovery;
+mod references;
 mod remembered;
 mod replace;
 mod reshape;
@@ -53,6 +55,7 @@ pub use event_time::{Held, RelationTime, SplitPhase, SplitTime, Timed};
 pub use late_rows::Rejected;
 pub use published::Published;
 pub use reads::Reads;
+pub use references::Reference;
 pub use replace::{Replacement, Step};
 pub use reshape::{EachRow, Reshape, store_anew};
 pub use sequences::{Position, sequence_columns};

@@ -5,6 +5,7 @@
 
 use super::clock::Clock;
 use super::define::{Built, table_job};
+use super::references::Reference;
 use super::writes::{Writes, key_identities, value_text};
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use millrace_catalog::{Change, Key, Relation, RelationKind};
@@ -42,6 +43,15 @@ impl Clock {
         let rows = if stored_anew { of_each } else { self.rows_of(before.id)? };
         for key in after.unique_keys().filter(|key| !before.unique_keys().any(|known| known == *key)) {
             refuse_duplicates(after, key, &rows)?;
+        }
+        let new_references = after.foreign_keys().iter().filter(|foreign| !before.foreign_keys().contains(foreign));
+        let new_references: Vec<&str> = new_references.map(|foreign| foreign.name.as_str()).collect();
+        if !new_references.is_empty() {
+            let (after, rows, published) =
+                (Arc::new(after.clone()), self.rows_of(before.id)?, self.published.load_full());
+            let references = Reference::from(&after, &next);
+            let mut new = references.iter().filter(|known| new_references.contains(&known.foreign.name.as_str()));
+            new.try_for_each(|reference| reference.check_rows(&rows, &published))?;
         }
         if stored_anew {
             let mut writes = Writes::default();

@@ -75,7 +75,8 @@ impl Accepted {
     /// Accepts a transaction on top of `published` and of those accepted before it, or says why it cannot be.
     ///
     /// # Errors
-    /// `40001` when a row to be retracted is gone, `23505` when a key is taken, `42P01` when a table was dropped. The
+    /// `40001` when a row to be retracted is gone, `23505` when a key is taken, `23503` when what a row refers to is not
+    /// there, `42P01` when a table was dropped. The
     /// accepted state is then unchanged.
     pub fn accept(&mut self, writes: &Writes, published: &Published) -> Result<()> {
         let mut trial = Trial { accepted: self, rows: HashMap::new(), keys: HashMap::new() };
@@ -90,7 +91,12 @@ impl Accepted {
                     let mut keys = relation.unique_keys();
                     keys.try_for_each(|key| trial.change_keys(key, delta, direction, relation, published))?;
                 }
+                trial.change_references(relation, delta, &published.catalog)?;
             }
+        }
+        for (table, deltas) in writes.iter() {
+            let Some(relation) = published.catalog.get(table) else { continue };
+            deltas.iter().try_for_each(|delta| trial.check_references(relation, delta, published))?;
         }
         let Trial { rows, keys, .. } = trial;
         self.rows.extend(rows);
@@ -117,7 +123,7 @@ enum Direction {
 }
 
 /// One transaction's changes on top of the accepted ones, kept apart until all of it has passed.
-struct Trial<'a> {
+pub(super) struct Trial<'a> {
     accepted: &'a Accepted,
     rows: HashMap<(RelationId, Identity), i64>,
     keys: HashMap<(RelationId, Identity), i64>,
@@ -145,6 +151,19 @@ impl Trial<'_> {
         Ok(())
     }
 
+    /// Counts a key, and says by how much its count differs from the published one.
+    pub(super) fn change_key(&mut self, slot: (RelationId, Identity), weight: i64) -> i64 {
+        let before = self.accepted.keys.get(&slot).copied().unwrap_or(0);
+        let net = self.keys.entry(slot).or_insert(before);
+        *net += weight;
+        *net
+    }
+
+    /// By how much the count of a key differs from the published one.
+    pub(super) fn key_change(&self, slot: (RelationId, Identity)) -> i64 {
+        self.keys.get(&slot).or_else(|| self.accepted.keys.get(&slot)).copied().unwrap_or(0)
+    }
+
     fn change_keys(
         &mut self,
         key: &Key,
@@ -166,11 +185,8 @@ impl Trial<'_> {
             if !wanted(row) || columns.iter().any(|column| column.is_null(row)) {
                 continue;
             }
-            let slot = (key.index, identity);
-            let before = self.accepted.keys.get(&slot).copied().unwrap_or(0);
-            let net = self.keys.entry(slot).or_insert(before);
-            *net += delta.weight(row);
-            if direction == Direction::Insert && i64::from(present[row]) + *net > 1 {
+            let net = self.change_key((key.index, identity), delta.weight(row));
+            if direction == Direction::Insert && i64::from(present[row]) + net > 1 {
                 return Err(duplicate_key(relation, key, delta.rows(), row));
             }
         }
@@ -189,7 +205,7 @@ fn check_shape(relation: &Relation, delta: &Delta) -> Result<()> {
 }
 
 /// Which keys the published index of a constraint holds.
-fn taken(relation: &Relation, key: &Key, columns: &[ArrayRef], published: &Published) -> Result<Vec<bool>> {
+pub(super) fn taken(relation: &Relation, key: &Key, columns: &[ArrayRef], published: &Published) -> Result<Vec<bool>> {
     let primary = relation.keys().next().is_some_and(|first| first.index == key.index);
     let model = published.models.get(if primary { &relation.id } else { &key.index });
     match model {

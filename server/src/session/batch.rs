@@ -29,7 +29,13 @@ impl Batch {
     pub fn note(&mut self, prepared: &Arc<Prepared>, parameters: Vec<ArrayRef>, response: &Response) {
         let changes = matches!(
             prepared.statement,
-            Some(Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) | Statement::Truncate(_))
+            Some(
+                Statement::Insert(_)
+                    | Statement::Update(_)
+                    | Statement::Delete(_)
+                    | Statement::Merge(_)
+                    | Statement::Truncate(_)
+            )
         );
         match response {
             Response::Complete(tag) if changes => {

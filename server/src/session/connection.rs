@@ -41,6 +41,7 @@ impl Backend for Door {
             cancel: startup.cancel,
             settings,
             transaction: Transaction::default(),
+            held: None,
             prepared: HashMap::new(),
             cursors: HashMap::new(),
             several: false,

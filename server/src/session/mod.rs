@@ -40,6 +40,8 @@ pub struct Session {
     pub cancel: CancelToken,
     pub settings: Settings,
     pub transaction: Transaction,
+    /// The one state that all parts of a statement read, if it has several.
+    pub held: Option<Arc<Published>>,
     /// Statements by the names that PREPARE or the protocol gave them.
     pub prepared: HashMap<String, Arc<Prepared>>,
     pub cursors: HashMap<String, Cursor>,
@@ -65,7 +67,7 @@ impl Session {
         let published = match (keeps_one, &self.transaction.snapshot) {
             (true, Some(held)) => held.clone(),
             (true, None) => self.transaction.snapshot.insert(self.database.coordinator.published()).clone(),
-            (false, _) => self.database.coordinator.published(),
+            (false, _) => self.held.clone().unwrap_or_else(|| self.database.coordinator.published()),
         };
         let validated = isolation == Isolation::Serializable && !read_only;
         let reads = validated.then(|| self.transaction.reads.get_or_insert_default().clone());
@@ -110,8 +112,9 @@ impl Session {
                 self.transaction.reads = None;
             }
             let (writes, answer) = compute(self).await?;
+            let published = self.database.coordinator.published();
+            let writes = crate::statements::follow_references(&published, &self.transaction.writes, writes)?;
             if in_transaction {
-                let published = self.database.coordinator.published();
                 self.transaction.add(writes, &published)?;
                 return Ok(answer);
             }

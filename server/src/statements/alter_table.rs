@@ -4,7 +4,7 @@ use super::alter::{mentions, readers};
 use super::context::Context;
 use super::create_table::{column, free, named_check, position};
 use super::returning::evaluate;
-use super::sequences;
+use super::{references, sequences};
 use crate::coordinator::{Definition, EachRow, Reshape, nullable, schema_of, store_anew};
 use crate::session::Session;
 use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
@@ -66,6 +66,10 @@ impl<'a> Altering<'a> {
             AlterAction::SetType { column, sql_type, using } => self.set_type(column, sql_type, using.as_deref()),
             AlterAction::AddKey { key, primary } => self.add_key(session, key, *primary),
             AlterAction::AddCheck(check) => self.add_check(check),
+            AlterAction::AddForeignKey(foreign) => {
+                self.table()?;
+                references::add(self.context, &mut self.after, foreign, session.database.coordinator.allocate(1))
+            }
             AlterAction::DropConstraint { name, if_exists } => self.drop_constraint(session, name, *if_exists),
             other => Err(SqlError::internal(format!("no action on a table: {other:?}"))),
         }
@@ -380,6 +384,10 @@ impl<'a> Altering<'a> {
             table.unique.retain(|key| !is_it(key));
         } else if table.checks.iter().any(is_check) {
             table.checks.retain(|check| !is_check(check));
+        } else if let Some(foreign) = table.foreign_keys.iter().find(|foreign| foreign.name == name) {
+            let index = foreign.index;
+            table.foreign_keys.retain(|foreign| foreign.index != index);
+            self.after.indexes.retain(|known| known.key.index != index);
         } else {
             let message = format!("constraint \"{name}\" of relation \"{}\" does not exist", self.after.name);
             if !if_exists {

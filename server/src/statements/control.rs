@@ -19,6 +19,7 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
         Insert(_) => "INSERT",
         Update(_) => "UPDATE",
         Delete(_) => "DELETE",
+        Merge(_) => "MERGE",
         Truncate(_) => "TRUNCATE TABLE",
         CreateTable(_) => "CREATE TABLE",
         CreateTableAs(_) => "CREATE TABLE AS",

@@ -114,7 +114,8 @@ pub async fn drop(session: &mut Session, name: &[String], if_exists: bool) -> Re
         session.notice(Notice::plain(format!("{message}, skipping")));
         return Ok(());
     };
-    if before.index_of(&key).is_none() {
+    let refers = before.foreign_keys().iter().any(|foreign| foreign.index == key.index);
+    if before.index_of(&key).is_none() || refers {
         let (name, table) = (&key.name, &before.name);
         let message = format!("cannot drop index {name} because constraint {name} on table {table} requires it");
         return Err(SqlError::new(SqlState::DEPENDENT_OBJECTS_STILL_EXIST, message)

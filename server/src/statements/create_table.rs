@@ -5,7 +5,7 @@ use super::answer::done;
 use super::context::Context;
 use super::create_source::{check_names, declared, settled};
 use super::create_view::{already_there, define};
-use super::{like, sequences, watermark};
+use super::{like, references, sequences, watermark};
 use crate::coordinator::{Parts, machine_now};
 use crate::session::Session;
 use millrace_catalog::{Check, Column, Generated, Key, Relation, RelationKind, TableDefinition};
@@ -34,7 +34,8 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     if create.not_enforced {
         session.notice(Notice::plain("NOT ENFORCED has no effect: keys are always enforced"));
     }
-    let first = session.database.coordinator.allocate(2 + create.unique.len() as u32);
+    let keys = (create.unique.len() + create.foreign_keys.len()) as u32;
+    let first = session.database.coordinator.allocate(2 + keys);
     let (schema, name) = taken;
     let declared_columns = declared(&create.columns);
     let watermark = create.watermark.as_ref();
@@ -70,6 +71,10 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
         created_at: machine_now().0,
         indexes: vec![],
     };
+    for (number, definition) in create.foreign_keys.iter().enumerate() {
+        let index = RelationId(first.0 + 2 + (create.unique.len() + number) as u32);
+        references::add(&context, &mut relation, definition, index)?;
+    }
     let sequences = sequences::of_columns(session, &context, create, &mut relation)?;
     context.check_expressions(&relation)?;
     let timed = watermark::timed(&context, &relation, &declared_columns)?;
@@ -116,7 +121,11 @@ fn refuse(create: &CreateTable) -> Result<()> {
         }
         return Ok(());
     }
-    if create.primary_key.is_some() || !create.unique.is_empty() || !create.checks.is_empty() {
+    if create.primary_key.is_some()
+        || !create.unique.is_empty()
+        || !create.checks.is_empty()
+        || !create.foreign_keys.is_empty()
+    {
         return Err(SqlError::unsupported("a constraint of a table that feeds a sink"));
     }
     Ok(())
@@ -169,6 +178,7 @@ fn table(create: &CreateTable, name: &str, id: RelationId) -> Result<TableDefini
         primary_key: primary_key.transpose()?,
         unique,
         checks,
+        foreign_keys: vec![],
         options: create.options.clone(),
         storage: None,
         fed: millrace_connectors::feeds_tables(&create.options),

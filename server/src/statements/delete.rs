@@ -16,7 +16,7 @@ pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters
     Ok(answer("DELETE", changed))
 }
 
-async fn compute(
+pub async fn compute(
     session: &mut Session,
     prepared: Arc<Prepared>,
     parameters: Vec<ArrayRef>,
@@ -26,11 +26,12 @@ async fn compute(
     let snapshot = session.snapshot();
     let schema = &delete.relation.schema;
     let rows = run(session, &planned.context, &delete.plan, &parameters, snapshot.clone(), schema).await?;
+    let matches = rows.num_rows() as i64;
     let (rows, weights) = each_once(&delete.relation, rows, &snapshot)?;
     let returned = delete.returning.as_ref().map(|returning| evaluate(returning, &rows, &parameters)).transpose()?;
     let count: i64 = weights.iter().sum();
     let gone: Vec<i64> = weights.iter().map(|weight| -weight).collect();
     let mut writes = Writes::default();
     writes.add(delete.relation.id, Delta::new(rows, Weights::Each(gone.into())));
-    Ok((writes, Changed { rows: count as usize, returned }))
+    Ok((writes, Changed { rows: count as usize, returned, repeated: matches > count }))
 }

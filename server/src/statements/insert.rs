@@ -37,7 +37,7 @@ pub async fn execute(
     Ok(answer("INSERT 0", changed))
 }
 
-async fn compute(
+pub async fn compute(
     session: &mut Session,
     prepared: Arc<Prepared>,
     parameters: Vec<ArrayRef>,
@@ -56,7 +56,7 @@ async fn compute(
     let returned = insert.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();
     writes.add(insert.relation.id, delta);
-    Ok((writes, Changed { rows: new.num_rows(), returned }))
+    Ok((writes, Changed { rows: new.num_rows(), returned, repeated: false }))
 }
 
 /// The rows that are to be inserted.
@@ -95,7 +95,7 @@ async fn into_sink(
             let rows = rows(session, &planned.context, insert, &parameters, snapshot).await?;
             let count = rows.num_rows();
             write_to_sink(session, target.id, rows).await?;
-            Ok(answer("INSERT 0", Changed { rows: count, returned: None }))
+            Ok(answer("INSERT 0", Changed { rows: count, returned: None, repeated: false }))
         }
     }
 }

@@ -22,7 +22,9 @@ mod explain;
 mod insert;
 mod like;
 mod lookup;
+mod merge;
 mod prepared;
+mod references;
 mod replace;
 mod returning;
 pub mod revive;
@@ -40,6 +42,7 @@ mod watermark;
 pub use context::Context;
 pub use copy::copy_in;
 pub use prepared::{Prepared, prepare};
+pub use references::follow as follow_references;
 
 use crate::session::Session;
 use arrow::array::ArrayRef;
@@ -96,6 +99,7 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Insert(insert) => insert::execute(session, prepared, insert, parameters).await,
         Update(_) => update::execute(session, prepared, parameters).await,
         Delete(_) => delete::execute(session, prepared, parameters).await,
+        Merge(_) => merge::execute(session, prepared, parameters).await,
         Truncate(truncate) => truncate::execute(session, truncate).await,
         Copy(copy) => copy::execute(session, copy, prepared).await,
         Explain(explain) => explain::execute(session, explain, prepared).await,

@@ -42,6 +42,8 @@ pub enum Body {
     Insert(Box<Insert>),
     Update(Box<Update>),
     Delete(Delete),
+    /// The statements of a MERGE.
+    Merge(Vec<Arc<Prepared>>),
     /// Statements that are not planned.
     Other,
 }
@@ -69,6 +71,10 @@ fn describe(
         Some(Body::Insert(insert)) => (insert.parameters.clone(), insert.returning.as_ref().map(|r| r.schema.clone())),
         Some(Body::Update(update)) => (update.parameters.clone(), update.returning.as_ref().map(|r| r.schema.clone())),
         Some(Body::Delete(delete)) => (delete.parameters.clone(), delete.returning.as_ref().map(|r| r.schema.clone())),
+        Some(Body::Merge(parts)) => {
+            let longest = parts.iter().map(|part| &part.parameters).max_by_key(|parameters| parameters.len());
+            (longest.cloned().unwrap_or_default(), None)
+        }
         Some(Body::Other) | None => (vec![], None),
     };
     let mut parameters = parameters;
@@ -131,6 +137,10 @@ fn plan(session: &mut Session, text: &str, statement: &Statement, types: &[Optio
             Body::Update(bind::bind_update(update, &context, &context.functions, types)?.into())
         }
         Statement::Delete(delete) => Body::Delete(bind::bind_delete(delete, &context, &context.functions, types)?),
+        Statement::Merge(parts) => {
+            let part = |part: &Statement| describe(session, text.to_owned(), Some(part.clone()), types).map(Arc::new);
+            Body::Merge(parts.iter().map(part).collect::<Result<_>>()?)
+        }
         Statement::Copy(Copy { target: CopyTarget::Query(query), direction: CopyDirection::ToStdout, .. }) => {
             Body::Query { bound: select::bind(&context, query, &[])?, lookup: None }
         }

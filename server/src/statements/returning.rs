@@ -90,6 +90,8 @@ pub struct Changed {
     pub rows: usize,
     /// What RETURNING gives.
     pub returned: Option<RecordBatch>,
+    /// Whether a row was to be changed several times, and was once.
+    pub repeated: bool,
 }
 
 /// The answer: a count, or the rows of RETURNING.

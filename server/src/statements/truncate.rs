@@ -2,6 +2,7 @@
 
 use super::answer::done;
 use super::context::Context;
+use super::references;
 use crate::coordinator::Writes;
 use crate::session::Session;
 use futures::FutureExt;
@@ -18,14 +19,16 @@ pub async fn execute(session: &mut Session, truncate: &Truncate) -> Result<Respo
 fn compute(session: &mut Session, truncate: &Truncate) -> Result<(Writes, ())> {
     let snapshot = session.snapshot();
     let context = Context::new(session, snapshot.published.clone(), "");
-    let mut writes = Writes::default();
+    let (mut writes, mut tables) = (Writes::default(), vec![]);
     for name in &truncate.tables {
         let relation = context.resolve(&name_parts(name))?;
         check_stored(relation)?;
+        tables.push(relation.id);
         for delta in snapshot.model(relation.id)?.deltas() {
             writes.add(relation.id, delta?.negated());
         }
     }
+    references::check_truncated(&tables, &snapshot.published.catalog)?;
     Ok((writes, ()))
 }
 

@@ -18,7 +18,7 @@ pub async fn execute(session: &mut Session, prepared: &Arc<Prepared>, parameters
     Ok(answer("UPDATE", changed))
 }
 
-async fn compute(
+pub async fn compute(
     session: &mut Session,
     prepared: Arc<Prepared>,
     parameters: Vec<ArrayRef>,
@@ -28,6 +28,7 @@ async fn compute(
     let snapshot = session.snapshot();
     let pairs = old_and_new(&update.relation.schema);
     let rows = run(session, &planned.context, &update.plan, &parameters, snapshot.clone(), &pairs).await?;
+    let matches = rows.num_rows() as i64;
     let (rows, weights) = each_once(&update.relation, rows, &snapshot)?;
     let width = update.relation.schema.fields().len();
     let old = rows.project(&(0..width).collect::<Vec<_>>())?;
@@ -36,7 +37,8 @@ async fn compute(
     let returned = update.returning.as_ref().map(|returning| evaluate(returning, &new, &parameters)).transpose()?;
     let mut writes = Writes::default();
     writes.add(update.relation.id, replacement(old, new, &weights)?);
-    Ok((writes, Changed { rows: weights.iter().sum::<i64>() as usize, returned }))
+    let count = weights.iter().sum::<i64>();
+    Ok((writes, Changed { rows: count as usize, returned, repeated: matches > count }))
 }
 
 /// The columns of a table twice, as the plan of an UPDATE gives them.

@@ -1,6 +1,8 @@
 //! `pg_get_*` and `*_description`: catalog entries spelled out as SQL or told in words.
 
-use super::super::relations::{check_definition, description, function, index_definition, key_definition};
+use super::super::relations::{
+    check_definition, description, function, index_definition, key_definition, reference_definition, references,
+};
 use super::Function;
 use super::names::type_name;
 use crate::definition::{Key, Relation};
@@ -82,6 +84,10 @@ fn constraint(snapshot: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
         return Ok(key_definition(relation, key).into());
     }
     let oid = arguments[0].oid();
+    let mut foreign = snapshot.relations().flat_map(|relation| references(snapshot, relation));
+    if let Some(reference) = foreign.find(|reference| Some(reference.oid) == oid) {
+        return Ok(reference_definition(&reference).into());
+    }
     let mut checks = snapshot.relations().flat_map(|relation| {
         relation.checks().iter().enumerate().map(|(index, check)| (derived_oid(relation.id, index), check))
     });

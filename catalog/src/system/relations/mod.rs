@@ -18,7 +18,7 @@ mod roles;
 mod settings;
 mod types;
 
-pub(super) use constraints::{check_definition, key_definition};
+pub(super) use constraints::{check_definition, key_definition, reference_definition, references};
 pub(super) use descriptions::description;
 pub(super) use indexes::index_definition;
 pub(super) use procedures::{function, procedure_name, procedure_oid};
