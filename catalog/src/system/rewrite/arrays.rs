@@ -156,8 +156,8 @@ fn of_rows(query: &Query) -> Option<Expr> {
         None => Vec::new(),
     };
     let SetExpr::Select(select) = query.body.as_mut() else { return None };
-    let reads_system = factors(&select.from).into_iter().any(|(factor, _)| system_relation(factor).is_some());
-    if query.limit_clause.is_some() || select.distinct.is_some() || !reads_system {
+    // Without a relation, the rows may be those of a function.
+    if query.limit_clause.is_some() || select.distinct.is_some() || select.from.is_empty() {
         return None;
     }
     let [item] = select.projection.as_mut_slice() else { return None };
