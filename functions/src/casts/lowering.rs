@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Case, Like, ScalarFunction};
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use millrace_types::{SqlType, field_of, sql_type_of};
 use std::sync::Arc;
 
@@ -21,6 +21,12 @@ pub fn other(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             _ => Transformed::no(Expr::Negative(inner)),
         },
         Expr::Like(like) => escaped(like),
+        Expr::IsTrue(_)
+        | Expr::IsNotTrue(_)
+        | Expr::IsFalse(_)
+        | Expr::IsNotFalse(_)
+        | Expr::IsUnknown(_)
+        | Expr::IsNotUnknown(_) => Transformed::yes(truth(expr)),
         Expr::ScalarFunction(function) if function.func.name() == "coalesce" => {
             Transformed::yes(as_results(first_of(function.args), schema))
         }
@@ -38,6 +44,24 @@ pub fn other(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Transformed::no(other),
     })
+}
+
+/// `x IS TRUE` as the comparison that DataFusion evaluates: as a test of its own it would be said not to be NULL before
+/// and to be maybe NULL after it has been planned, which plans with two of it fail on.
+fn truth(test: Expr) -> Expr {
+    let compared = |value: Box<Expr>, op, with: bool| {
+        let with = Box::new(Expr::Literal(ScalarValue::Boolean(Some(with)), None));
+        Expr::BinaryExpr(BinaryExpr::new(value, op, with))
+    };
+    match test {
+        Expr::IsTrue(value) => compared(value, Operator::IsNotDistinctFrom, true),
+        Expr::IsNotTrue(value) => compared(value, Operator::IsDistinctFrom, true),
+        Expr::IsFalse(value) => compared(value, Operator::IsNotDistinctFrom, false),
+        Expr::IsNotFalse(value) => compared(value, Operator::IsDistinctFrom, false),
+        Expr::IsUnknown(value) => Expr::IsNull(value),
+        Expr::IsNotUnknown(value) => Expr::IsNotNull(value),
+        other => other,
+    }
 }
 
 /// Another escape character than the backslash, in a constant pattern, is turned into it.
