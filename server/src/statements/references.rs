@@ -45,10 +45,6 @@ pub fn add(
         parse::ReferentialAction::SetNull => ReferentialAction::SetNull,
     };
     let (on_delete, on_update) = (action(definition.on_delete), action(definition.on_update));
-    let is_computed = relation.columns.iter().any(|column| matches!(column.generated, Some(Generated::Stored(_))));
-    if is_computed && (on_update != ReferentialAction::Refuse || on_delete == ReferentialAction::SetNull) {
-        return Err(SqlError::unsupported("a foreign key that changes rows with generated columns"));
-    }
     let index = Key { name: name.clone(), index: id, columns };
     let sql = format!("({})", joined.join(", "));
     relation.indexes.push(Index { key: index, unique: false, ordered: false, sql, comment: None });
@@ -56,7 +52,25 @@ pub fn add(
     if let RelationKind::Table(table) = &mut relation.kind {
         table.foreign_keys.push(foreign);
     }
-    Ok(())
+    check_changes(relation)
+}
+
+/// Refuses foreign keys that change rows where more than the key would have to be computed or looked at then.
+///
+/// # Errors
+/// `0A000` when the table has such a key, and generated columns or CHECK constraints.
+pub fn check_changes(relation: &Relation) -> Result<()> {
+    let changes = |foreign: &ForeignKey| {
+        foreign.on_update != ReferentialAction::Refuse || foreign.on_delete == ReferentialAction::SetNull
+    };
+    let is_computed = relation.columns.iter().any(|column| matches!(column.generated, Some(Generated::Stored(_))));
+    let what = match (is_computed, relation.checks().is_empty()) {
+        _ if !relation.foreign_keys().iter().any(changes) => return Ok(()),
+        (true, _) => "a foreign key that changes rows with generated columns",
+        (false, false) => "a foreign key that changes rows with CHECK constraints",
+        (false, true) => return Ok(()),
+    };
+    Err(SqlError::unsupported(what).with_hint("ON DELETE CASCADE changes no row; ON UPDATE and SET NULL do."))
 }
 
 fn constraint_names(relation: &Relation) -> impl Iterator<Item = String> {
