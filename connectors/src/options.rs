@@ -38,6 +38,26 @@ pub enum OptionKind {
     OneOf(&'static [&'static str]),
 }
 
+/// The unit of times in JSON, for every connector that reads it.
+pub const TIMESTAMP_FORMAT: OptionInfo = OptionInfo::new(
+    "timestamp.format",
+    OptionKind::OneOf(&["iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]),
+    "The unit in which JSON numbers count time since 1970; texts are always ISO 8601.",
+)
+.default("epoch_ms");
+
+/// What separates fields of CSV that is read.
+pub const DELIMITER: OptionInfo =
+    OptionInfo::new("delimiter", OptionKind::Character, "CSV: what separates fields.").default(",");
+
+/// What encloses fields of CSV that is read.
+pub const QUOTE: OptionInfo =
+    OptionInfo::new("quote", OptionKind::Character, "CSV: what encloses fields that need it.").default("\"");
+
+/// What is NULL in CSV that is read.
+pub const NULL: OptionInfo =
+    OptionInfo::new("null", OptionKind::Text, "CSV: the unquoted text that means NULL.").default("");
+
 impl OptionInfo {
     /// An option that need not be given and has no default.
     pub const fn new(name: &'static str, kind: OptionKind, doc: &'static str) -> OptionInfo {

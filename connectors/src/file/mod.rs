@@ -15,7 +15,7 @@ pub(crate) use writer::create_sink;
 use crate::format::csv::{Csv, Dialect};
 use crate::format::json::JsonLines;
 use crate::format::{Rows, TextFormat, parquet};
-use crate::options::{OptionInfo, OptionKind, Options};
+use crate::options::{DELIMITER, NULL, OptionInfo, OptionKind, Options, QUOTE, TIMESTAMP_FORMAT};
 use crate::source::{Source, Split, SplitReader};
 use crate::value::{Epoch, Token};
 use arrow::datatypes::SchemaRef;
@@ -37,16 +37,11 @@ pub static SOURCE_OPTIONS: &[OptionInfo] = &[
     OptionInfo::new("follow", OptionKind::Boolean, "Whether to go on reading as the files grow and new ones appear.")
         .default("false"),
     OptionInfo::new("max.line.bytes", OptionKind::Integer(1), "Longer records are refused as bad.").default("16777216"),
-    OptionInfo::new(
-        "timestamp.format",
-        OptionKind::OneOf(&["iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]),
-        "The unit in which JSON numbers count time since 1970; texts are always ISO 8601.",
-    )
-    .default("epoch_ms"),
-    OptionInfo::new("delimiter", OptionKind::Character, "CSV: what separates fields.").default(","),
-    OptionInfo::new("quote", OptionKind::Character, "CSV: what encloses fields that need it.").default("\""),
+    TIMESTAMP_FORMAT,
+    DELIMITER,
+    QUOTE,
     OptionInfo::new("header", OptionKind::Boolean, "CSV: whether the first line names the columns.").default("false"),
-    OptionInfo::new("null", OptionKind::Text, "CSV: the unquoted text that means NULL.").default(""),
+    NULL,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

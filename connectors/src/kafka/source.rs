@@ -9,7 +9,7 @@ use super::reader::PartitionReader;
 use super::schema::{self, IMPORTS, MESSAGE, SCHEMA, Written};
 use super::start::{SETTLED, Start};
 use crate::format::csv::Dialect;
-use crate::options::{OptionInfo, OptionKind, Options};
+use crate::options::{DELIMITER, NULL, OptionInfo, OptionKind, Options, QUOTE, TIMESTAMP_FORMAT};
 use crate::registry;
 use crate::source::{Source, Split, SplitReader};
 use crate::value::{Epoch, Token};
@@ -75,15 +75,10 @@ pub static SOURCE_OPTIONS: &[OptionInfo] = &[
     )
     .default("fail"),
     OptionInfo::new("max.record.bytes", OptionKind::Integer(1), "Longer values are bad records.").default("104857600"),
-    OptionInfo::new(
-        "timestamp.format",
-        OptionKind::OneOf(&["iso", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]),
-        "The unit in which JSON numbers count time since 1970; texts are always ISO 8601.",
-    )
-    .default("epoch_ms"),
-    OptionInfo::new("delimiter", OptionKind::Character, "CSV: what separates fields.").default(","),
-    OptionInfo::new("quote", OptionKind::Character, "CSV: what encloses fields that need it.").default("\""),
-    OptionInfo::new("null", OptionKind::Text, "CSV: the unquoted text that means NULL.").default(""),
+    TIMESTAMP_FORMAT,
+    DELIMITER,
+    QUOTE,
+    NULL,
 ];
 
 const MODES: &[&str] = &["earliest", "latest", "timestamp", "specific-offsets", "earliest-offset", "latest-offset"];

@@ -85,8 +85,8 @@ fn workers_by(keys: &[usize]) -> String {
     if keys.is_empty() { "one worker".to_owned() } else { format!("workers by {}", numbers(keys)) }
 }
 
-/// What an operator keeps, in words.
-fn state_of(node: &Node) -> Option<&'static str> {
+/// What an operator keeps, in words; `None` for one that keeps nothing.
+pub(super) fn state_of(node: &Node) -> Option<&'static str> {
     match &node.plan {
         Plan::Aggregate { .. } => Some("one row per group"),
         Plan::Distinct { .. } => Some("one count per different row"),
@@ -95,7 +95,15 @@ fn state_of(node: &Node) -> Option<&'static str> {
         Plan::Temporal { .. } => Some("the rows that the clock is still to pass"),
         Plan::TopK(_) | Plan::Window(_) => Some("the rows of each partition in order"),
         Plan::OnClose(_) => Some("the rows that are not final yet"),
-        _ => None,
+        Plan::Input { .. }
+        | Plan::Values { .. }
+        | Plan::Filter { .. }
+        | Plan::Reject { .. }
+        | Plan::Project { .. }
+        | Plan::Expand { .. }
+        | Plan::Exchange { .. }
+        | Plan::Unnest { .. }
+        | Plan::Union { .. } => None,
     }
 }
 

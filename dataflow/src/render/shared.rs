@@ -1,6 +1,7 @@
 //! Subtrees that stand more than once in a plan, such as a CTE that is read twice: they run once.
 
-use millrace_ir::{Node, Plan};
+use super::describe::state_of;
+use millrace_ir::Node;
 use std::collections::HashMap;
 
 /// Which subtrees of a plan several nodes read. Those without state are left out: to run them again costs less than to
@@ -51,7 +52,7 @@ impl<'a> Numbering<'a> {
             Some((_, number)) => *number,
             None => {
                 alike.push((node, next));
-                let keeps_state = keeps_state(&node.plan) || inputs.iter().any(|input| self.keeps_state[*input]);
+                let keeps_state = state_of(node).is_some() || inputs.iter().any(|input| self.keeps_state[*input]);
                 inputs.into_iter().for_each(|input| self.readers[input] += 1);
                 self.readers.push(0);
                 self.keeps_state.push(keeps_state);
@@ -60,26 +61,5 @@ impl<'a> Numbering<'a> {
         };
         self.number_of.insert(node, number);
         number
-    }
-}
-
-fn keeps_state(plan: &Plan) -> bool {
-    match plan {
-        Plan::Temporal { .. }
-        | Plan::Aggregate { .. }
-        | Plan::Distinct { .. }
-        | Plan::TopK(_)
-        | Plan::Window(_)
-        | Plan::Join(_)
-        | Plan::OnClose(_) => true,
-        Plan::Input { .. }
-        | Plan::Values { .. }
-        | Plan::Filter { .. }
-        | Plan::Reject { .. }
-        | Plan::Project { .. }
-        | Plan::Expand { .. }
-        | Plan::Exchange { .. }
-        | Plan::Unnest { .. }
-        | Plan::Union { .. } => false,
     }
 }

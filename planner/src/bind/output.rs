@@ -4,7 +4,7 @@ use super::names::plain_name;
 use crate::error::sql_error;
 use crate::functions::FunctionSource;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, Result, TableReference};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use millrace_types::{SqlType, TYPE_KEY, field_of};
@@ -52,17 +52,19 @@ pub fn canonical(plan: LogicalPlan) -> Result<LogicalPlan> {
     if plan.schema().fields().iter().all(|field| is_canonical(field)) {
         return Ok(plan);
     }
-    let columns: Vec<Expr> = plan
-        .schema()
-        .iter()
-        .map(|(qualifier, field)| {
-            let column = Expr::Column(Column::from((qualifier, field)));
-            match is_canonical(field) {
-                true => column,
-                false => canonical_value(&column, field).alias_qualified(qualifier.cloned(), field.name()),
-            }
-        })
-        .collect();
+    replaced(plan, |column, field| (!is_canonical(field)).then(|| canonical_value(column, field)))
+}
+
+/// The plan with a projection on top that gives for some columns something else, under their names.
+fn replaced(plan: LogicalPlan, by: impl Fn(&Expr, &Field) -> Option<Expr>) -> Result<LogicalPlan> {
+    let column = |(qualifier, field): (Option<&TableReference>, &Arc<Field>)| {
+        let column = Expr::Column(Column::from((qualifier, field)));
+        match by(&column, field) {
+            None => column,
+            Some(value) => value.alias_qualified(qualifier.cloned(), field.name()),
+        }
+    };
+    let columns: Vec<Expr> = plan.schema().iter().map(column).collect();
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }
 
@@ -71,22 +73,10 @@ pub fn stored(plan: LogicalPlan, functions: &FunctionSource) -> millrace_types::
     if plan.schema().fields().iter().all(|field| stored_type(field).is_none()) {
         return Ok(plan);
     }
-    let columns: Vec<Expr> = plan
-        .schema()
-        .iter()
-        .map(|(qualifier, field)| {
-            let column = Expr::Column(Column::from((qualifier, field)));
-            match stored_type(field) {
-                None => column,
-                Some(stored) => {
-                    let target = Arc::new(field_of("", &stored, true));
-                    let text = Expr::Cast(Cast::new_from_field(Box::new(column), target));
-                    text.alias_qualified(qualifier.cloned(), field.name())
-                }
-            }
-        })
-        .collect();
-    let stored = LogicalPlanBuilder::from(plan).project(columns).and_then(LogicalPlanBuilder::build);
+    let stored = replaced(plan, |column, field| {
+        let target = Arc::new(field_of("", &stored_type(field)?, true));
+        Some(Expr::Cast(Cast::new_from_field(Box::new(column.clone()), target)))
+    });
     super::query::analyze(stored.map_err(sql_error)?, functions)
 }
 

@@ -48,11 +48,7 @@ impl Snapshot {
 
     /// As [`Snapshot::model`], of rows that the statement changes: the commit checks these by themselves.
     pub fn unnoted(&self, id: RelationId) -> Result<ReadModel, SqlError> {
-        let model = self.published.model(id)?;
-        match self.writes.of(id) {
-            [] => Ok(model.clone()),
-            changes => model.with_changes(changes),
-        }
+        self.ordered(id, id)
     }
 
     fn note(&self, relation: RelationId) {
@@ -61,11 +57,11 @@ impl Snapshot {
         }
     }
 
+    /// The rows in the order of an index, which may be the relation itself.
     fn ordered(&self, relation: RelationId, index: RelationId) -> Result<ReadModel, SqlError> {
-        if relation == index {
-            return self.unnoted(relation);
+        if relation != index {
+            self.published.model(relation)?;
         }
-        self.published.model(relation)?;
         let model = self.published.model(index)?;
         match self.writes.of(relation) {
             [] => Ok(model.clone()),

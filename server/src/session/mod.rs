@@ -61,8 +61,8 @@ pub struct Session {
 impl Session {
     /// What the next statement sees.
     pub fn snapshot(&mut self) -> Arc<Snapshot> {
-        let isolation = self.isolation();
         let Transaction { explicit, read_only, .. } = self.transaction;
+        let isolation = self.settings.isolation(explicit);
         let keeps_one = explicit && (read_only || isolation >= Isolation::RepeatableRead);
         let published = match (keeps_one, &self.transaction.snapshot) {
             (true, Some(held)) => held.clone(),
@@ -72,11 +72,6 @@ impl Session {
         let validated = isolation == Isolation::Serializable && !read_only;
         let reads = validated.then(|| self.transaction.reads.get_or_insert_default().clone());
         Arc::new(Snapshot { published, writes: Arc::new(self.transaction.writes.clone()), reads })
-    }
-
-    fn isolation(&self) -> Isolation {
-        let setting = if self.transaction.explicit { "transaction_isolation" } else { "default_transaction_isolation" };
-        self.settings.get(setting).map(Isolation::named).unwrap_or_default()
     }
 
     /// The definitions and models that are published now.

@@ -1,5 +1,6 @@
 //! Run-time parameters: `SET`, `SHOW`, `RESET`, and those that clients send at startup.
 
+use super::Isolation;
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{TextFormat, TimeZone, client_encoding};
 use std::collections::BTreeMap;
@@ -131,6 +132,8 @@ struct Asked {
     format: TextFormat,
     search_path: Arc<[String]>,
     synchronous_commit: bool,
+    isolation: Isolation,
+    default_isolation: Isolation,
     timeouts: [Option<Duration>; TIMEOUTS.len()],
 }
 
@@ -228,6 +231,8 @@ impl Settings {
             format,
             search_path: unquoted.filter(|part| !part.is_empty() && part != "$user").collect(),
             synchronous_commit: self.get("synchronous_commit")? != "off",
+            isolation: Isolation::named(self.get("transaction_isolation")?),
+            default_isolation: Isolation::named(self.get("default_transaction_isolation")?),
             timeouts: TIMEOUTS.map(timeout),
         })
     }
@@ -280,6 +285,11 @@ impl Settings {
     /// Whether an acknowledged commit must be on disk.
     pub fn synchronous_commit(&self) -> bool {
         self.asked.synchronous_commit
+    }
+
+    /// What a transaction sees of others: the open block, or a statement outside of one.
+    pub fn isolation(&self, in_block: bool) -> Isolation {
+        if in_block { self.asked.isolation } else { self.asked.default_isolation }
     }
 
     /// A timeout; `None` for 0, which switches it off.
