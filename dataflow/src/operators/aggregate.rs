@@ -19,6 +19,7 @@
 mod accumulator;
 mod changes;
 mod distinct;
+mod emission;
 mod extreme;
 mod fixed;
 mod folded;
@@ -32,16 +33,16 @@ mod total;
 mod value;
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Expiry, batch_of};
+use crate::state::Expiry;
 use accumulator::{Accumulator, Kind};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
 use changes::Changes;
 use distinct::{Distinct, GroupHashes};
 use gathered::Gathered;
-use groups::{BLOCK, Groups, Prepared, exists};
+use groups::{BLOCK, FIRST_ACCUMULATOR, Groups, Prepared, exists};
 use millrace_ir::Closing;
-use millrace_types::{Delta, EventTime, KeyGroupRange, Result, Tick, Weights};
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, Tick};
 use outcomes::{Outcomes, Values};
 
 /// What an [`Aggregate`] must know beside what it computes.
@@ -81,27 +82,8 @@ pub struct Aggregate {
     closed: Option<Expiry<u32>>,
 }
 
-/// Which side of a change a row of the output is.
-#[derive(Clone, Copy, Debug)]
-struct Side {
-    /// The place of the group among the dirty ones.
-    slot: u32,
-    group: u32,
-    /// Whether it is the group as it is, not as it was before the tick.
-    is_now: bool,
-}
-
-impl Side {
-    fn before(self) -> Side {
-        Side { is_now: false, ..self }
-    }
-}
-
 /// A value in a snapshot: the place of its group, its bytes, how often it is there.
 type Stored = (u32, value::Bytes, i64);
-
-/// The most rows of an emitted batch, nearly: as many as stay in the second-level cache until their columns are made.
-const EMITTED: usize = 8_192;
 
 impl Aggregate {
     /// The aggregate over rows of `input` by its columns `keys`; `schema`: the keys, then the aggregates.
@@ -118,16 +100,14 @@ impl Aggregate {
         let types: Vec<_> = keys.iter().map(|&key| input.field(key).data_type().clone()).collect();
         let place = |column: &usize| keys.iter().position(|key| key == column);
         let partition: Vec<usize> = options.partitioned_by.iter().filter_map(place).collect();
-        // The first word of the accumulators depends on the keys alone, the stride on both.
-        let mut next = Groups::new(types.clone(), 0)?.first_accumulator();
-        let first = next;
+        let mut next = FIRST_ACCUMULATOR;
         let mut accumulators = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
             let accumulator = Accumulator::new(aggregate, input, options.append_only, next)?;
             next = accumulator.words().end;
             accumulators.push(accumulator);
         }
-        let groups = Groups::new(types, next - first)?;
+        let groups = Groups::new(types, next - FIRST_ACCUMULATOR)?;
         let started = !(keys.is_empty() && options.owns_empty_key);
         let arguments = accumulators.iter().enumerate();
         let arguments = arguments.filter_map(|(at, one)| Some((at, one.distinct_argument(input)?))).collect();
@@ -207,39 +187,8 @@ impl Aggregate {
     /// What the calls that need all rows of a group come to, for each of them.
     fn gather(&mut self, changes: Option<&Changes>, dirty: &[u32]) -> Result<Vec<Outcomes>> {
         let Some(gathered) = &mut self.gathered else { return Ok(Vec::new()) };
-        let rows: Vec<u64> = dirty.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
-        let keys = self.groups.key_columns(&rows, dirty)?;
+        let keys = self.groups.key_columns(dirty.iter().copied())?;
         gathered.change(changes, &keys, dirty.len())
-    }
-
-    /// Emits what became of the groups that changed, and removes those without rows.
-    fn emit(&mut self, out: &mut Output) -> Result<()> {
-        let Aggregate { accumulators, groups, .. } = self;
-        accumulators.iter_mut().for_each(|accumulator| accumulator.settle(groups));
-        let (dirty, before) = (std::mem::take(&mut self.groups.dirty), std::mem::take(&mut self.groups.before));
-        let (mut rows, mut gone, mut new) = (Emission::default(), Vec::new(), Vec::new());
-        for (block, groups) in dirty.chunks(BLOCK).enumerate() {
-            self.groups.fetch(groups);
-            for (at, &group) in groups.iter().enumerate() {
-                let slot = block * BLOCK + at;
-                self.emit_group(group, slot, &before[slot * self.groups.stride..], &mut rows, out);
-                if self.groups.clean(group) {
-                    gone.push(group);
-                } else if self.closed.is_some() && !exists(&before[slot * self.groups.stride..]) {
-                    new.push(group);
-                }
-            }
-            if rows.groups.len() >= EMITTED {
-                out.push(self.delta_of(std::mem::take(&mut rows))?);
-            }
-        }
-        out.push(self.delta_of(rows)?);
-        gone.into_iter().for_each(|group| self.forget(group));
-        self.note(&new)?;
-        (self.groups.dirty, self.groups.before) = (dirty, before);
-        self.groups.dirty.clear();
-        self.groups.before.clear();
-        Ok(())
     }
 
     fn forget(&mut self, group: u32) {
@@ -249,8 +198,7 @@ impl Aggregate {
 
     /// The times of groups that are there, by their keys.
     fn times(&self, key: usize, groups: &[u32]) -> Result<Vec<Option<i64>>> {
-        let rows: Vec<u64> = groups.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
-        let keys = self.groups.key_columns(&rows, groups)?;
+        let keys = self.groups.key_columns(groups.iter().copied())?;
         let times = keys[key].as_primitive::<TimestampMicrosecondType>();
         Ok((0..groups.len()).map(|at| times.is_valid(at).then(|| times.value(at))).collect())
     }
@@ -288,56 +236,8 @@ impl Aggregate {
         Ok(())
     }
 
-    /// Notes the row of a group as it was to be retracted, and as it is to be inserted. `before`: starts with the group
-    /// as it was; `slot`: its place among the dirty ones.
-    fn emit_group(&self, group: u32, slot: usize, before: &[u64], rows: &mut Emission, out: &mut Output) {
-        let (before, now) = (&before[..self.groups.stride], self.groups.row(group));
-        let side = |is_now| Side { slot: slot as u32, group, is_now };
-        let (was, is) = match self.keys.is_empty() {
-            false => (exists(before), exists(now)),
-            true => (self.started, true),
-        };
-        if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, side(true))) {
-            return;
-        }
-        let sides = [(was, before, -1, side(false)), (is, now, 1, side(true))];
-        for (_, row, weight, side) in sides.into_iter().filter(|(there, ..)| *there) {
-            match self.accumulators.iter().find_map(|accumulator| accumulator.failure(row, side)) {
-                Some(error) => out.row_error(error, weight),
-                None => rows.push(row, group, weight, side),
-            }
-        }
-    }
-
-    fn delta_of(&self, rows: Emission) -> Result<Delta> {
-        let count = rows.groups.len();
-        let mut columns = self.groups.key_columns(&rows.words, &rows.groups)?;
-        for accumulator in &self.accumulators {
-            columns.push(accumulator.finish(&rows.words, self.groups.stride, &rows.sides)?);
-        }
-        Ok(Delta::new(batch_of(&self.schema, columns, count)?, Weights::Each(rows.weights.into())))
-    }
-
     fn find(&mut self, keys: &Prepared, rows: std::ops::Range<usize>) {
         self.groups.find(keys, rows, &mut self.found);
-    }
-}
-
-/// Rows of groups to be emitted, in order.
-#[derive(Default)]
-struct Emission {
-    words: Vec<u64>,
-    groups: Vec<u32>,
-    weights: Vec<i64>,
-    sides: Vec<Side>,
-}
-
-impl Emission {
-    fn push(&mut self, row: &[u64], group: u32, weight: i64, side: Side) {
-        self.words.extend_from_slice(row);
-        self.groups.push(group);
-        self.weights.push(weight);
-        self.sides.push(side);
     }
 }
 

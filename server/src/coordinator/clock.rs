@@ -408,8 +408,7 @@ impl Clock {
     pub(super) fn publish(&mut self, result: TickResult) {
         self.state.tick = result.tick;
         self.keep_rejected(result.rejected);
-        self.state.changed.extend(result.models.iter().map(|(relation, _)| (*relation, result.tick)));
-        self.state.models.extend(result.models);
+        result.models.into_iter().for_each(|(id, model)| self.state.models.put(id, model, result.tick));
         for (job, error) in result.failed {
             tracing::error!(%job, error = %error, "job failed");
             self.sinks.fail(job, &error);

@@ -269,7 +269,7 @@ impl Clock {
             {
                 tracing::error!(%job, error = %error, "a dropped job did not end");
             }
-            self.state.models.remove(&job);
+            self.state.models.remove(job);
         }
         self.each_late_store(|late| late.forget(id));
         self.sinks.drop(id);

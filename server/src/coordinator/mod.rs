@@ -7,6 +7,7 @@
 //! | `writes` | transactions, and whether they still fit when their turn comes |
 //! | `reads` | whether what they read is still so, where that is asked for |
 //! | `references` | foreign keys |
+//! | `published`, `models` | what readers see after a tick |
 //! | `define` | one definition at a time, between ticks |
 //! | `reshape` | tables and indexes that change |
 //! | `replace` | definitions and views that take the place of others |
@@ -33,6 +34,7 @@ mod filling;
 mod ingest;
 mod journal;
 mod late_rows;
+mod models;
 mod published;
 mod reads;
 mod recovery;

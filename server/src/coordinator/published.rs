@@ -1,6 +1,7 @@
 //! What the coordinator publishes after each tick: the one thing that readers look at.
 
 use super::event_time::RelationTime;
+use super::models::Models;
 use millrace_catalog::Catalog;
 use millrace_dataflow::read_model::ReadModel;
 use millrace_types::{EventTime, RelationId, Result, SqlError, SqlState, Tick};
@@ -16,9 +17,7 @@ pub struct Published {
     /// The definitions as of that tick.
     pub catalog: Arc<Catalog>,
     /// The rows of each table, materialized view and index.
-    pub models: HashMap<RelationId, ReadModel>,
-    /// The tick in which each of them changed last.
-    pub changed: HashMap<RelationId, Tick>,
+    pub models: Models,
     /// Views that still read the history of a source, so that their rows mean nothing yet.
     pub building: HashSet<RelationId>,
     /// Sources that are not read again yet as far as they were before the server ended.
@@ -35,8 +34,7 @@ impl Published {
         Published {
             tick: Tick::default(),
             catalog: Arc::new(catalog),
-            models: HashMap::new(),
-            changed: HashMap::new(),
+            models: Models::default(),
             building: HashSet::new(),
             recovering: HashSet::new(),
             failed: HashMap::new(),

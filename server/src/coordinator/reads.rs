@@ -102,7 +102,7 @@ impl KeyRead {
 
 /// Whether a relation is as it was at `tick`.
 fn is_unchanged(relation: RelationId, tick: Tick, published: &Published, accepted: &Accepted) -> bool {
-    let changed = published.changed.get(&relation).is_some_and(|changed| *changed > tick);
+    let changed = published.models.changed(relation).is_some_and(|changed| changed > tick);
     published.catalog.get(relation).is_some() && !changed && !is_touched(relation, published, accepted)
 }
 

@@ -128,7 +128,7 @@ impl Clock {
             let reads = self.jobs.remove(&replacement.new).unwrap_or_default();
             let reads = reads.into_iter().map(|(relation, columns)| (renamed(relation), columns)).collect();
             self.jobs.insert(replacement.old, reads);
-            self.state.models.remove(&replacement.new);
+            self.state.models.remove(replacement.new);
             self.each_late_store(|late| late.rename(replacement.new, replacement.old));
             self.state.failed.remove(&replacement.old);
             self.state.building.remove(&replacement.old);

@@ -108,7 +108,7 @@ impl Clock {
             if self.jobs.remove(&job).is_some() {
                 self.engine.drop_job(job)?;
             }
-            self.state.models.remove(&job);
+            self.state.models.remove(job);
         }
         self.state.catalog = Arc::new(next);
         self.start_rows(after)?;

@@ -182,7 +182,8 @@ impl<'a> Planning<'a> {
         self.published.catalog = Arc::new(self.published.catalog.apply(&Change::Replace(after.clone()))?);
         if let Some(job) = &job {
             let Output::ReadModel { key } = &job.output else { return Err(SqlError::internal("a view has rows")) };
-            self.published.models.insert(after.id, ReadModel::empty(schema_of(&after), key.clone(), 1));
+            let rows = ReadModel::empty(schema_of(&after), key.clone(), 1);
+            self.published.models.put(after.id, rows, self.published.tick);
             self.stand_ins.insert(after.id, job.id);
         }
         self.steps.push(Step { before: before.clone(), after, job, passes_on });

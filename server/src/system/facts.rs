@@ -22,7 +22,7 @@ pub fn facts(session: &Session, published: &Published) -> Snapshot {
     let sizes = published
         .models
         .iter()
-        .map(|(id, model)| (*id, RelationSize { rows: model.rows() as u64, bytes: model.bytes() as u64 }));
+        .map(|(id, model)| (id, RelationSize { rows: model.rows() as u64, bytes: model.bytes() as u64 }));
     let path = session.settings.search_path().to_vec();
     Snapshot {
         catalog: published.catalog.clone(),

@@ -1,13 +1,14 @@
 //! One aggregate over all groups: which words of a group's row are its, how rows go in, what comes out.
 
+use super::Stored;
 use super::changes::Changes;
+use super::emission::Side;
 use super::extreme::Extreme;
 use super::folded::Folded;
 use super::groups::Groups;
 use super::outcomes::Outcomes;
 use super::packed::Packed;
 use super::rows::Rows;
-use super::{Side, Stored};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Schema};
@@ -28,6 +29,7 @@ pub struct Accumulator {
     output: DataType,
     /// Its words in a group's row.
     words: Range<usize>,
+    can_fail: bool,
 }
 
 /// How it is computed.
@@ -57,7 +59,13 @@ impl Accumulator {
         let sees_to_distinct = matches!(kind, Kind::Extreme(_) | Kind::Gathered { .. });
         let is_distinct = aggregate.distinct && !sees_to_distinct;
         let words = first..first + kind.words();
-        Ok(Accumulator { kind, is_distinct, argument: aggregate.argument, filter: aggregate.filter, output, words })
+        let can_fail = match &kind {
+            Kind::Packed(packed) => packed.can_fail(&output),
+            Kind::Extreme(_) => false,
+            Kind::Folded { .. } | Kind::Gathered { .. } => true,
+        };
+        let (argument, filter) = (aggregate.argument, aggregate.filter);
+        Ok(Accumulator { kind, is_distinct, argument, filter, output, words, can_fail })
     }
 
     /// Its words in a group's row.
@@ -198,6 +206,11 @@ impl Accumulator {
         }
     }
 
+    /// Whether there are groups of which it cannot be given.
+    pub fn can_fail(&self) -> bool {
+        self.can_fail
+    }
+
     /// Why the aggregate of a group cannot be given, if so.
     pub fn failure(&self, row: &[u64], side: Side) -> Option<SqlError> {
         match &self.kind {
@@ -207,9 +220,9 @@ impl Accumulator {
         }
     }
 
-    /// The column that groups with these rows (of `stride` words each), none of which fails, come to.
-    pub fn finish(&self, rows: &[u64], stride: usize, sides: &[Side]) -> Result<ArrayRef> {
-        let words = rows.chunks_exact(stride).map(|row| &row[self.words()]);
+    /// The column that groups with these rows, none of which fails, come to.
+    pub fn finish(&self, rows: &[&[u64]], sides: &[Side]) -> Result<ArrayRef> {
+        let words = rows.iter().map(|row| &row[self.words()]);
         match &self.kind {
             Kind::Packed(packed) => packed.finish(words, &self.output),
             Kind::Extreme(extreme) => extreme.finish(words, sides, &self.output),

@@ -1,9 +1,10 @@
 //! Minima and maxima over all groups.
 
+use super::Stored;
+use super::emission::Side;
 use super::fixed;
 use super::rows::Rows;
 use super::value::{self, Bytes, Multisets};
-use super::{Side, Stored};
 use arrow::array::{ArrayRef, AsArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   word 0   rows of the group, net          a group with none vanishes after the tick
-//!   word 1   1 while it is dirty
-//!   then     the key: its columns as words and a word of NULL bits; or, for keys with text, the hash of their bytes
 //!   then     the words of each accumulator
+//!   then     1 while it is dirty
+//!   then     the key: its columns as words and a word of NULL bits; or, for keys with text, the hash of their bytes
 //! ```
 //!
 //! A row is one or two cache lines, so that a group costs one cache miss however many aggregates it has. On its first
-//! change in a tick a group is noted as dirty and its row as it was is kept, to be retracted.
+//! change in a tick a group is noted as dirty and the part of its row before that mark is kept, to be retracted; the key
+//! does not change.
 
 use super::fixed;
 use crate::state::{HashIndex, comparable};
@@ -20,9 +21,8 @@ use millrace_types::{Result, Weights};
 use std::ops::Range;
 
 const ROWS: usize = 0;
-const DIRTY: usize = 1;
-/// Words before the key.
-const HEAD: usize = 2;
+/// The word of a row at which the accumulators start.
+pub const FIRST_ACCUMULATOR: usize = 1;
 
 /// Rows that are worked on together: their groups stay in the second-level cache until all accumulators have seen them.
 pub const BLOCK: usize = 1_024;
@@ -32,13 +32,15 @@ pub struct Groups {
     index: HashIndex,
     pub words: Vec<u64>,
     pub stride: usize,
+    /// The word of a row that marks it as dirty, after those that change.
+    mark: usize,
     types: Vec<DataType>,
     key: Key,
     free: Vec<u32>,
     /// The groups that changed in the open tick.
     pub dirty: Vec<u32>,
-    /// Their rows as they were before it.
-    pub before: Vec<u64>,
+    /// Their rows as they were before it, up to the mark.
+    before: Vec<u64>,
     hashes: Vec<u64>,
     key_words: Vec<u64>,
 }
@@ -61,10 +63,12 @@ impl Groups {
             let fields = types.iter().cloned().map(SortField::new).collect();
             Key::Bytes { converter: Box::new(RowConverter::new(fields)?), stored: Vec::new() }
         };
+        let mark = FIRST_ACCUMULATOR + accumulators;
         let mut groups = Groups {
             index: HashIndex::default(),
             words: Vec::new(),
             stride: 0,
+            mark,
             types,
             key,
             free: Vec::new(),
@@ -73,7 +77,7 @@ impl Groups {
             hashes: Vec::new(),
             key_words: Vec::new(),
         };
-        groups.stride = groups.first_accumulator() + accumulators;
+        groups.stride = groups.key() + groups.key_words();
         Ok(groups)
     }
 
@@ -84,9 +88,14 @@ impl Groups {
         }
     }
 
-    /// The word of a row at which the accumulators start.
-    pub fn first_accumulator(&self) -> usize {
-        HEAD + self.key_words()
+    /// The word of a row at which its key starts.
+    fn key(&self) -> usize {
+        self.mark + 1
+    }
+
+    /// The words of a row that are the accumulators'.
+    pub fn accumulators(&self) -> Range<usize> {
+        FIRST_ACCUMULATOR..self.mark
     }
 
     /// How many groups there are.
@@ -111,6 +120,17 @@ impl Groups {
     /// The row of a group.
     pub fn row(&self, group: u32) -> &[u64] {
         &self.words[group as usize * self.stride..][..self.stride]
+    }
+
+    /// The row, up to its mark, of the dirty group at `slot` as it was before the tick.
+    pub fn row_before(&self, slot: usize) -> &[u64] {
+        &self.before[slot * self.mark..][..self.mark]
+    }
+
+    /// Ends a tick in which all dirty groups were made clean.
+    pub fn end_tick(&mut self) {
+        self.dirty.clear();
+        self.before.clear();
     }
 
     /// The numbers of all groups.
@@ -193,8 +213,13 @@ impl Groups {
         hashes.iter_mut().zip(keys.chunks_exact(words)).for_each(|(hash, key)| *hash = hash_of(key));
         self.index.guess(&hashes, found);
         self.fetch(found);
+        let first = self.key();
         for ((group, key), &hash) in found.iter_mut().zip(keys.chunks_exact(words)).zip(&hashes) {
-            let is = |group: u32| self.words[group as usize * self.stride + HEAD..][..words] == *key;
+            let is = |group: u32| {
+                let known = &self.words[group as usize * self.stride + first..][..words];
+                // A loop beats the call of a comparison of memory for so few words.
+                known.iter().zip(key).all(|(known, word)| known == word)
+            };
             if *group == u32::MAX || !is(*group) {
                 *group = match self.index.find(hash, is) {
                     Some(group) => group,
@@ -219,12 +244,13 @@ impl Groups {
     fn find_bytes(&mut self, keys: &Rows, hashes: &[u64], rows: Range<usize>, found: &mut Vec<u32>) {
         self.index.guess(&hashes[rows.clone()], found);
         self.fetch(found);
+        let first = self.key();
         for (group, row) in found.iter_mut().zip(rows) {
             let key = keys.row(row);
             let (bytes, hash) = (key.data(), hashes[row]);
             let Key::Bytes { stored, .. } = &self.key else { return };
             let is = |group: u32| {
-                self.words[group as usize * self.stride + HEAD] == hash && *stored[group as usize] == *bytes
+                self.words[group as usize * self.stride + first] == hash && *stored[group as usize] == *bytes
             };
             if *group != u32::MAX && is(*group) {
                 continue;
@@ -249,7 +275,8 @@ impl Groups {
             self.words.resize(self.words.len() + self.stride, 0);
             (self.capacity() - 1) as u32
         });
-        self.words[group as usize * self.stride + HEAD..][..key.len()].copy_from_slice(key);
+        let first = group as usize * self.stride + self.key();
+        self.words[first..][..key.len()].copy_from_slice(key);
         self.index.insert(hash, group);
         group
     }
@@ -266,10 +293,10 @@ impl Groups {
     #[inline(always)]
     pub fn touch_one(&mut self, group: u32, weight: i64) {
         let row = &mut self.words[group as usize * self.stride..][..self.stride];
-        if row[DIRTY] == 0 {
-            self.before.extend_from_slice(row);
+        if row[self.mark] == 0 {
+            self.before.extend_from_slice(&row[..self.mark]);
             self.dirty.push(group);
-            row[DIRTY] = 1;
+            row[self.mark] = 1;
         }
         row[ROWS] = row[ROWS].wrapping_add_signed(weight);
     }
@@ -277,18 +304,19 @@ impl Groups {
     /// Marks a group as clean. True when it has no rows left and is to be [removed](Groups::remove).
     pub fn clean(&mut self, group: u32) -> bool {
         let row = &mut self.words[group as usize * self.stride..][..self.stride];
-        row[DIRTY] = 0;
+        row[self.mark] = 0;
         row[ROWS] == 0 && !self.types.is_empty()
     }
 
     /// Removes a group with all that is kept of it.
     pub fn remove(&mut self, group: u32) {
+        let first = self.key();
         let row = &mut self.words[group as usize * self.stride..][..self.stride];
         let hash = match &mut self.key {
-            Key::Words(words) => hash_of(&row[HEAD..][..*words]),
+            Key::Words(words) => hash_of(&row[first..][..*words]),
             Key::Bytes { stored, .. } => {
                 stored[group as usize] = Box::default();
-                row[HEAD]
+                row[first]
             }
         };
         row.fill(0);
@@ -296,24 +324,24 @@ impl Groups {
         self.free.push(group);
     }
 
-    /// The key columns of rows of groups (`rows`, of [`stride`](Groups::stride) words each) whose numbers are `groups`.
-    pub fn key_columns(&self, rows: &[u64], groups: &[u32]) -> Result<Vec<ArrayRef>> {
+    /// The key columns of these groups.
+    pub fn key_columns(&self, groups: impl Iterator<Item = u32> + Clone) -> Result<Vec<ArrayRef>> {
         match &self.key {
-            Key::Words(words) => Ok(self.decode(rows, *words)),
+            Key::Words(words) => Ok(self.decode(groups, *words)),
             Key::Bytes { converter, stored } => {
                 let parser = converter.parser();
-                Ok(converter.convert_rows(groups.iter().map(|&group| parser.parse(&stored[group as usize])))?)
+                Ok(converter.convert_rows(groups.map(|group| parser.parse(&stored[group as usize])))?)
             }
         }
     }
 
-    fn decode(&self, rows: &[u64], words: usize) -> Vec<ArrayRef> {
-        let mut word = HEAD;
+    fn decode(&self, groups: impl Iterator<Item = u32> + Clone, words: usize) -> Vec<ArrayRef> {
+        let (mut word, last) = (0, words.saturating_sub(1));
         let columns = self.types.iter().enumerate().map(|(at, data_type)| {
             let (low, width) = (word, fixed::words_of(data_type));
             word += width;
-            let rows = || rows.chunks_exact(self.stride);
-            let is_null = |row: &[u64]| row[HEAD + words - 1] >> at & 1 == 1;
+            let rows = || groups.clone().map(|group| &self.words[group as usize * self.stride + self.key()..][..words]);
+            let is_null = |row: &[u64]| row[last] >> at & 1 == 1;
             let nulls = rows().any(is_null).then(|| rows().map(|row| !is_null(row)).collect());
             match width {
                 1 => fixed::decode(data_type, rows().map(|row| row[low].into()), nulls),

@@ -1,6 +1,6 @@
 //! What aggregates that are computed by calls come to, for the groups that changed in a tick.
 
-use super::Side;
+use super::emission::Side;
 use arrow::array::{Array, ArrayRef, BooleanArray, make_comparator, new_empty_array};
 use arrow::compute::interleave;
 use arrow::datatypes::DataType;

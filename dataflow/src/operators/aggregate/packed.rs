@@ -4,8 +4,9 @@
 use super::rows::Rows;
 use super::total;
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, NullBufferBuilder, PrimitiveArray,
+    ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, PrimitiveArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 use millrace_ir::AggregateFunction;
 use millrace_types::{Result, SqlError};
@@ -131,6 +132,16 @@ impl Packed {
         }
     }
 
+    /// Whether words may say what cannot be given.
+    pub fn can_fail(&self, output: &DataType) -> bool {
+        match self {
+            // Less than 2^63 integers of at most 64 bits have less than 38 digits.
+            Packed::Integer { average: false } => output == &DataType::Int64,
+            Packed::Count | Packed::Bool { .. } => false,
+            Packed::Integer { average: true } | Packed::Decimal { .. } | Packed::Float { .. } => true,
+        }
+    }
+
     /// Why what the words say cannot be given, if so.
     pub fn failure(&self, words: &[u64], output: &DataType) -> Option<SqlError> {
         match self {
@@ -190,12 +201,20 @@ fn collect<T: ArrowPrimitiveType>(
     output: &DataType,
     values: impl Iterator<Item = Result<Option<T::Native>>>,
 ) -> Result<ArrayRef> {
-    let expected = values.size_hint().0;
-    let (mut there, mut nulls) = (Vec::with_capacity(expected), NullBufferBuilder::new(expected));
+    let mut there = Vec::with_capacity(values.size_hint().0);
+    let mut missing = Vec::new();
     for value in values {
         let value = value?;
-        nulls.append(value.is_some());
+        if value.is_none() {
+            missing.push(there.len());
+        }
         there.push(value.unwrap_or_default());
     }
-    Ok(Arc::new(PrimitiveArray::<T>::new(there.into(), nulls.finish()).with_data_type(output.clone())))
+    let nulls = (!missing.is_empty()).then(|| {
+        let mut valid = BooleanBufferBuilder::new(there.len());
+        valid.append_n(there.len(), true);
+        missing.into_iter().for_each(|at| valid.set_bit(at, false));
+        NullBuffer::new(valid.finish())
+    });
+    Ok(Arc::new(PrimitiveArray::<T>::new(there.into(), nulls).with_data_type(output.clone())))
 }

@@ -28,13 +28,12 @@ impl Aggregate {
     /// Writes all groups.
     pub(super) fn write_sections(&mut self, to: &mut dyn StateWriter) -> Result<()> {
         for groups in self.groups.all().chunks(BATCH) {
-            let stored: Vec<u64> = groups.iter().flat_map(|&group| self.groups.row(group).iter().copied()).collect();
-            let keys = self.groups.key_columns(&stored, groups)?;
+            let keys = self.groups.key_columns(groups.iter().copied())?;
             let hashes = self.key_hashes(&keys, groups.len())?;
-            let rows = stored.chunks_exact(self.groups.stride);
+            let rows = groups.iter().map(|&group| self.groups.row(group));
             let count: Int64Array = rows.clone().map(rows_of).collect();
-            let first = self.groups.first_accumulator();
-            let words = rows.map(|row| row[first..].iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>());
+            let words = rows.map(|row| row[self.groups.accumulators()].iter().flat_map(|word| word.to_le_bytes()));
+            let words = words.map(Iterator::collect::<Vec<u8>>);
             let words = BinaryArray::from_iter_values(words);
             let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
             to.write("groups", sorted_batch(hashes.clone(), named(&keys, tail, ["rows", "words"]))?)?;
@@ -130,15 +129,18 @@ impl Aggregate {
     fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns = self.open_section(batch, &[DataType::Int64, DataType::Binary])?;
         let (rows, words) = (columns[0].as_primitive::<Int64Type>(), columns[1].as_binary::<i32>());
-        let (first, stride) = (self.groups.first_accumulator(), self.groups.stride);
+        let (accumulators, stride) = (self.groups.accumulators(), self.groups.stride);
         for (at, &group) in self.found.iter().enumerate() {
             let row = &mut self.groups.words[group as usize * stride..][..stride];
             set_rows(row, rows.value(at));
             let (bytes, rest) = words.value(at).as_chunks::<8>();
-            if bytes.len() != stride - first || !rest.is_empty() {
+            if bytes.len() != accumulators.len() || !rest.is_empty() {
                 return Err(corrupt("its words are of another length"));
             }
-            row[first..].iter_mut().zip(bytes).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+            row[accumulators.clone()]
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
         }
         self.started = true;
         Ok(())
