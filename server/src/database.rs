@@ -6,6 +6,7 @@ use crate::reading::query_memory;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionState;
 use millrace_planner::FunctionSource;
+use millrace_storage::{Disk, LocalDisk};
 use millrace_types::{Result, SqlError};
 use millrace_wire::CancelToken;
 use parking_lot::Mutex;
@@ -53,6 +54,12 @@ impl Database {
     /// # Errors
     /// What keeps the folder from being used: taken by another server, written by a later version, damaged.
     pub fn open(config: Config) -> Result<Arc<Database>> {
+        let disk = LocalDisk::new(&config.data_dir);
+        Database::open_on(config, &disk)
+    }
+
+    /// As [`Database::open`], with what is durable on another disk than that of the data folder.
+    pub fn open_on(config: Config, disk: &dyn Disk) -> Result<Arc<Database>> {
         let state = session_state(&config)?;
         let queries = Builder::new_multi_thread()
             .worker_threads(config.query_threads)
@@ -61,7 +68,7 @@ impl Database {
             .enable_all()
             .build()?;
         let functions = FunctionSource::new(state.clone());
-        let coordinator = Coordinator::open(&config, &functions)?;
+        let coordinator = Coordinator::open(&config, disk, &functions)?;
         let started = SystemTime::now();
         let (sessions, zoned) = (Mutex::default(), Mutex::default());
         Ok(Arc::new(Database { config, coordinator, state, functions, zoned, queries, started, sessions }))

@@ -1,4 +1,4 @@
-//! A folder that loses what was not synced, runs full, fails to sync, and crashes at any byte: for tests.
+//! Folders that lose what was not synced, run full, fail to sync, and crash at any byte: for tests.
 //!
 //! What a crash leaves follows the words of [`crate::files`]: synced bytes and names are there; of everything else a
 //! random part is, and the last of the unsynced writes may be torn. The same seed leaves the same bytes.
@@ -11,7 +11,11 @@ use std::sync::Arc;
 
 /// A faulty folder in memory. Clones are the same folder.
 #[derive(Clone, Default)]
-pub struct FaultyFiles(Arc<Mutex<Disk>>);
+pub struct FaultyFiles {
+    disk: Arc<Mutex<Disk>>,
+    /// What the names of its files begin with on the disk.
+    prefix: String,
+}
 
 #[derive(Default)]
 struct Disk {
@@ -25,7 +29,11 @@ struct Disk {
     /// Bytes that may still be written before the disk is full.
     free_bytes: Option<u64>,
     syncs_fail: bool,
+    /// Told of the crash.
+    on_crash: Option<OnCrash>,
 }
+
+type OnCrash = (u64, Box<dyn FnOnce(FaultyFiles) + Send>);
 
 #[derive(Clone, Default)]
 struct Content {
@@ -53,30 +61,53 @@ impl FaultyFiles {
         FaultyFiles::default()
     }
 
+    /// Another folder of the same disk: its steps, its room and its crash are those of the disk.
+    pub fn folder(&self, name: &str) -> FaultyFiles {
+        FaultyFiles { disk: self.disk.clone(), prefix: format!("{}{name}/", self.prefix) }
+    }
+
+    /// Puts a file there, durably.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+        let mut disk = self.disk.lock();
+        let (name, content) = (self.name(name), disk.contents.len());
+        disk.contents.push(Content { durable: bytes.clone(), live: bytes, pending: vec![] });
+        disk.names.insert(name.clone(), content);
+        disk.durable_names.insert(name, content);
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Calls `then` with what [`after_crash`](FaultyFiles::after_crash) gives when the crash comes.
+    pub fn on_crash(&self, seed: u64, then: impl FnOnce(FaultyFiles) + Send + 'static) {
+        self.disk.lock().on_crash = Some((seed, Box::new(then)));
+    }
+
     /// Crashes after this many more steps: every byte written is one, and every other change of the disk.
     pub fn crash_after(&self, steps: u64) {
-        self.0.lock().steps_left = Some(steps);
+        self.disk.lock().steps_left = Some(steps);
     }
 
     /// Steps taken so far.
     pub fn steps(&self) -> u64 {
-        self.0.lock().steps
+        self.disk.lock().steps
     }
 
     /// Lets this many more bytes be written; `None` is no limit.
     pub fn set_free_bytes(&self, free_bytes: Option<u64>) {
-        self.0.lock().free_bytes = free_bytes;
+        self.disk.lock().free_bytes = free_bytes;
     }
 
     /// Lets every sync fail from now on, or succeed again.
     pub fn set_syncs_fail(&self, fail: bool) {
-        self.0.lock().syncs_fail = fail;
+        self.disk.lock().syncs_fail = fail;
     }
 
     /// Changes the bytes of a file, durably: damage.
     pub fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut disk = self.0.lock();
-        let index = disk.names[name];
+        let mut disk = self.disk.lock();
+        let index = disk.names[&self.name(name)];
         let content = &mut disk.contents[index];
         change(&mut content.live);
         content.durable = content.live.clone();
@@ -85,13 +116,7 @@ impl FaultyFiles {
 
     /// The folder as the machine finds it after losing power now, on a disk without faults.
     pub fn after_crash(&self, seed: u64) -> FaultyFiles {
-        let disk = self.0.lock();
-        let mut random = Random(seed);
-        let mut names = disk.durable_names.clone();
-        let kept = disk.pending_names.iter().filter(|_| random.below(2) == 0);
-        kept.for_each(|change| change.apply(&mut names));
-        let contents: Vec<Content> = disk.contents.iter().map(|content| content.after_crash(&mut random)).collect();
-        FaultyFiles(Arc::new(Mutex::new(Disk { durable_names: names.clone(), names, contents, ..Disk::default() })))
+        FaultyFiles { prefix: self.prefix.clone(), ..self.disk.lock().after_crash(seed) }
     }
 }
 
@@ -126,6 +151,14 @@ impl Change {
 }
 
 impl NameChange {
+    fn name(&self) -> &str {
+        match self {
+            NameChange::Create { name, .. } | NameChange::Rename { from: name, .. } | NameChange::Remove { name } => {
+                name
+            }
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
         match self {
             NameChange::Create { name, content } => drop(names.insert(name.clone(), *content)),
@@ -151,11 +184,25 @@ impl Random {
     }
 }
 
-fn crashed() -> io::Error {
-    io::Error::other("the machine has lost power")
-}
-
 impl Disk {
+    fn after_crash(&self, seed: u64) -> FaultyFiles {
+        let mut random = Random(seed);
+        let mut names = self.durable_names.clone();
+        let kept = self.pending_names.iter().filter(|_| random.below(2) == 0);
+        kept.for_each(|change| change.apply(&mut names));
+        let contents: Vec<Content> = self.contents.iter().map(|content| content.after_crash(&mut random)).collect();
+        let disk = Disk { durable_names: names.clone(), names, contents, ..Disk::default() };
+        FaultyFiles { disk: Arc::new(Mutex::new(disk)), prefix: String::new() }
+    }
+
+    /// What whoever wants to go on after the crash is told.
+    fn crash(&mut self) -> io::Error {
+        if let Some((seed, then)) = self.on_crash.take() {
+            then(self.after_crash(seed));
+        }
+        io::Error::other("the machine has lost power")
+    }
+
     /// Takes up to `steps` steps; how many there were before the crash.
     fn advance(&mut self, steps: u64) -> u64 {
         let taken = self.steps_left.map_or(steps, |left| left.min(steps));
@@ -167,7 +214,7 @@ impl Disk {
     fn step(&mut self) -> io::Result<()> {
         match self.advance(1) {
             1 => Ok(()),
-            _ => Err(crashed()),
+            _ => Err(self.crash()),
         }
     }
 
@@ -199,19 +246,20 @@ impl Disk {
 
 impl Files for FaultyFiles {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        let disk = self.0.lock();
-        Ok(disk.names.iter().map(|(name, &at)| (name.clone(), disk.contents[at].live.len() as u64)).collect())
+        let disk = self.disk.lock();
+        let ours = disk.names.iter().filter_map(|(name, &at)| Some((name.strip_prefix(&self.prefix)?, at)));
+        Ok(ours.map(|(name, at)| (name.to_owned(), disk.contents[at].live.len() as u64)).collect())
     }
 
     fn read(&self, name: &str, limit: usize) -> io::Result<Vec<u8>> {
-        let disk = self.0.lock();
-        let live = &disk.contents[disk.find(name)?].live;
+        let disk = self.disk.lock();
+        let live = &disk.contents[disk.find(&self.name(name))?].live;
         Ok(live[..live.len().min(limit)].to_vec())
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let mut disk = self.0.lock();
-        let content = match disk.find(name) {
+        let mut disk = self.disk.lock();
+        let content = match disk.find(&self.name(name)) {
             Ok(content) => {
                 disk.step()?;
                 disk.change(content, Change::SetLen(0));
@@ -220,7 +268,7 @@ impl Files for FaultyFiles {
             Err(_) => {
                 let content = disk.contents.len();
                 disk.contents.push(Content::default());
-                disk.change_name(NameChange::Create { name: name.to_owned(), content })?;
+                disk.change_name(NameChange::Create { name: self.name(name), content })?;
                 content
             }
         };
@@ -228,32 +276,35 @@ impl Files for FaultyFiles {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
-        let content = self.0.lock().find(name)?;
+        let content = self.disk.lock().find(&self.name(name))?;
         Ok(Box::new(FaultyFile { disk: self.clone(), content }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut disk = self.0.lock();
-        let content = disk.find(from)?;
-        disk.change_name(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), content })
+        let mut disk = self.disk.lock();
+        let content = disk.find(&self.name(from))?;
+        disk.change_name(NameChange::Rename { from: self.name(from), to: self.name(to), content })
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.0.lock();
-        disk.find(name)?;
-        disk.change_name(NameChange::Remove { name: name.to_owned() })
+        let mut disk = self.disk.lock();
+        disk.find(&self.name(name))?;
+        disk.change_name(NameChange::Remove { name: self.name(name) })
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.0.lock();
+        let mut disk = self.disk.lock();
         disk.sync_step()?;
-        disk.durable_names = disk.names.clone();
-        disk.pending_names.clear();
+        let pending = std::mem::take(&mut disk.pending_names);
+        let (ours, others) = pending.into_iter().partition(|change| change.name().starts_with(&self.prefix));
+        disk.pending_names = others;
+        let ours: Vec<_> = ours;
+        ours.iter().for_each(|change| change.apply(&mut disk.durable_names));
         Ok(())
     }
 
     fn path_of(&self, name: &str) -> String {
-        name.to_owned()
+        self.name(name)
     }
 }
 
@@ -264,27 +315,27 @@ struct FaultyFile {
 
 impl File for FaultyFile {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut disk = self.disk.0.lock();
+        let mut disk = self.disk.disk.lock();
         let room = disk.free_bytes.map_or(bytes.len() as u64, |free| free.min(bytes.len() as u64));
         let written = disk.advance(room);
         disk.free_bytes = disk.free_bytes.map(|free| free - written);
         disk.change(self.content, Change::Write { offset: offset as usize, bytes: bytes[..written as usize].to_vec() });
         match written {
-            _ if written < room => Err(crashed()),
+            _ if written < room => Err(disk.crash()),
             _ if written < bytes.len() as u64 => Err(ErrorKind::StorageFull.into()),
             _ => Ok(()),
         }
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        let mut disk = self.disk.0.lock();
+        let mut disk = self.disk.disk.lock();
         disk.step()?;
         disk.change(self.content, Change::SetLen(len as usize));
         Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut disk = self.disk.0.lock();
+        let mut disk = self.disk.disk.lock();
         disk.sync_step()?;
         let content = &mut disk.contents[self.content];
         content.durable = content.live.clone();

@@ -24,6 +24,16 @@ impl Changes {
         Changes::default()
     }
 
+    /// The keys with their new values; `None` removes one.
+    pub fn pairs(&self) -> &[(Vec<u8>, Option<Vec<u8>>)] {
+        &self.0
+    }
+
+    /// Changes of these keys, in this order.
+    pub fn from_pairs(pairs: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Changes {
+        Changes(pairs)
+    }
+
     /// Sets a key.
     pub fn put(mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Changes {
         self.0.push((key.into(), Some(value.into())));

@@ -25,8 +25,11 @@ pub mod catalog_store;
 pub mod checkpoint;
 pub mod command_log;
 pub mod compaction;
+pub mod disk;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
+#[cfg(any(test, feature = "faults"))]
+pub mod file_store;
 pub mod files;
 pub mod folder;
 pub mod kv;
@@ -41,6 +44,7 @@ pub use blob::{Blob, BlobWriter, FileBlobs};
 pub use catalog_store::{CatalogHistory, CatalogStore};
 pub use checkpoint::Checkpoints;
 pub use command_log::{CommandLog, LogOptions, Position, Record, RecordKind};
+pub use disk::{Disk, LocalDisk};
 pub use files::{Files, LocalFiles};
 pub use folder::DataFolder;
 pub use kv::{KeyValue, MemoryStore, SledStore};

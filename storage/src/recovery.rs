@@ -11,17 +11,16 @@ use crate::blob::FileBlobs;
 use crate::catalog_store::{CatalogHistory, CatalogStore};
 use crate::checkpoint::Checkpoints;
 use crate::command_log::{CommandLog, LogOptions, RecordKind};
-use crate::files::LocalFiles;
+use crate::disk::{Disk, LocalDisk};
 use crate::folder::DataFolder;
-use crate::kv::{KeyValue, SledStore};
+use crate::kv::KeyValue;
 use crate::manifest::Manifest;
 use crate::verify::Finding;
 use millrace_types::{Result, SqlError, SqlState, Tick};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// The folders inside a data folder.
-pub(crate) const CATALOG: &str = "catalog";
 pub(crate) const LOG: &str = "log";
 pub(crate) const MANIFESTS: &str = "manifests";
 pub(crate) const STATE: &str = "state";
@@ -80,19 +79,23 @@ impl Storage {
     /// # Errors
     /// Those of [`DataFolder::open`]; `XX001` naming the file when something durable cannot be read.
     pub fn open(path: &Path, options: StorageOptions) -> Result<(Storage, Recovered)> {
-        let folder = DataFolder::open(path)?;
-        Storage::open_folder(folder, options)
+        Storage::open_on(&LocalDisk::new(path), DataFolder::open(path)?, options)
     }
 
     /// As [`Storage::open`], of a folder that is locked already.
     pub fn open_folder(folder: DataFolder, options: StorageOptions) -> Result<(Storage, Recovered)> {
+        Storage::open_on(&LocalDisk::new(folder.path()), folder, options)
+    }
+
+    /// As [`Storage::open_folder`], with the contents on another disk than the folder's own.
+    pub fn open_on(disk: &dyn Disk, folder: DataFolder, options: StorageOptions) -> Result<(Storage, Recovered)> {
         let mut findings = Vec::new();
-        let store: Arc<dyn KeyValue> = Arc::new(open_store(folder.path(), &mut findings)?);
-        let blobs = |name: &str| Ok::<_, SqlError>(Arc::new(FileBlobs::open(files(&folder, name)?)?));
+        let store = disk.store(&mut findings)?;
+        let blobs = |name: &str| Ok::<_, SqlError>(Arc::new(FileBlobs::open(disk.files(name)?)?));
         let (checkpoints, more) = Checkpoints::open(blobs(STATE)?, blobs(MANIFESTS)?, store.clone())?;
         findings.extend(more);
         let manifest = checkpoints.latest();
-        let log = open_log(&folder, &*store, manifest.as_ref(), options)?;
+        let log = open_log(disk, &folder, &*store, manifest.as_ref(), options)?;
         let stored = CatalogStore::new(store);
         let catalog = recover_catalog(&stored, manifest.as_ref(), &log)?;
         for finding in &findings {
@@ -104,40 +107,8 @@ impl Storage {
     }
 }
 
-fn files(folder: &DataFolder, name: &str) -> Result<Arc<LocalFiles>> {
-    let path = folder.path().join(name);
-    let unreadable = |error: std::io::Error| {
-        let message = format!("could not open folder \"{}\": {error}", path.display());
-        SqlError::new(SqlError::from(error).state(), message)
-    };
-    Ok(Arc::new(LocalFiles::open(&path).map_err(unreadable)?))
-}
-
-/// Opens the key-value store. One that is damaged is moved aside, never deleted.
-fn open_store(folder: &Path, findings: &mut Vec<Finding>) -> Result<SledStore> {
-    let path = folder.join(CATALOG);
-    match SledStore::open(&path) {
-        Err(error) if error.state() == SqlState::DATA_CORRUPTED => {
-            let aside = aside(folder);
-            std::fs::rename(&path, &aside)?;
-            crate::files::sync_folder(folder)?;
-            findings.push(Finding::warning(
-                &path.display().to_string(),
-                format!("{}; it was moved to \"{}\" and is rebuilt", error.message(), aside.display()),
-            ));
-            SledStore::open(&path)
-        }
-        opened => opened,
-    }
-}
-
-fn aside(folder: &Path) -> PathBuf {
-    let names = (1u64..).map(|n| folder.join(format!("{CATALOG}.broken-{n}")));
-    // There is a free number among all of them.
-    names.into_iter().find(|path| !path.exists()).unwrap_or_else(|| folder.join("catalog.broken"))
-}
-
 fn open_log(
+    disk: &dyn Disk,
     folder: &DataFolder,
     store: &dyn KeyValue,
     manifest: Option<&Manifest>,
@@ -145,8 +116,8 @@ fn open_log(
 ) -> Result<CommandLog> {
     let stored = store.get(LOG_SEGMENT)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
     let expected_segment = stored.max(manifest.map_or(0, |manifest| manifest.log_segment));
-    let files = files(folder, LOG)?;
-    let log = CommandLog::open(files, LogOptions { segment_bytes: options.segment_bytes, expected_segment })?;
+    let log =
+        CommandLog::open(disk.files(LOG)?, LogOptions { segment_bytes: options.segment_bytes, expected_segment })?;
     let needed = manifest.map_or(Tick(0), |manifest| manifest.tick);
     if log.reaches_back_to() > needed {
         let message = format!("command log in \"{}\" does not reach back to tick {needed}", folder.path().display());

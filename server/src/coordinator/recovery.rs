@@ -17,7 +17,7 @@ use millrace_catalog::{Relation, RelationKind};
 use millrace_dataflow::engine::{Engine, EngineOptions, TickInput};
 use millrace_planner::FunctionSource;
 use millrace_storage::{
-    Checkpoints, RecordKind, Recovered, Snapshots, StateFile, Storage, StorageOptions, batch, offsets,
+    Checkpoints, DataFolder, Disk, RecordKind, Recovered, Snapshots, StateFile, Storage, StorageOptions, batch, offsets,
 };
 use millrace_types::{Delta, RelationId, Result};
 use parking_lot::Mutex;
@@ -35,8 +35,9 @@ impl Coordinator {
     ///
     /// # Errors
     /// `55006` when another server uses the folder, `XX001` naming a damaged file, `0A000` for a later format.
-    pub fn open(config: &Config, functions: &FunctionSource) -> Result<Coordinator> {
-        let (storage, recovered) = Storage::open(&config.data_dir, StorageOptions::default())?;
+    pub fn open(config: &Config, disk: &dyn Disk, functions: &FunctionSource) -> Result<Coordinator> {
+        let folder = DataFolder::open(&config.data_dir)?;
+        let (storage, recovered) = Storage::open_on(disk, folder, StorageOptions::default())?;
         let catalog = stored_catalog(&recovered.catalog)?;
         let next_id = AtomicU32::new(catalog.next_id().0);
         let (requests, queue) = channel();

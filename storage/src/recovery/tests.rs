@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command_log::Record;
+use crate::disk::CATALOG;
 use std::fs;
 
 fn open(path: &Path) -> Result<(Storage, Recovered)> {
