@@ -374,6 +374,12 @@ impl Relation {
         self.kind.options().iter().any(|(name, value)| name == "on_error" && value == "skip")
     }
 
+    /// The bytes of state that it may keep in memory, if that is limited.
+    pub fn memory_limit(&self) -> Option<usize> {
+        let limit = self.kind.options().iter().find(|(name, _)| name == "memory_limit")?;
+        parse_bytes(&limit.1)
+    }
+
     /// Whether it is a table that a connector feeds.
     pub fn is_fed(&self) -> bool {
         matches!(&self.kind, RelationKind::Table(table) if table.fed)
@@ -415,4 +421,19 @@ impl Relation {
             _ => &[],
         }
     }
+}
+
+/// A number of bytes: `1048576`, `512kB`, `64MB`, `2GB`, in powers of 1,024 as Postgres reads them.
+pub fn parse_bytes(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" | "kib" => 1 << 10,
+        "mb" | "mib" => 1 << 20,
+        "gb" | "gib" => 1 << 30,
+        "tb" | "tib" => 1 << 40,
+        _ => return None,
+    };
+    text[..digits].parse::<usize>().ok()?.checked_mul(unit)
 }

@@ -25,6 +25,6 @@ pub use catalog::{Catalog, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, Schema};
 pub use change::Change;
 pub use definition::{
     Check, Column, ForeignKey, Generated, Index, Key, Late, Options, ReferentialAction, Relation, RelationKind, Seen,
-    Sequence, TableDefinition, Watermark,
+    Sequence, TableDefinition, Watermark, parse_bytes,
 };
 pub use dependency::DropBehavior;

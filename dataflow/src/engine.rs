@@ -262,6 +262,17 @@ impl Engine {
         self.state.lock().jobs.subscribed.remove(&relation);
     }
 
+    /// Ends a job with an error, and those that read it: all of them. They run no more; the others go on.
+    ///
+    /// # Errors
+    /// `XX000` when the engine has broken down.
+    pub fn fail(&self, job: RelationId, error: SqlError) -> Result<Vec<(RelationId, SqlError)>> {
+        let mut state = self.state.lock();
+        let failed = state.jobs.fail(vec![(job, error)]);
+        failed.iter().try_for_each(|(job, _)| state.ask(Command::Drop(*job)).map(drop))?;
+        Ok(failed)
+    }
+
     /// Every operator of every job on every worker.
     pub fn operators(&self) -> Vec<OperatorInfo> {
         let Ok(answers) = self.state.lock().ask(Command::Operators) else { return vec![] };

@@ -19,7 +19,7 @@
 //! 5. Where a job ends, its changes go into its [`read_model`], of which each tick publishes a new version, and to
 //!    whoever follows the relation.
 //!
-//! What is deliberately absent: SQL, sockets, files, and the wall clock. Time comes with the tick, so that a tick's
+//! What is deliberately absent: SQL, sockets, files (but for state that memory has no room for), and the wall clock. Time comes with the tick, so that a tick's
 //! effect is a function of its inputs.
 
 pub mod engine;

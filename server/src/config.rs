@@ -50,6 +50,11 @@ struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     query_memory_mib: Option<usize>,
 
+    /// Memory for the state of views, in MiB; beyond it, what is older goes to disk [default: half of the machine's]
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_memory_mib: Option<usize>,
+
     /// Seconds between checkpoints while anything is written [default: 60]
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +121,7 @@ pub struct Config {
     pub workers: usize,
     pub query_threads: usize,
     pub query_memory_mib: usize,
+    pub state_memory_mib: usize,
     pub checkpoint_interval: u64,
     pub checkpoint_log_mib: u64,
     pub max_connections: usize,
@@ -134,6 +140,7 @@ impl Default for Config {
             workers: processors,
             query_threads: processors,
             query_memory_mib: 1024,
+            state_memory_mib: (machine_memory() >> 21).max(64),
             checkpoint_interval: 60,
             checkpoint_log_mib: 256,
             max_connections: 100,
@@ -170,6 +177,17 @@ impl Config {
         Ok((config, task))
     }
 
+    /// Bytes that the runs of views' state may take in memory.
+    pub fn state_memory(&self) -> usize {
+        self.state_memory_mib.saturating_mul(1 << 20)
+    }
+
+    /// Bytes of memory at which views are ended: half as much again, and what queries may use, but never all there is.
+    pub fn memory_limit(&self) -> usize {
+        let wanted = (self.state_memory() / 2 * 3).saturating_add(self.query_memory_mib.saturating_mul(1 << 20));
+        wanted.min(machine_memory() / 10 * 9)
+    }
+
     /// When checkpoints are taken by themselves.
     pub fn checkpoint_policy(&self) -> CheckpointPolicy {
         CheckpointPolicy {
@@ -183,8 +201,9 @@ impl Config {
         if !(1..=1024).contains(&self.workers) {
             return invalid(format!("workers must be between 1 and 1024, not {}", self.workers));
         }
-        if self.query_threads == 0 || self.max_connections == 0 || self.query_memory_mib == 0 {
-            return invalid("query-threads, query-memory-mib and max-connections must be at least 1".to_owned());
+        if [self.query_threads, self.max_connections, self.query_memory_mib, self.state_memory_mib].contains(&0) {
+            let names = "query-threads, query-memory-mib, state-memory-mib and max-connections";
+            return invalid(format!("{names} must be at least 1"));
         }
         if self.checkpoint_interval == 0 || self.checkpoint_log_mib == 0 {
             return invalid("checkpoint-interval and checkpoint-log-mib must be at least 1".to_owned());
@@ -200,6 +219,17 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Bytes of memory of the machine, or of the group that the process is confined to.
+fn machine_memory() -> usize {
+    let number = |text: &str| text.trim().parse::<usize>().ok();
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|facts| {
+        let line = facts.lines().find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"))?;
+        number(line)?.checked_mul(1024)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|limit| number(&limit));
+    machine.into_iter().chain(group).min().unwrap_or(4 << 30)
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ impl OnClose {
             }
             let bucket = entry.remove();
             let Some(run) = Run::of(&schema, &[], &bucket.changes)? else { continue };
-            let chunks = run.chunks().iter().map(|chunk| (&chunk.rows, chunk.weights.as_slice()));
+            let chunks = run.chunks().iter().map(|chunk| (&chunk.rows, &chunk.weights[..]));
             let (mut leave, mut stay) = (vec![], Bucket { first: i64::MAX, ..Bucket::default() });
             for (rows, weights) in chunks {
                 let (now, later, first) = self.split(rows, weights, watermark);

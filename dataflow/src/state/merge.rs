@@ -2,6 +2,7 @@
 
 use super::gather::{compact_rows, has_few_buffers, interleave_rows};
 use super::run::{CHUNK_ROWS, Chunk, Run};
+use super::spill::settle;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millrace_types::Result;
@@ -87,7 +88,7 @@ impl Merge {
             }
         }
         if let Some(chunk) = out.finish(schema)? {
-            chunks.push(Arc::new(chunk));
+            chunks.push(Arc::new(settle(chunk)));
         }
         Ok(())
     }
@@ -160,11 +161,9 @@ impl Gathering {
         }
         let batches: Vec<&RecordBatch> = self.sources.iter().map(|chunk| &chunk.rows).collect();
         let rows = interleave_rows(schema, &batches, &self.indices, 0..schema.fields().len())?;
-        Ok(Some(Chunk {
-            keys: self.indices.iter().map(|&(source, row)| self.sources[source].keys[row]).collect(),
-            hashes: self.indices.iter().map(|&(source, row)| self.sources[source].hashes[row]).collect(),
-            weights: self.weights,
-            rows: if self.shares && has_few_buffers(&rows) { rows } else { compact_rows(rows)? },
-        }))
+        let rows = if self.shares && has_few_buffers(&rows) { rows } else { compact_rows(rows)? };
+        let keys = self.indices.iter().map(|&(source, row)| self.sources[source].keys[row]).collect();
+        let hashes = self.indices.iter().map(|&(source, row)| self.sources[source].hashes[row]).collect();
+        Ok(Some(Chunk::new(keys, hashes, self.weights, rows)))
     }
 }

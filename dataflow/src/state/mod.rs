@@ -58,6 +58,7 @@ mod rows;
 mod run;
 mod scan;
 mod snapshot;
+mod spill;
 
 pub use arrangement::Arrangement;
 pub use backlog::Backlog;
@@ -77,3 +78,4 @@ pub use rows::{OrderedRow, RowView, Rows};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};
 pub use scan::Scan;
 pub use snapshot::{corrupt, in_range, sorted_batch};
+pub use spill::limit_memory;

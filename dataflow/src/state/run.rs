@@ -3,7 +3,9 @@
 use super::by_value::ids_by_value;
 use super::expiry::{time_of, times_of};
 use super::gather::{bytes_of, compact_rows, interleave_rows, take_rows};
+use super::spill::Held;
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
 use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
 use millrace_types::{Delta, Result, Weights};
@@ -31,13 +33,21 @@ pub fn ids_of(rows: &RecordBatch, key: &[usize]) -> Result<Vec<RowId>> {
 /// Consecutive rows of a run: ascending, different identities with a net weight each, never zero.
 #[derive(Debug)]
 pub struct Chunk {
-    pub keys: Vec<u64>,
-    pub hashes: Vec<u64>,
-    pub weights: Vec<i64>,
+    pub keys: ScalarBuffer<u64>,
+    pub hashes: ScalarBuffer<u64>,
+    pub weights: ScalarBuffer<i64>,
     pub rows: RecordBatch,
+    /// The memory that it takes.
+    pub(super) held: Held,
 }
 
 impl Chunk {
+    /// A chunk in memory.
+    pub fn new(keys: Vec<u64>, hashes: Vec<u64>, weights: Vec<i64>, rows: RecordBatch) -> Chunk {
+        let held = Held::new(bytes_of(&rows) + keys.len() * 3 * size_of::<u64>());
+        Chunk { keys: keys.into(), hashes: hashes.into(), weights: weights.into(), rows, held }
+    }
+
     /// How many rows it has; at least one.
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -118,16 +128,9 @@ impl Chunk {
     /// Some of its rows, in memory of their own.
     fn part(&self, schema: &SchemaRef, places: &[usize]) -> Result<Chunk> {
         let rows = take_rows(schema, &self.rows, places.iter().map(|place| *place as u32))?;
-        Ok(Chunk {
-            keys: places.iter().map(|place| self.keys[*place]).collect(),
-            hashes: places.iter().map(|place| self.hashes[*place]).collect(),
-            weights: places.iter().map(|place| self.weights[*place]).collect(),
-            rows: compact_rows(rows)?,
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        bytes_of(&self.rows) + self.len() * 3 * size_of::<u64>()
+        let ids = |ids: &[u64]| places.iter().map(|place| ids[*place]).collect();
+        let weights = places.iter().map(|place| self.weights[*place]).collect();
+        Ok(Chunk::new(ids(&self.keys), ids(&self.hashes), weights, compact_rows(rows)?))
     }
 }
 
@@ -145,7 +148,7 @@ impl Run {
     /// A run of chunks that are in order already.
     pub fn from_chunks(chunks: Vec<Arc<Chunk>>) -> Run {
         let firsts = chunks.iter().map(|chunk| chunk.id(0)).collect();
-        let (rows, bytes) = chunks.iter().fold((0, 0), |(r, b), chunk| (r + chunk.len(), b + chunk.bytes()));
+        let (rows, bytes) = chunks.iter().fold((0, 0), |(r, b), chunk| (r + chunk.len(), b + chunk.held.bytes()));
         Run { chunks, firsts, rows, bytes }
     }
 
@@ -251,7 +254,7 @@ impl Run {
         self.rows == 0
     }
 
-    /// Bytes of memory, nearly.
+    /// Bytes of memory, nearly, without what is on disk.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -329,10 +332,7 @@ fn gather(schema: &SchemaRef, deltas: &[Delta], entries: &[Entry]) -> Result<Chu
             interleave_rows(schema, &batches, &indices, 0..schema.fields().len())?
         }
     };
-    Ok(Chunk {
-        keys: entries.iter().map(|entry| entry.id.key).collect(),
-        hashes: entries.iter().map(|entry| entry.id.row).collect(),
-        weights: entries.iter().map(|entry| entry.weight).collect(),
-        rows: compact_rows(rows)?,
-    })
+    let keys = entries.iter().map(|entry| entry.id.key).collect();
+    let hashes = entries.iter().map(|entry| entry.id.row).collect();
+    Ok(Chunk::new(keys, hashes, entries.iter().map(|entry| entry.weight).collect(), compact_rows(rows)?))
 }

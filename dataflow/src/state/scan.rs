@@ -76,7 +76,7 @@ impl Scan {
         let mut weights = None;
         others.retain(|other| match chunk.find(other.id) {
             Some(row) => {
-                weights.get_or_insert_with(|| chunk.weights.clone())[row] += other.weight;
+                weights.get_or_insert_with(|| chunk.weights.to_vec())[row] += other.weight;
                 false
             }
             None => other.weight != 0,
@@ -88,7 +88,7 @@ impl Scan {
     fn emit_chunk(&mut self, chunk: &Chunk, weights: Option<Vec<i64>>) -> Result<()> {
         let rows = chunk.rows.project(&self.projection)?;
         let killed = weights.as_ref().is_some_and(|weights| weights.contains(&0));
-        let weights = weights.unwrap_or_else(|| chunk.weights.clone());
+        let weights = weights.unwrap_or_else(|| chunk.weights.to_vec());
         if !killed {
             self.ready.push_back(delta_of(rows, weights));
             return Ok(());

@@ -3,6 +3,7 @@
 use super::arrangement::Arrangement;
 use super::gather::{batch_of, compact_rows, take_rows};
 use super::run::{Chunk, Run};
+use super::spill::settle;
 use crate::operator::{StateReader, StateWriter};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
@@ -52,9 +53,9 @@ impl Arrangement {
         let schema = section_schema(self.schema());
         for chunk in self.runs().flat_map(|run| run.chunks()) {
             let mut columns: Vec<ArrayRef> = vec![
-                Arc::new(UInt64Array::from(chunk.keys.clone())),
-                Arc::new(UInt64Array::from(chunk.hashes.clone())),
-                Arc::new(Int64Array::from(chunk.weights.clone())),
+                Arc::new(UInt64Array::new(chunk.keys.clone(), None)),
+                Arc::new(UInt64Array::new(chunk.hashes.clone(), None)),
+                Arc::new(Int64Array::new(chunk.weights.clone(), None)),
             ];
             columns.extend_from_slice(chunk.rows.columns());
             to.write(name, batch_of(&schema, columns, chunk.len())?)?;
@@ -87,13 +88,11 @@ impl Arrangement {
             return Err(corrupt("its columns are others"));
         }
         let rows = batch_of(self.schema(), batch.columns()[HEAD..].to_vec(), batch.num_rows())?;
-        let chunk = Chunk {
-            keys: batch.column(0).as_primitive::<UInt64Type>().values().to_vec(),
-            hashes: batch.column(1).as_primitive::<UInt64Type>().values().to_vec(),
-            weights: batch.column(2).as_primitive::<Int64Type>().values().to_vec(),
-            // A slice would keep the whole batch.
-            rows: compact_rows(take_rows(self.schema(), &rows, 0..batch.num_rows() as u32)?)?,
-        };
+        let ids = |column: usize| batch.column(column).as_primitive::<UInt64Type>().values().to_vec();
+        let weights = batch.column(2).as_primitive::<Int64Type>().values().to_vec();
+        // A slice would keep the whole batch.
+        let rows = compact_rows(take_rows(self.schema(), &rows, 0..batch.num_rows() as u32)?)?;
+        let chunk = settle(Chunk::new(ids(0), ids(1), weights, rows));
         match (1..chunk.len()).all(|row| chunk.id(row - 1) < chunk.id(row)) {
             true => Ok(chunk),
             false => Err(corrupt("its rows are not in order")),

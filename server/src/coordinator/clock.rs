@@ -19,6 +19,7 @@ use super::filling::Filling;
 use super::ingest::Reading;
 use super::journal::Journal;
 use super::late_rows::LateStore;
+use super::memory::Memory;
 use super::published::Published;
 use super::reads::Reads;
 use super::remembered::Remembered;
@@ -165,6 +166,7 @@ pub struct Clock {
     pub(super) timed: HashMap<RelationId, Arc<Timed>>,
     /// How far the times of tables have come; those of sources are known to their readings.
     pub(super) table_times: HashMap<RelationId, RelationTime>,
+    pub(super) memory: Memory,
     /// Whether there is anybody who would have to wait for a long tick: not while the server recovers.
     pub(super) serving: bool,
     /// Position from which the readings are asked, so that a busy one does not starve the others.
@@ -202,6 +204,7 @@ impl Clock {
         waker: Waker,
         checkpoints: Checkpointing,
         wall: Arc<WallClock>,
+        memory: Memory,
     ) -> Clock {
         Clock {
             engine,
@@ -226,6 +229,7 @@ impl Clock {
             wall,
             timed: HashMap::new(),
             table_times: HashMap::new(),
+            memory,
             serving: false,
             turn: 0,
         }
@@ -261,6 +265,7 @@ impl Clock {
                 self.answer(request);
             }
             self.finish_settling();
+            self.bound_memory();
             self.checkpoint_if_due();
         }
     }
@@ -409,12 +414,7 @@ impl Clock {
         self.state.tick = result.tick;
         self.keep_rejected(result.rejected);
         result.models.into_iter().for_each(|(id, model)| self.state.models.put(id, model, result.tick));
-        for (job, error) in result.failed {
-            tracing::error!(%job, error = %error, "job failed");
-            self.sinks.fail(job, &error);
-            self.fillings.retain(|filling| filling.job != job);
-            self.state.failed.insert(job, error);
-        }
+        self.note_failed(result.failed);
         self.show();
         for (relation, deltas) in result.outputs {
             self.sinks.deliver(relation, result.tick, &deltas);
@@ -422,6 +422,16 @@ impl Clock {
             if !self.subscriptions.deliver(relation, result.tick, &deltas) && !kept {
                 self.engine.unsubscribe(relation);
             }
+        }
+    }
+
+    /// Remembers why jobs have ended.
+    pub(super) fn note_failed(&mut self, failed: Vec<(RelationId, SqlError)>) {
+        for (job, error) in failed {
+            tracing::error!(%job, error = %error, "job failed");
+            self.sinks.fail(job, &error);
+            self.fillings.retain(|filling| filling.job != job);
+            self.state.failed.insert(job, error);
         }
     }
 

@@ -20,6 +20,7 @@
 //! | `feed` | tables that a connector feeds |
 //! | `sequences` | numbers handed out outside of transactions |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
+//! | `memory` | views that need more of it than they may |
 //! | `journal` | what is written before it is acknowledged |
 //! | `checkpoint` | all of it at one tick, so that the journal can be cut |
 //! | `remembered` | how far sources had been read before the server ended |
@@ -34,6 +35,7 @@ mod filling;
 mod ingest;
 mod journal;
 mod late_rows;
+mod memory;
 mod models;
 mod published;
 mod reads;

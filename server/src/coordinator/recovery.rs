@@ -5,6 +5,7 @@ use super::clock::{Clock, Shown, Waker};
 use super::define::Parts;
 use super::event_time::Timed;
 use super::journal::{Journal, stored_catalog};
+use super::memory::Memory;
 use super::published::Published;
 use super::remembered::Remembered;
 use super::wall_clock::WallClock;
@@ -15,6 +16,7 @@ use crate::statements::{Context, revive};
 use arc_swap::ArcSwap;
 use millrace_catalog::{Relation, RelationKind};
 use millrace_dataflow::engine::{Engine, EngineOptions, TickInput};
+use millrace_dataflow::state::limit_memory;
 use millrace_planner::FunctionSource;
 use millrace_storage::{
     Checkpoints, DataFolder, Disk, RecordKind, Recovered, Snapshots, StateFile, Storage, StorageOptions, batch, offsets,
@@ -41,6 +43,9 @@ impl Coordinator {
         let catalog = stored_catalog(&recovered.catalog)?;
         let next_id = AtomicU32::new(catalog.next_id().0);
         let (requests, queue) = channel();
+        let spill = config.data_dir.join("spill");
+        std::fs::create_dir_all(&spill)?;
+        limit_memory(config.state_memory(), &spill);
         let engine = Engine::start(EngineOptions { workers: config.workers })?;
         let published = Arc::new(ArcSwap::from_pointee(Published::new(catalog.clone())));
         let (sources, sink_facts) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
@@ -65,6 +70,7 @@ impl Coordinator {
             waker,
             checkpointing,
             wall.clone(),
+            Memory::new(config.memory_limit()),
         );
         clock.revive(replay, functions, config)?;
         let thread = std::thread::Builder::new().name("clock".to_owned()).stack_size(STACK);

@@ -6,7 +6,7 @@ use super::{emission, replace};
 use crate::coordinator::{Definition, Parts, machine_now};
 use crate::session::Session;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use millrace_catalog::{Column, Relation, RelationKind, Seen};
+use millrace_catalog::{Column, Relation, RelationKind, Seen, parse_bytes};
 use millrace_ir::Job;
 use millrace_planner::bind::{Bound, bind_stored};
 use millrace_planner::lower::{Emission, job, lower_to_emit};
@@ -86,6 +86,12 @@ fn view_options(options: &[(String, String)]) -> Result<Vec<(String, String)>> {
     for (name, value) in options {
         let invalid = match (name.as_str(), value.to_ascii_lowercase().as_str()) {
             ("on_error", "strict" | "skip") => continue,
+            ("memory_limit", value) if parse_bytes(value).is_some_and(|bytes| bytes > 0) => continue,
+            ("memory_limit", _) => SqlError::new(
+                SqlState::INVALID_PARAMETER_VALUE,
+                format!("invalid value for option \"memory_limit\": \"{value}\""),
+            )
+            .with_hint("Valid units are \"B\", \"kB\", \"MB\", \"GB\", and \"TB\", as in '512MB'."),
             ("on_error", _) => SqlError::new(
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!("invalid value for option \"on_error\": \"{value}\""),
@@ -95,7 +101,7 @@ fn view_options(options: &[(String, String)]) -> Result<Vec<(String, String)>> {
                 SqlState::INVALID_PARAMETER_VALUE,
                 format!("unrecognized option \"{name}\" of a materialized view"),
             )
-            .with_hint("The option of a materialized view is on_error."),
+            .with_hint("The options of a materialized view are on_error and memory_limit."),
         };
         return Err(invalid);
     }
