@@ -13,6 +13,7 @@
 
 mod bench;
 mod changes;
+mod durability;
 mod groups;
 mod idle_views;
 mod kafka;
@@ -79,6 +80,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("changes", |bench| Box::pin(changes::measure(bench))),
     ("windows", |bench| Box::pin(windows::measure(bench))),
     ("memory", |bench| Box::pin(memory::measure(bench))),
+    ("durability", |bench| Box::pin(durability::measure(bench))),
 ];
 
 #[tokio::main(flavor = "current_thread")]

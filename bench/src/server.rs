@@ -19,6 +19,7 @@ pub const WORKERS: usize = 2;
 /// A running Millrace.
 pub struct Server {
     child: Child,
+    command: Command,
     folder: TempDir,
     port: u16,
 }
@@ -26,21 +27,39 @@ pub struct Server {
 impl Server {
     /// Starts a server and waits until it accepts clients.
     pub async fn start(bench: &Bench) -> Result<Server> {
+        Server::start_with(bench, &[]).await
+    }
+
+    /// As [`Server::start`], with more arguments.
+    pub async fn start_with(bench: &Bench, arguments: &[&str]) -> Result<Server> {
         let folder = TempDir::with_prefix_in("millrace-bench-", &bench.folder)?;
         let port = free_port()?;
-        let log = std::fs::File::create(folder.path().join("log"))?;
-        let child = Command::new(&bench.binary)
+        let mut command = Command::new(&bench.binary);
+        command
             .args(["--listen", &format!("127.0.0.1:{port}"), "--workers", &WORKERS.to_string(), "--log", "warn"])
             .arg("--data-dir")
             .arg(folder.path().join("data"))
+            .args(arguments)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", bench.binary.display()))?;
-        let mut server = Server { child, folder, port };
-        wait_for_port(&mut server.child, port, &server.folder.path().join("log")).await?;
+            .stdout(Stdio::null());
+        let child = spawn(&mut command, folder.path())?;
+        let mut server = Server { child, command, folder, port };
+        server.wait().await?;
         Ok(server)
+    }
+
+    /// Kills the server as a crash would, and starts it again over the same data; answers when that began, as soon as it
+    /// accepts clients.
+    pub async fn restart(&mut self) -> Result<Instant> {
+        end(&mut self.child);
+        let begun = Instant::now();
+        self.child = spawn(&mut self.command, self.folder.path())?;
+        self.wait().await?;
+        Ok(begun)
+    }
+
+    async fn wait(&mut self) -> Result<()> {
+        wait_for_port(&mut self.child, self.port, &self.folder.path().join("log")).await
     }
 
     /// A session.
@@ -60,6 +79,12 @@ impl Server {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+fn spawn(command: &mut Command, folder: &Path) -> Result<Child> {
+    let log = std::fs::File::create(folder.join("log"))?;
+    let named = command.get_program().to_owned();
+    command.stderr(log).spawn().with_context(|| format!("cannot start {}", named.display()))
 }
 
 impl Drop for Server {
