@@ -277,12 +277,14 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
         Plan::Project { exprs, .. } => Box::new(Project::new(exprs.clone(), schema)),
         Plan::Union { .. } => Box::new(Union::new(schema)),
         Plan::Unnest { lists, outer, .. } => Box::new(Unnest::new(lists.clone(), *outer, schema)),
-        Plan::Aggregate { input, keys, aggregates, closing } => {
+        Plan::Aggregate { input, keys, sessions, aggregates, closing, once } => {
             let options = AggregateOptions {
                 append_only: input.append_only,
                 partitioned_by: input.partitioned_by.clone().unwrap_or_else(|| keys.clone()),
                 owns_empty_key: owner_of_no_key(workers)? == worker,
+                sessions: *sessions,
                 closing: *closing,
+                once: *once,
             };
             Box::new(Aggregate::new(&input.schema, schema, keys.clone(), aggregates, options)?)
         }

@@ -27,6 +27,20 @@ pub struct OnClose {
     pub idle: Option<i64>,
 }
 
+/// Rows of a key of which each is at most `gap` microseconds after the one before, by their times in a column of the
+/// input, none of which is NULL. The input is append-only. A session starts at its first row and ends `gap` after its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    pub time: usize,
+    pub gap: i64,
+}
+
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " in sessions of #{} gap {} us", self.time, self.gap)
+    }
+}
+
 impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", columns(&[self.column]))?;

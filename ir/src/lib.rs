@@ -11,7 +11,7 @@ mod ordered;
 mod plan;
 
 pub use aggregate::{Aggregate, AggregateFunction};
-pub use closing::{Closing, OnClose};
+pub use closing::{Closing, OnClose, Sessions};
 pub use job::{Job, Output};
 pub use ordered::{Ranking, Reach, SortColumn, TopK, Window};
 pub use plan::{Comparison, Expr, Join, JoinKey, JoinKind, Node, Plan};

@@ -1,6 +1,6 @@
 //! Plan nodes. One `Display` serves EXPLAIN and tests.
 
-use crate::{Aggregate, Closing, OnClose, TopK, Window};
+use crate::{Aggregate, Closing, OnClose, Sessions, TopK, Window};
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_expr::PhysicalExpr;
@@ -67,8 +67,16 @@ pub enum Plan {
     Exchange { input: Box<Node>, keys: Vec<usize> },
     /// Groups by the columns `keys` of the input, which must be partitioned by (a subset of) them. The schema is the
     /// keys, in this order, then the aggregates. Without keys there is always exactly one row, also over no input.
-    /// `closing`: what is kept of a group is dropped, without a retraction, when this says so.
-    Aggregate { input: Box<Node>, keys: Vec<usize>, aggregates: Vec<Aggregate>, closing: Option<Closing> },
+    /// `sessions`: the rows of a key are several groups, and start and end of each stand behind the keys. `closing`: what
+    /// is kept of a group is dropped, without a retraction, when this says so. `once`: only then is its row given.
+    Aggregate {
+        input: Box<Node>,
+        keys: Vec<usize>,
+        sessions: Option<Sessions>,
+        aggregates: Vec<Aggregate>,
+        closing: Option<Closing>,
+        once: bool,
+    },
     /// Each different row once. The input must be partitioned by (a subset of) its columns. `closing`: what is kept of a
     /// row is dropped when this says that no change of it can come.
     Distinct { input: Box<Node>, closing: Option<Closing> },
@@ -234,9 +242,12 @@ impl Node {
             Plan::Expand { sets, .. } => write!(f, "Expand to {} rows", sets.len()),
             Plan::Exchange { keys, .. } if keys.is_empty() => write!(f, "Exchange to one worker"),
             Plan::Exchange { keys, .. } => write!(f, "Exchange by {}", columns(keys)),
-            Plan::Aggregate { keys, aggregates, closing, .. } => {
-                write!(f, "Aggregate by {} compute {}", columns(keys), list(aggregates))?;
-                until(f, *closing)
+            Plan::Aggregate { keys, sessions, aggregates, closing, once, .. } => {
+                write!(f, "Aggregate by {}", columns(keys))?;
+                sessions.map_or(Ok(()), |sessions| write!(f, "{sessions}"))?;
+                write!(f, " compute {}", list(aggregates))?;
+                until(f, *closing)?;
+                if *once { write!(f, ", once") } else { Ok(()) }
             }
             Plan::Distinct { closing, .. } => {
                 write!(f, "Distinct")?;

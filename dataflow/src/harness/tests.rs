@@ -17,6 +17,7 @@ mod event_time;
 mod freeing;
 mod ordered;
 mod properties;
+mod sessions;
 mod temporal;
 
 /// A row of the inputs: a key, a number, a text and a float, each possibly NULL.
@@ -464,7 +465,7 @@ fn aggregate_of(
         fields.extend(aggregates.iter().map(|aggregate| aggregate.output.clone()));
         let output = Arc::new(Schema::new(fields));
         let options =
-            AggregateOptions { append_only, partitioned_by: by.to_vec(), owns_empty_key: owner, closing: None };
+            AggregateOptions { append_only, partitioned_by: by.to_vec(), owns_empty_key: owner, sessions: None, closing: None, once: false };
         Harness::new(Aggregate::new(&schema(), output, keys.to_vec(), &aggregates, options).unwrap())
     }
 }
@@ -527,7 +528,7 @@ fn a_sum_out_of_range_is_a_row_error_until_it_fits() {
         filter: None,
         output: output.clone(),
     };
-    let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true, closing: None };
+    let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true, sessions: None, closing: None, once: false };
     let schema = Arc::new(Schema::new(vec![output]));
     let mut harness = Harness::new(Aggregate::new(&input, schema, vec![], &[sum], options).unwrap());
     harness.tick().unwrap();
@@ -566,7 +567,7 @@ fn over_flags(append_only: bool) -> (SchemaRef, Harness) {
         aggregate(Min, 0, None, DataType::Boolean),
     ];
     let fields: Vec<_> = aggregates.iter().map(|aggregate| aggregate.output.clone()).collect();
-    let options = AggregateOptions { append_only, partitioned_by: vec![], owns_empty_key: true, closing: None };
+    let options = AggregateOptions { append_only, partitioned_by: vec![], owns_empty_key: true, sessions: None, closing: None, once: false };
     let schema = Arc::new(Schema::new(fields));
     (input.clone(), Harness::new(Aggregate::new(&input, schema, vec![], &aggregates, options).unwrap()))
 }

@@ -14,10 +14,14 @@
 //! rows vanishes with its state; without keys there is exactly one row from the first tick on. A group whose aggregate
 //! cannot be given, as when a sum leaves its type, gives a row error instead of its row until it can.
 //!
-//! A group that the watermark has passed is dropped without a retraction, with all that is kept of it.
+//! A group that the watermark has passed is dropped without a retraction, with all that is kept of it (`closed`). Where
+//! each is given once, it is given then, and what changes before costs no more than its words.
+//!
+//! The rows of a key may be several groups, its sessions (`sessions`).
 
 mod accumulator;
 mod changes;
+mod closed;
 mod distinct;
 mod emission;
 mod extreme;
@@ -29,21 +33,23 @@ mod outcomes;
 mod packed;
 mod rows;
 mod sections;
+mod sessions;
 mod total;
 mod value;
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
 use crate::state::Expiry;
 use accumulator::{Accumulator, Kind};
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use changes::Changes;
 use distinct::{Distinct, GroupHashes};
 use gathered::Gathered;
 use groups::{BLOCK, FIRST_ACCUMULATOR, Groups, Prepared, exists};
 use millrace_ir::Closing;
-use millrace_types::{Delta, EventTime, KeyGroupRange, Result, Tick};
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
 use outcomes::{Outcomes, Values};
+use sessions::{SESSION_WORDS, Sessions};
 
 /// What an [`Aggregate`] must know beside what it computes.
 #[derive(Clone, Debug)]
@@ -55,8 +61,12 @@ pub struct AggregateOptions {
     pub partitioned_by: Vec<usize>,
     /// Whether this worker owns the one group of an aggregate without keys.
     pub owns_empty_key: bool,
+    /// Whether the groups of a key are its sessions.
+    pub sessions: Option<millrace_ir::Sessions>,
     /// When the row of a group is final, if that is known.
     pub closing: Option<Closing>,
+    /// Whether a row is given only then.
+    pub once: bool,
 }
 
 /// Keeps one output row per group up to date.
@@ -66,6 +76,7 @@ pub struct Aggregate {
     partition: Vec<usize>,
     accumulators: Vec<Accumulator>,
     groups: Groups,
+    sessions: Option<Sessions>,
     schema: SchemaRef,
     /// Whether the one row of an aggregate without keys has been given, or is not ours to give.
     started: bool,
@@ -80,6 +91,8 @@ pub struct Aggregate {
     defers: bool,
     /// When groups are dropped, if they are.
     closed: Option<Expiry<u32>>,
+    /// Whether a group is given once, when it is dropped; those up to this time have been.
+    once: Option<Option<i64>>,
 }
 
 /// A value in a snapshot: the place of its group, its bytes, how often it is there.
@@ -100,22 +113,29 @@ impl Aggregate {
         let types: Vec<_> = keys.iter().map(|&key| input.field(key).data_type().clone()).collect();
         let place = |column: &usize| keys.iter().position(|key| key == column);
         let partition: Vec<usize> = options.partitioned_by.iter().filter_map(place).collect();
-        let mut next = FIRST_ACCUMULATOR;
+        let sessions = options.sessions.map(Sessions::new);
+        let mut next = FIRST_ACCUMULATOR + if sessions.is_some() { SESSION_WORDS } else { 0 };
         let mut accumulators = Vec::with_capacity(aggregates.len());
         for aggregate in aggregates {
             let accumulator = Accumulator::new(aggregate, input, options.append_only, next)?;
             next = accumulator.words().end;
             accumulators.push(accumulator);
         }
-        let groups = Groups::new(types, next - FIRST_ACCUMULATOR)?;
+        let groups = Groups::new(types, next - FIRST_ACCUMULATOR, options.once)?;
         let started = !(keys.is_empty() && options.owns_empty_key);
         let arguments = accumulators.iter().enumerate();
         let arguments = arguments.filter_map(|(at, one)| Some((at, one.distinct_argument(input)?))).collect();
         let distincts = Distinct::shared(arguments, options.append_only, options.closing);
         let gathered = Gathered::new(input, &keys, aggregates, options.closing.map(|closing| closing.column))?;
         let defers = accumulators.iter().any(Accumulator::is_deferred);
+        let mergeable = accumulators.iter().all(Accumulator::is_mergeable);
+        if (options.once && (defers || options.closing.is_none())) || (sessions.is_some() && !mergeable) {
+            return Err(SqlError::internal("an aggregate over windows that it is not made for"));
+        }
         let (found, open) = (Vec::new(), Vec::new());
         Ok(Aggregate {
+            sessions,
+            once: options.once.then_some(None),
             keys,
             partition,
             accumulators,
@@ -192,48 +212,11 @@ impl Aggregate {
     }
 
     fn forget(&mut self, group: u32) {
-        self.groups.remove(group);
+        match &self.sessions {
+            Some(sessions) => sessions.remove(&mut self.groups, group),
+            None => self.groups.remove(group),
+        }
         self.accumulators.iter_mut().for_each(|accumulator| accumulator.forget(group));
-    }
-
-    /// The times of groups that are there, by their keys.
-    fn times(&self, key: usize, groups: &[u32]) -> Result<Vec<Option<i64>>> {
-        let keys = self.groups.key_columns(groups.iter().copied())?;
-        let times = keys[key].as_primitive::<TimestampMicrosecondType>();
-        Ok((0..groups.len()).map(|at| times.is_valid(at).then(|| times.value(at))).collect())
-    }
-
-    /// Remembers when groups close.
-    fn note(&mut self, new: &[u32]) -> Result<()> {
-        let Some(closed) = self.closed.as_ref().filter(|_| !new.is_empty()) else { return Ok(()) };
-        let times = self.times(closed.column(), new)?;
-        if let Some(closed) = &mut self.closed {
-            let known = new.iter().zip(times).filter_map(|(group, time)| Some((*group, time?)));
-            known.for_each(|(group, time)| closed.note(time, group));
-        }
-        Ok(())
-    }
-
-    /// Drops the groups that are final. A number that stands for another group by now has another time, or is noted
-    /// for this one as well.
-    fn drop_closed(&mut self) -> Result<()> {
-        let Some(closed) = self.closed.as_mut().filter(|closed| closed.is_due()) else { return Ok(()) };
-        let (key, mut due) = (closed.column(), closed.take());
-        if let Some((passed, gathered)) = closed.passed().zip(self.gathered.as_mut()) {
-            gathered.drop_until(passed)?;
-        }
-        self.distincts.iter_mut().for_each(Distinct::drop_closed);
-        due.sort_unstable_by_key(|(_, group)| *group);
-        due.dedup_by_key(|(_, group)| *group);
-        due.retain(|(_, group)| exists(self.groups.row(*group)));
-        let groups: Vec<u32> = due.iter().map(|(_, group)| *group).collect();
-        let times = self.times(key, &groups)?;
-        for ((noted, group), time) in due.into_iter().zip(times) {
-            if time == Some(noted) {
-                self.forget(group);
-            }
-        }
-        Ok(())
     }
 
     fn find(&mut self, keys: &Prepared, rows: std::ops::Range<usize>) {
@@ -242,7 +225,15 @@ impl Aggregate {
 }
 
 impl Operator for Aggregate {
-    fn on_batch(&mut self, _port: usize, delta: Delta, _out: &mut Output) -> Result<()> {
+    fn on_batch(&mut self, _port: usize, delta: Delta, out: &mut Output) -> Result<()> {
+        let delta = match &self.sessions {
+            Some(sessions) => {
+                let (delta, errors) = sessions.timed(delta)?;
+                errors.into_iter().for_each(|(error, weight)| out.row_error(error, weight));
+                delta
+            }
+            None => delta,
+        };
         let keys: Vec<ArrayRef> = self.keys.iter().map(|&key| delta.rows().column(key).clone()).collect();
         let keys = self.groups.prepare(&keys)?;
         let counted = self.accumulators.iter().map(|accumulator| accumulator.counted(delta.rows()));
@@ -250,10 +241,15 @@ impl Operator for Aggregate {
         let mut all = Vec::with_capacity(if self.defers { delta.len() } else { 0 });
         for start in (0..delta.len()).step_by(BLOCK) {
             self.find(&keys, start..(start + BLOCK).min(delta.len()));
-            let Aggregate { groups, accumulators, found, .. } = self;
-            groups.touch(found, start, delta.weights());
+            let Aggregate { groups, accumulators, found, sessions, once, .. } = self;
+            match sessions {
+                Some(sessions) => sessions.assign(groups, accumulators, found, (&delta, start)),
+                None => groups.touch(found, start, delta.weights()),
+            }
             for (accumulator, counted) in accumulators.iter_mut().zip(&counted) {
-                accumulator.note_before(&groups.dirty);
+                if once.is_none() {
+                    accumulator.note_before(&groups.dirty);
+                }
                 accumulator.update(groups, found, start, &delta, counted.as_ref());
             }
             if self.defers {
@@ -263,10 +259,18 @@ impl Operator for Aggregate {
         if self.defers {
             self.open.push((delta, all));
         }
+        if let Some(sessions) = self.sessions.as_mut().filter(|_| self.once.is_some()) {
+            sessions.remove_merged(&mut self.groups);
+        }
         Ok(())
     }
 
     fn on_tick(&mut self, _tick: Tick, out: &mut Output) -> Result<()> {
+        if self.once.is_some() {
+            let new = std::mem::take(&mut self.groups.dirty);
+            self.note(new)?;
+            return self.close(out);
+        }
         if !self.started && self.groups.dirty.is_empty() {
             // The one row over no input: a change of nothing makes it dirty.
             self.find(&Prepared::Columns(vec![]), 0..1);
@@ -281,14 +285,19 @@ impl Operator for Aggregate {
             self.emit(out)?;
             self.started = true;
             self.accumulators.iter_mut().for_each(Accumulator::end_tick);
+            self.sessions.iter_mut().for_each(Sessions::forget_merged);
         }
-        self.drop_closed()
+        self.close(out)
     }
 
     fn on_watermark(&mut self, _port: usize, watermark: EventTime, _out: &mut Output) -> Result<()> {
         self.closed.iter_mut().for_each(|closed| closed.advance(watermark.0));
         self.distincts.iter_mut().for_each(|distinct| distinct.advance(watermark.0));
         Ok(())
+    }
+
+    fn next_timer(&self) -> Option<EventTime> {
+        self.closed.as_ref().filter(|_| self.once.is_some())?.next()
     }
 
     fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
@@ -298,7 +307,7 @@ impl Operator for Aggregate {
     fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
         self.read_sections(from, &groups)?;
         match self.closed.is_some() {
-            true => self.note(&self.groups.all()),
+            true => self.note(self.groups.all()),
             false => Ok(()),
         }
     }

@@ -6,7 +6,7 @@ use crate::operator::{StateReader, StateWriter};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt64Array};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType, UInt64Type};
 use millrace_ir::Closing;
-use millrace_types::{KeyGroupRange, Result};
+use millrace_types::{EventTime, KeyGroupRange, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,6 +47,11 @@ impl<T> Expiry<T> {
     pub fn is_due(&self) -> bool {
         let first = self.waiting.first_key_value().map(|(time, _)| *time);
         first.zip(self.watermark).is_some_and(|(time, watermark)| self.is_passed(time, watermark))
+    }
+
+    /// The watermark at which something may have to go next.
+    pub fn next(&self) -> Option<EventTime> {
+        self.waiting.first_key_value().map(|(time, _)| EventTime(time.saturating_add(self.closing.delay)))
     }
 
     /// Notes something of a time.

@@ -14,6 +14,7 @@ use super::expression::Lowering;
 use super::grouping::Grouping;
 use super::node;
 use super::project::projected;
+use super::sessions::in_sessions;
 use super::slices::sliced;
 use crate::error::sql_error;
 use arrow::compute::SortOptions;
@@ -54,7 +55,11 @@ impl Lowering {
             Emission::OnClose { idle: None } => sliced(&input, &keys, &aggregates)?,
             _ => None,
         };
-        as_typed(on_slices.unwrap_or_else(|| grouped(input, keys, aggregates)), promised)
+        let windowed = match on_slices {
+            Some(node) => Some(node),
+            None => in_sessions(&input, &keys, &aggregates, self.emission)?,
+        };
+        as_typed(windowed.unwrap_or_else(|| grouped(input, keys, aggregates)), promised)
     }
 }
 
@@ -80,7 +85,14 @@ pub fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Nod
         partitioned_by: node::moved(&input.partitioned_by, place),
         unique_key: Some((0..keys.len()).collect()),
         event_time: input.event_time.and_then(place),
-        plan: Plan::Aggregate { input: Box::new(input), keys, aggregates, closing: None },
+        plan: Plan::Aggregate {
+            input: Box::new(input),
+            keys,
+            sessions: None,
+            aggregates,
+            closing: None,
+            once: false,
+        },
     }
 }
 

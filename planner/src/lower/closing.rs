@@ -7,7 +7,8 @@
 
 use super::finality::{closings, refused};
 use super::node;
-use millrace_ir::{Closing, Node, OnClose, Plan};
+use datafusion::physical_expr::expressions::Column;
+use millrace_ir::{Aggregate, AggregateFunction, Closing, Node, OnClose, Plan};
 use millrace_types::Result;
 
 /// When the rows of a view appear.
@@ -27,6 +28,7 @@ pub enum Emission {
 pub fn on_close(node: Node, idle: Option<i64>) -> Result<Node> {
     let mut node = waiting(node, idle)?;
     bounded(&mut node, idle, true);
+    give_once(&mut node);
     Ok(node)
 }
 
@@ -74,13 +76,10 @@ pub fn is_watermarked(node: &Node) -> bool {
 /// in any case, and is spared what changes in between.
 fn bounded(node: &mut Node, idle: Option<i64>, is_top: bool) {
     let mut waits = None;
-    if let Plan::Aggregate { input, keys, closing, .. } = &mut node.plan {
-        let known = closings(input).unwrap_or_default();
-        let of_key = |closing: Closing| {
-            let column = keys.iter().position(|key| *key == closing.column)?;
-            Some(Closing { column, ..closing })
-        };
-        let first = known.iter().filter_map(|known| of_key(known.closing)).min_by_key(|closing| closing.delay);
+    let is_aggregate = matches!(node.plan, Plan::Aggregate { .. });
+    let known = is_aggregate.then(|| closings(node).unwrap_or_default()).unwrap_or_default();
+    let first = known.iter().map(|known| known.closing).min_by_key(|closing| closing.delay);
+    if let Plan::Aggregate { closing, .. } = &mut node.plan {
         *closing = first;
         waits = first.filter(|_| !is_top);
     }
@@ -98,4 +97,45 @@ fn bounded(node: &mut Node, idle: Option<i64>, is_top: bool) {
             plan: Plan::OnClose(Box::new(OnClose { input, closing, idle })),
         };
     }
+}
+
+/// Lets aggregates give what waits right above them once and by themselves, which saves all changes in between. By the
+/// wall clock rows leave without their groups.
+fn give_once(node: &mut Node) {
+    if let Plan::OnClose(close) = &mut node.plan
+        && close.idle.is_none()
+        && gives_once(&mut close.input, close.closing)
+    {
+        let input = std::mem::replace(&mut close.input, node::nothing());
+        *node = Node { event_time: node.event_time, ..input };
+    }
+    node.inputs_mut().into_iter().for_each(give_once);
+}
+
+/// Makes the aggregate below a node give its rows when they are final by a column of the node. Answers whether it does.
+fn gives_once(node: &mut Node, by: Closing) -> bool {
+    let known = matches!(node.plan, Plan::Aggregate { .. }) && is_known(node, by);
+    let gives = match &mut node.plan {
+        Plan::Project { input, exprs } => match exprs[by.column].downcast_ref::<Column>() {
+            Some(column) => gives_once(input, Closing { column: column.index(), ..by }),
+            None => false,
+        },
+        Plan::Filter { input, .. } | Plan::Exchange { input, .. } => gives_once(input, by),
+        Plan::Aggregate { aggregates, closing, once, .. } => {
+            // What is computed at the end of a tick is computed for the groups that changed in it.
+            let at_any_time = |call: &Aggregate| !call.distinct && !matches!(call.function, AggregateFunction::Call(_));
+            *once = known && aggregates.iter().all(at_any_time);
+            if *once {
+                *closing = Some(by);
+            }
+            *once
+        }
+        _ => false,
+    };
+    node.append_only |= gives;
+    gives
+}
+
+fn is_known(node: &Node, closing: Closing) -> bool {
+    closings(node).unwrap_or_default().iter().any(|known| known.closing == closing)
 }

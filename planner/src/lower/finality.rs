@@ -101,7 +101,13 @@ pub fn closings(node: &Node) -> Result<Vec<Known>> {
             let first = inputs.next().unwrap_or_else(|| Ok(vec![]))?;
             inputs.try_fold(first, |all, input| Ok(common(&all, &input?)))
         }
-        Plan::Aggregate { input, keys, .. } => {
+        Plan::Aggregate { input, keys, sessions: Some(sessions), closing, once, .. } => {
+            let below = closings(input)?;
+            let time = below.iter().find(|known| known.closing.column == sessions.time);
+            let known = time.map(|time| end_of_session(time, keys.len() + 1));
+            Ok(given(known.into_iter().collect(), closing.filter(|_| *once)))
+        }
+        Plan::Aggregate { input, keys, closing, once, .. } => {
             let below = closings(input)?;
             let of_keys = keys.iter().enumerate();
             let known: Vec<Known> = of_keys
@@ -112,7 +118,7 @@ pub fn closings(node: &Node) -> Result<Vec<Known>> {
             match known.is_empty() && !below.is_empty() {
                 true => Err(refused("a group without a window among its keys may get rows at any time")
                     .with_hint("Group by window_start and window_end.")),
-                false => Ok(known),
+                false => Ok(given(known, closing.filter(|_| *once))),
             }
         }
         Plan::TopK(top) => first_rows(top),
@@ -162,11 +168,14 @@ fn sooner(one: Option<i64>, other: Option<i64>) -> Option<i64> {
 
 /// Rows leave when the watermark is there, and what comes later is left out.
 fn waited(close: &OnClose) -> Result<Vec<Known>> {
-    let mut known = closings(&close.input)?;
-    for known in known.iter_mut().filter(|known| known.closing == close.closing) {
-        known.sealed = sooner(known.sealed, Some(close.closing.delay));
+    Ok(given(closings(&close.input)?, Some(close.closing)))
+}
+
+fn given(mut known: Vec<Known>, at: Option<Closing>) -> Vec<Known> {
+    for known in known.iter_mut().filter(|known| Some(known.closing) == at) {
+        known.sealed = sooner(known.sealed, Some(known.closing.delay));
     }
-    Ok(known)
+    known
 }
 
 /// What both say; where they differ in the delay, the later one.
@@ -285,10 +294,9 @@ fn windowed(window: &Window) -> Result<Vec<Known>> {
         else {
             return Ok(vec![]);
         };
-        let is_end = |function| called(function).and_then(|call| Sessions::side(call.fun())) == Some(Side::End);
+        let is_end = |function| session_side(function) == Some(Side::End);
         let ends = window.functions.iter().enumerate().filter(|(_, function)| is_end(function));
-        let of_session = |time: &Known, place| Known { of_window: true, origin: Origin::Other, ..time.at(place) };
-        return Ok(ends.map(|(place, _)| of_session(time, width + place)).collect());
+        return Ok(ends.map(|(place, _)| end_of_session(time, width + place)).collect());
     }
     ordered(below, &window.partition, &window.order, window.functions.iter().all(looks_back))
 }
@@ -309,6 +317,16 @@ fn looks_back(function: &Arc<dyn WindowExpr>) -> bool {
         }
         _ => false,
     }
+}
+
+/// What the end of a session of times says.
+fn end_of_session(time: &Known, column: usize) -> Known {
+    Known { of_window: true, origin: Origin::Other, ..time.at(column) }
+}
+
+/// The side of a session that a function gives, if it does.
+pub fn session_side(function: &Arc<dyn WindowExpr>) -> Option<Side> {
+    called(function).and_then(|call| Sessions::side(call.fun()))
 }
 
 /// The call of a window function that is no aggregate.

@@ -9,14 +9,10 @@ use millrace_ir::{Closing, Join, Node, Plan, Reach, Window};
 
 /// Lets every operator of a plan drop what is sealed.
 pub fn free(node: &mut Node) {
+    let is_aggregate = matches!(node.plan, Plan::Aggregate { .. });
+    let by_key = is_aggregate.then(|| sealed(node)).and_then(|sealed| soonest(sealed.into_iter()));
     match &mut node.plan {
-        Plan::Aggregate { input, keys, closing, .. } if closing.is_none() => {
-            let of_key = |sealed: Closing| {
-                let column = keys.iter().position(|key| *key == sealed.column)?;
-                Some(Closing { column, ..sealed })
-            };
-            *closing = soonest(sealed(input).into_iter().filter_map(of_key));
-        }
+        Plan::Aggregate { closing, .. } if closing.is_none() => *closing = by_key,
         Plan::Distinct { input, closing } => *closing = soonest(sealed(input).into_iter()),
         Plan::TopK(top) => {
             let sealed = sealed(&top.input);

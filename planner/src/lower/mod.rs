@@ -17,6 +17,7 @@ mod node;
 mod project;
 mod refuse;
 mod reject;
+mod sessions;
 mod slices;
 mod temporal;
 #[cfg(test)]

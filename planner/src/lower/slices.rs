@@ -327,7 +327,7 @@ fn value_alone(call: &Aggregate, input: &Node) -> Result<Expr> {
 }
 
 /// An expression over other columns.
-fn over(expr: &Expr, column: impl Fn(&Column) -> Expr) -> Result<Expr> {
+pub fn over(expr: &Expr, column: impl Fn(&Column) -> Expr) -> Result<Expr> {
     let replaced = expr.clone().transform_up(|expr| match expr.downcast_ref::<Column>() {
         Some(found) => Ok(Transformed::yes(column(found))),
         None => Ok(Transformed::no(expr)),

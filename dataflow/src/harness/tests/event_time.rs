@@ -213,7 +213,9 @@ fn groups_go_when_they_are_final() {
         append_only: true,
         partitioned_by: vec![0],
         owns_empty_key: true,
+        sessions: None,
         closing: Some(Closing { column: 1, delay: 0 }),
+        once: false,
     };
     let operator = Aggregate::new(&input, Arc::new(Schema::new(fields)), vec![0, 1], &[count], options);
     let mut harness = Harness::new(operator.unwrap());

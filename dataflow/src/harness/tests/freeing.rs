@@ -220,7 +220,9 @@ fn groups_go_with_all_that_is_kept_of_them() {
                 append_only,
                 partitioned_by: vec![0, 1],
                 owns_empty_key: true,
+                sessions: None,
                 closing: closing(drops),
+                once: false,
             };
             Harness::new(
                 Aggregate::new(&input, Arc::new(Schema::new(fields)), vec![0, 1], &aggregates, options).unwrap(),

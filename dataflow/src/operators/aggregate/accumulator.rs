@@ -176,6 +176,25 @@ impl Accumulator {
         }
     }
 
+    /// Whether what two groups come to gives what both come to together, by their rows alone.
+    pub fn is_mergeable(&self) -> bool {
+        match &self.kind {
+            Kind::Packed(_) => !self.is_distinct,
+            Kind::Extreme(extreme) => extreme.is_mergeable(),
+            Kind::Folded { .. } | Kind::Gathered { .. } => false,
+        }
+    }
+
+    /// Takes what a group with the row `from` has come to into another one.
+    pub fn merge(&self, from: &[u64], into: &mut [u64]) {
+        let (from, into) = (&from[self.words()], &mut into[self.words()]);
+        match &self.kind {
+            Kind::Packed(packed) => packed.merge(from, into),
+            Kind::Extreme(extreme) => extreme.merge(from, into),
+            Kind::Folded { .. } | Kind::Gathered { .. } => {}
+        }
+    }
+
     /// Forgets a group that is gone.
     pub fn forget(&mut self, group: u32) {
         match &mut self.kind {

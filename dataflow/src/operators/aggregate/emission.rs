@@ -7,7 +7,7 @@ use crate::state::batch_of;
 use millrace_types::{Delta, Result, Weights};
 
 /// The most rows of an emitted batch, nearly: as many as stay in the second-level cache until their columns are made.
-const EMITTED: usize = 8_192;
+pub const EMITTED: usize = 8_192;
 
 /// Which side of a change a row of the output is.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ impl Aggregate {
         }
         out.push(self.delta_of(&sides)?);
         gone.into_iter().for_each(|group| self.forget(group));
-        self.note(&new)?;
+        self.note(new)?;
         self.groups.dirty = dirty;
         self.groups.end_tick();
         Ok(())
@@ -64,15 +64,21 @@ impl Aggregate {
             false => (exists(before), exists(now)),
             true => (self.started, true),
         };
-        if was && is && self.accumulators.iter().all(|a| a.is_same(before, now, side)) {
+        let is_same_session = self.sessions.as_ref().is_none_or(|s| s.times(before) == s.times(now));
+        if was && is && is_same_session && self.accumulators.iter().all(|a| a.is_same(before, now, side)) {
             return;
         }
         for (_, side) in [(was, side.before()), (is, side)].into_iter().filter(|(there, _)| *there) {
-            let failure = |accumulator: &Accumulator| accumulator.failure(self.row(side), side);
-            match self.accumulators.iter().filter(|accumulator| accumulator.can_fail()).find_map(failure) {
-                Some(error) => out.row_error(error, weight(side)),
-                None => sides.push(side),
-            }
+            self.emit_side(side, sides, out);
+        }
+    }
+
+    /// Notes a row that is to be emitted, or reports why it cannot be.
+    pub(super) fn emit_side(&self, side: Side, sides: &mut Vec<Side>, out: &mut Output) {
+        let failure = |accumulator: &Accumulator| accumulator.failure(self.row(side), side);
+        match self.accumulators.iter().filter(|accumulator| accumulator.can_fail()).find_map(failure) {
+            Some(error) => out.row_error(error, weight(side)),
+            None => sides.push(side),
         }
     }
 
@@ -84,9 +90,14 @@ impl Aggregate {
         }
     }
 
-    fn delta_of(&self, sides: &[Side]) -> Result<Delta> {
+    /// The rows of these sides.
+    pub(super) fn delta_of(&self, sides: &[Side]) -> Result<Delta> {
         let mut columns = self.groups.key_columns(sides.iter().map(|side| side.group))?;
         let rows: Vec<&[u64]> = sides.iter().map(|&side| self.row(side)).collect();
+        if let Some(sessions) = &self.sessions {
+            let types = [0, 1].map(|side| self.schema.field(columns.len() + side).data_type());
+            columns.extend(sessions.columns(rows.iter().copied(), types)?);
+        }
         for accumulator in &self.accumulators {
             columns.push(accumulator.finish(&rows, sides)?);
         }

@@ -86,6 +86,20 @@ impl Extreme {
         }
     }
 
+    /// Whether a group's row has all that there is to know.
+    pub fn is_mergeable(&self) -> bool {
+        self.append_only && matches!(self.values, Values::Words(_))
+    }
+
+    /// Takes in the extreme of another group.
+    pub fn merge(&self, from: &[u64], into: &mut [u64]) {
+        if let Some(value) = value::known(from)
+            && value::known(into).is_none_or(|known| value::beats(&value, &known, self.largest))
+        {
+            value::set_known(into, Some(value));
+        }
+    }
+
     /// Looks up the extremes of the groups that changed.
     pub fn settle(&mut self, dirty: &[u32], words: &mut [u64], place: impl Fn(usize) -> usize) {
         if self.append_only {

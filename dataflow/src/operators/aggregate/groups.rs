@@ -37,7 +37,9 @@ pub struct Groups {
     types: Vec<DataType>,
     key: Key,
     free: Vec<u32>,
-    /// The groups that changed in the open tick.
+    /// Whether groups are given once, so that nobody asks how they were before.
+    once: bool,
+    /// The groups that changed in the open tick; where they are given once, those that came.
     pub dirty: Vec<u32>,
     /// Their rows as they were before it, up to the mark.
     before: Vec<u64>,
@@ -54,8 +56,9 @@ enum Key {
 }
 
 impl Groups {
-    /// No groups. `types`: those of the key columns; `accumulators`: how many words they take together.
-    pub fn new(types: Vec<DataType>, accumulators: usize) -> Result<Groups> {
+    /// No groups. `types`: those of the key columns; `accumulators`: how many words they take together; `once`: whether
+    /// each group is given once.
+    pub fn new(types: Vec<DataType>, accumulators: usize, once: bool) -> Result<Groups> {
         let key = if types.iter().all(fixed::is_fixed) && types.len() <= 64 {
             let values: usize = types.iter().map(fixed::words_of).sum();
             Key::Words(if types.is_empty() { 0 } else { values + 1 })
@@ -72,6 +75,7 @@ impl Groups {
             types,
             key,
             free: Vec::new(),
+            once,
             dirty: Vec::new(),
             before: Vec::new(),
             hashes: Vec::new(),
@@ -100,7 +104,7 @@ impl Groups {
 
     /// How many groups there are.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.capacity() - self.free.len()
     }
 
     /// One more than the highest group number ever given.
@@ -120,6 +124,11 @@ impl Groups {
     /// The row of a group.
     pub fn row(&self, group: u32) -> &[u64] {
         &self.words[group as usize * self.stride..][..self.stride]
+    }
+
+    /// The row of a group, to be changed.
+    pub fn row_mut(&mut self, group: u32) -> &mut [u64] {
+        &mut self.words[group as usize * self.stride..][..self.stride]
     }
 
     /// The row, up to its mark, of the dirty group at `slot` as it was before the tick.
@@ -271,14 +280,45 @@ impl Groups {
 
     #[cold]
     fn insert(&mut self, hash: u64, key: &[u64]) -> u32 {
+        let group = self.allocate(key);
+        self.index.insert(hash, group);
+        group
+    }
+
+    fn allocate(&mut self, key: &[u64]) -> u32 {
         let group = self.free.pop().unwrap_or_else(|| {
             self.words.resize(self.words.len() + self.stride, 0);
             (self.capacity() - 1) as u32
         });
         let first = group as usize * self.stride + self.key();
         self.words[first..][..key.len()].copy_from_slice(key);
-        self.index.insert(hash, group);
         group
+    }
+
+    /// A further group with the key of another, which look-ups do not find.
+    pub fn insert_beside(&mut self, group: u32) -> u32 {
+        let key = self.row(group)[self.key()..].to_vec();
+        let new = self.allocate(&key);
+        if let Key::Bytes { stored, .. } = &mut self.key {
+            stored.resize(stored.len().max(new as usize + 1), Box::default());
+            stored[new as usize] = stored[group as usize].clone();
+        }
+        new
+    }
+
+    /// Lets look-ups find another group with the key of one.
+    pub fn find_instead(&mut self, from: u32, to: u32) {
+        let hash = self.hash(from);
+        self.index.remove(hash, from);
+        self.index.insert(hash, to);
+    }
+
+    fn hash(&self, group: u32) -> u64 {
+        let key = &self.row(group)[self.key()..];
+        match &self.key {
+            Key::Words(_) => hash_of(key),
+            Key::Bytes { .. } => key[0],
+        }
     }
 
     /// Counts the rows of a block into their groups and notes those that were clean.
@@ -293,7 +333,11 @@ impl Groups {
     #[inline(always)]
     pub fn touch_one(&mut self, group: u32, weight: i64) {
         let row = &mut self.words[group as usize * self.stride..][..self.stride];
-        if row[self.mark] == 0 {
+        if self.once {
+            if row[ROWS] == 0 {
+                self.dirty.push(group);
+            }
+        } else if row[self.mark] == 0 {
             self.before.extend_from_slice(&row[..self.mark]);
             self.dirty.push(group);
             row[self.mark] = 1;
@@ -310,16 +354,11 @@ impl Groups {
 
     /// Removes a group with all that is kept of it.
     pub fn remove(&mut self, group: u32) {
-        let first = self.key();
-        let row = &mut self.words[group as usize * self.stride..][..self.stride];
-        let hash = match &mut self.key {
-            Key::Words(words) => hash_of(&row[first..][..*words]),
-            Key::Bytes { stored, .. } => {
-                stored[group as usize] = Box::default();
-                row[first]
-            }
-        };
-        row.fill(0);
+        let hash = self.hash(group);
+        if let Key::Bytes { stored, .. } = &mut self.key {
+            stored[group as usize] = Box::default();
+        }
+        self.row_mut(group).fill(0);
         self.index.remove(hash, group);
         self.free.push(group);
     }

@@ -114,6 +114,18 @@ impl Packed {
         }
     }
 
+    /// Adds what another group comes to.
+    pub fn merge(&self, from: &[u64], into: &mut [u64]) {
+        match self {
+            Packed::Count | Packed::Bool { .. } => {
+                into.iter_mut().zip(from).for_each(|(into, from)| *into = into.wrapping_add(*from));
+            }
+            Packed::Integer { .. } => total::merge_integers(from, into),
+            Packed::Decimal { .. } => total::merge_decimals(from, into),
+            Packed::Float { .. } => total::merge_floats(from, into),
+        }
+    }
+
     /// Brings the words of a group up to date at the end of a tick.
     pub fn settle(&self, dirty: &[u32], words: &mut [u64], place: impl Fn(usize) -> usize) {
         if let Packed::Float { .. } = self {

@@ -1,7 +1,8 @@
 //! The groups as sections of a snapshot.
 //!
 //! ```text
-//! groups      key_hash | the key columns | rows | the words of the accumulators, as bytes
+//! groups      key_hash | the key columns | rows | the words of the accumulators, as bytes; before them, of a session,
+//!             the times of its first and last row
 //! values/N    key_hash | the key columns | value | times      of aggregate N, where it keeps values beside its words
 //! states/N    key_hash | the key columns | the state          of aggregate N, where it keeps accumulators
 //! distinct/N  key_hash | row_hash | counts                    the Nth of the arguments of DISTINCT
@@ -12,6 +13,7 @@
 use super::Aggregate;
 use super::accumulator::Kind;
 use super::groups::{rows_of, set_rows};
+use super::sessions::LINK_WORDS;
 use crate::operator::{StateReader, StateWriter};
 use crate::state::{corrupt, in_range, sorted_batch};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt32Array};
@@ -19,6 +21,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
 use millrace_types::hash::{KEY_SEED, hash_rows};
 use millrace_types::{KeyGroupRange, Result};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How many groups a batch of a section has at most.
@@ -32,7 +35,7 @@ impl Aggregate {
             let hashes = self.key_hashes(&keys, groups.len())?;
             let rows = groups.iter().map(|&group| self.groups.row(group));
             let count: Int64Array = rows.clone().map(rows_of).collect();
-            let words = rows.map(|row| row[self.groups.accumulators()].iter().flat_map(|word| word.to_le_bytes()));
+            let words = rows.map(|row| row[self.stored()].iter().flat_map(|word| word.to_le_bytes()));
             let words = words.map(Iterator::collect::<Vec<u8>>);
             let words = BinaryArray::from_iter_values(words);
             let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
@@ -77,6 +80,12 @@ impl Aggregate {
             }
         }
         Ok(())
+    }
+
+    /// The words of a group's row that a snapshot keeps: links between groups are made anew.
+    fn stored(&self) -> Range<usize> {
+        let Range { start, end } = self.groups.accumulators();
+        start + if self.sessions.is_some() { LINK_WORDS } else { 0 }..end
     }
 
     /// The hashes by which the groups are owned by workers.
@@ -129,18 +138,22 @@ impl Aggregate {
     fn read_groups(&mut self, batch: &RecordBatch) -> Result<()> {
         let columns = self.open_section(batch, &[DataType::Int64, DataType::Binary])?;
         let (rows, words) = (columns[0].as_primitive::<Int64Type>(), columns[1].as_binary::<i32>());
-        let (accumulators, stride) = (self.groups.accumulators(), self.groups.stride);
+        let stored = self.stored();
         for (at, &group) in self.found.iter().enumerate() {
-            let row = &mut self.groups.words[group as usize * stride..][..stride];
-            set_rows(row, rows.value(at));
             let (bytes, rest) = words.value(at).as_chunks::<8>();
-            if bytes.len() != accumulators.len() || !rest.is_empty() {
+            if bytes.len() != stored.len() || !rest.is_empty() {
                 return Err(corrupt("its words are of another length"));
             }
-            row[accumulators.clone()]
-                .iter_mut()
-                .zip(bytes)
-                .for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
+            let group = match (&self.sessions, bytes) {
+                (Some(sessions), [from, to, ..]) => {
+                    let times = (i64::from_le_bytes(*from), i64::from_le_bytes(*to));
+                    sessions.restore(&mut self.groups, group, times)
+                }
+                _ => group,
+            };
+            let row = self.groups.row_mut(group);
+            set_rows(row, rows.value(at));
+            row[stored.clone()].iter_mut().zip(bytes).for_each(|(word, bytes)| *word = u64::from_le_bytes(*bytes));
         }
         self.started = true;
         Ok(())

@@ -57,6 +57,32 @@ fn decimal(words: &[u64]) -> i256 {
     i256::from_parts(low, high as i128)
 }
 
+/// Adds the total of other integers.
+pub fn merge_integers(from: &[u64], into: &mut [u64]) {
+    let total = integer(into).wrapping_add(integer(from)) as u128;
+    into[0] = into[0].wrapping_add(from[0]);
+    (into[1], into[2]) = (total as u64, (total >> 64) as u64);
+}
+
+/// Adds the total of other decimals.
+pub fn merge_decimals(from: &[u64], into: &mut [u64]) {
+    let (low, high) = decimal(into).wrapping_add(decimal(from)).to_parts();
+    into[0] = into[0].wrapping_add(from[0]);
+    (into[1], into[2]) = (low as u64, (low >> 64) as u64);
+    (into[3], into[4]) = (high as u64, (high >> 64) as u64);
+}
+
+/// Adds the total of other floats.
+pub fn merge_floats(from: &[u64], into: &mut [u64]) {
+    for count in [0, 1, 2, 3, 6] {
+        into[count] = into[count].wrapping_add(from[count]);
+    }
+    for total in [4, 7] {
+        let (high, low) = (f64::from_bits(from[total]), f64::from_bits(from[total + 1]));
+        add_twofold(&mut into[total..total + 2], high, low);
+    }
+}
+
 /// Counts `weight` times a float in.
 #[inline(always)]
 pub fn add_float(words: &mut [u64], value: f64, weight: i64) {
