@@ -287,6 +287,8 @@ pub enum Generated {
     Always,
     /// `BY DEFAULT AS IDENTITY`: the default is a sequence.
     ByDefault,
+    /// `AS PROCTIME()`: the default, which tells when a row came in.
+    Arrival,
 }
 
 impl Column {

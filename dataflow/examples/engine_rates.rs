@@ -69,7 +69,14 @@ fn job(id: RelationId, source: RelationId, output: Output) -> Job {
             output: output.clone(),
         })
         .collect();
-    let aggregate = Plan::Aggregate { input: Box::new(exchange), keys: vec![0], aggregates, sessions: None, closing: None, once: false };
+    let aggregate = Plan::Aggregate {
+        input: Box::new(exchange),
+        keys: vec![0],
+        aggregates,
+        sessions: None,
+        closing: None,
+        once: false,
+    };
     let plan = Node { partitioned_by: Some(vec![0]), unique_key: Some(vec![0]), ..node(aggregate, groups, false) };
     Job { id, name: format!("job{id}"), plan, output }
 }

@@ -47,7 +47,14 @@ fn aggregate() -> Aggregate {
     ];
     let mut fields = vec![schema().fields()[0].clone()];
     fields.extend(aggregates.iter().map(|aggregate| aggregate.output.clone()));
-    let options = AggregateOptions { append_only: true, partitioned_by: vec![0], owns_empty_key: true, sessions: None, closing: None, once: false };
+    let options = AggregateOptions {
+        append_only: true,
+        partitioned_by: vec![0],
+        owns_empty_key: true,
+        sessions: None,
+        closing: None,
+        once: false,
+    };
     Aggregate::new(&schema(), Arc::new(Schema::new(fields)), vec![0], &aggregates, options).expect("valid aggregates")
 }
 

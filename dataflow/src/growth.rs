@@ -139,6 +139,7 @@ fn kept_of(node: &Node, keeper: Keeper) -> Option<Kept> {
         }
         Plan::Distinct { input, .. } => kept("one count per different row", of_rows(input, "the input")),
         Plan::Join(join) => Some(kept_by_join(join, keeper)),
+        Plan::LookUp(join) => kept("the rows that are looked up in", of_rows(&join.right, "the right input")),
         Plan::Temporal { .. } => kept("the rows that the clock is still to pass", Bound::Rows),
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => {
             kept("the first rows of each partition", of_groups(&top.input, &top.partition))

@@ -25,8 +25,8 @@ use crate::exchange::owner_of_no_key;
 use crate::fragment::{Fragment, Target};
 use crate::operator::Operator;
 use crate::operators::{
-    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, OnClose, OnCloseOptions, Project, Reject,
-    Temporal, TopK, TopKOptions, Union, Unnest, Window, WindowOptions,
+    Aggregate, AggregateOptions, Distinct, Expand, Filter, Join, JoinOptions, LookUp, LookUpOptions, OnClose,
+    OnCloseOptions, Project, Reject, Temporal, TopK, TopKOptions, Union, Unnest, Window, WindowOptions,
 };
 use crate::state::Borrowed;
 use crate::timely::Feeder;
@@ -304,6 +304,15 @@ fn operator(node: &Node, worker: usize, workers: usize, borrowed: [Option<Borrow
             append_only: [join.left.append_only, join.right.append_only],
             is_self_join: borrowed.iter().all(Option::is_none) && is_self_join(join),
             borrowed,
+        })),
+        Plan::LookUp(join) => Box::new(LookUp::new(LookUpOptions {
+            kind: join.kind,
+            left: join.left.schema.clone(),
+            right: join.right.schema.clone(),
+            keys: join.keys.clone(),
+            residual: join.residual.clone(),
+            schema,
+            append_only: [join.left.append_only, join.right.append_only],
         })),
         Plan::TopK(top) => Box::new(TopK::new(TopKOptions {
             input: top.input.schema.clone(),

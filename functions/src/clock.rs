@@ -16,6 +16,9 @@ use datafusion::logical_expr::{
 use std::cell::Cell;
 use std::sync::Arc;
 
+/// When a row is processed: in a query the moment at which it began, as the default of a column when its row came in.
+pub const PROCTIME: &str = "proctime";
+
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     let of = |name: &'static str, aliases: &[&str], result: DataType| {
@@ -28,6 +31,7 @@ pub fn functions() -> Vec<ScalarUDF> {
             &["current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"],
             timestamptz(),
         ),
+        of(PROCTIME, &[], timestamptz()),
         of("localtimestamp", &[], TIMESTAMP),
         of("current_date", &[], DataType::Date32),
         of("localtime", &["current_time"], TIME),

@@ -27,6 +27,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::subquery::functions,
     crate::rows::functions,
     crate::event_windows::functions,
+    crate::look_up::functions,
     crate::watermark::functions,
     crate::windows::functions,
 ];

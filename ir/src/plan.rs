@@ -86,6 +86,9 @@ pub enum Plan {
     Window(Box<Window>),
     /// Rows and their partners; both inputs must be partitioned by the join's keys, in the same order of keys.
     Join(Box<Join>),
+    /// Each row of the left input with what it finds on the right as of when it comes; what becomes of the right input later
+    /// changes nothing. The kind is `Inner` or `Left`.
+    LookUp(Box<Join>),
     /// Each row as often as the longest of its arrays in the columns `lists` has elements, with the elements in place
     /// of the arrays, NULL where one is shorter. `outer`: a row whose arrays are all empty or NULL stays, with NULLs.
     Unnest { input: Box<Node>, lists: Vec<usize>, outer: bool },
@@ -188,7 +191,7 @@ impl Node {
             Plan::TopK(top) => vec![&top.input],
             Plan::Window(window) => vec![&window.input],
             Plan::OnClose(close) => vec![&close.input],
-            Plan::Join(join) => vec![&join.left, &join.right],
+            Plan::Join(join) | Plan::LookUp(join) => vec![&join.left, &join.right],
             Plan::Union { inputs } => inputs.iter().collect(),
         }
     }
@@ -209,7 +212,7 @@ impl Node {
             Plan::TopK(top) => vec![&mut top.input],
             Plan::Window(window) => vec![&mut window.input],
             Plan::OnClose(close) => vec![&mut close.input],
-            Plan::Join(join) => vec![&mut join.left, &mut join.right],
+            Plan::Join(join) | Plan::LookUp(join) => vec![&mut join.left, &mut join.right],
             Plan::Union { inputs } => inputs.iter_mut().collect(),
         }
     }
@@ -256,8 +259,9 @@ impl Node {
             Plan::TopK(top) => write!(f, "{top}"),
             Plan::Window(window) => write!(f, "{window}"),
             Plan::OnClose(close) => write!(f, "{close}"),
-            Plan::Join(join) => {
-                write!(f, "{:?}Join ({})", join.kind, list(&join.keys))?;
+            Plan::Join(join) | Plan::LookUp(join) => {
+                let what = if matches!(self.plan, Plan::Join(_)) { "Join" } else { "LookUp" };
+                write!(f, "{:?}{what} ({})", join.kind, list(&join.keys))?;
                 join.residual.as_ref().map_or(Ok(()), |residual| write!(f, " and {residual}"))?;
                 join.closing.into_iter().try_for_each(|closing| until(f, closing))
             }

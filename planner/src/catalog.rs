@@ -59,6 +59,8 @@ pub enum Generated {
     Stored(String),
     /// `GENERATED ALWAYS AS IDENTITY`: the default.
     Identity,
+    /// `AS PROCTIME()`: the default, which tells when a row comes in.
+    Arrival,
 }
 
 /// Columns by which the rows of a relation are looked up.

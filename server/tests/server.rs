@@ -6,6 +6,8 @@ mod checkpoints;
 mod event_time;
 #[path = "server/isolation.rs"]
 mod isolation;
+#[path = "server/look_ups.rs"]
+mod look_ups;
 #[path = "server/memory.rs"]
 mod memory;
 #[path = "server/nexmark.rs"]

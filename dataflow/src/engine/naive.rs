@@ -82,6 +82,7 @@ pub fn evaluate(node: &Node, contents: &dyn Fn(RelationId) -> Rows) -> Rows {
         Plan::TopK(_)
         | Plan::Window(_)
         | Plan::OnClose(_)
+        | Plan::LookUp(_)
         | Plan::Unnest { .. }
         | Plan::Reject { .. }
         | Plan::Temporal { .. } => {

@@ -76,7 +76,10 @@ fn aggregate(input: Node, keys: Vec<usize>, of: usize) -> Node {
         Aggregate { function, argument, distinct: false, filter: None, output }
     });
     let aggregates = aggregates.collect();
-    node(Plan::Aggregate { input: Box::new(input), keys, aggregates, sessions: None, closing: None, once: false }, schema)
+    node(
+        Plan::Aggregate { input: Box::new(input), keys, aggregates, sessions: None, closing: None, once: false },
+        schema,
+    )
 }
 
 fn distinct(input: Node) -> Node {

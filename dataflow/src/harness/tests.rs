@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod event_time;
 mod freeing;
+mod look_up;
 mod ordered;
 mod properties;
 mod sessions;
@@ -464,8 +465,14 @@ fn aggregate_of(
         let mut fields: Vec<_> = keys.iter().map(|&key| schema().fields()[key].clone()).collect();
         fields.extend(aggregates.iter().map(|aggregate| aggregate.output.clone()));
         let output = Arc::new(Schema::new(fields));
-        let options =
-            AggregateOptions { append_only, partitioned_by: by.to_vec(), owns_empty_key: owner, sessions: None, closing: None, once: false };
+        let options = AggregateOptions {
+            append_only,
+            partitioned_by: by.to_vec(),
+            owns_empty_key: owner,
+            sessions: None,
+            closing: None,
+            once: false,
+        };
         Harness::new(Aggregate::new(&schema(), output, keys.to_vec(), &aggregates, options).unwrap())
     }
 }
@@ -528,7 +535,14 @@ fn a_sum_out_of_range_is_a_row_error_until_it_fits() {
         filter: None,
         output: output.clone(),
     };
-    let options = AggregateOptions { append_only: false, partitioned_by: vec![], owns_empty_key: true, sessions: None, closing: None, once: false };
+    let options = AggregateOptions {
+        append_only: false,
+        partitioned_by: vec![],
+        owns_empty_key: true,
+        sessions: None,
+        closing: None,
+        once: false,
+    };
     let schema = Arc::new(Schema::new(vec![output]));
     let mut harness = Harness::new(Aggregate::new(&input, schema, vec![], &[sum], options).unwrap());
     harness.tick().unwrap();
@@ -567,7 +581,14 @@ fn over_flags(append_only: bool) -> (SchemaRef, Harness) {
         aggregate(Min, 0, None, DataType::Boolean),
     ];
     let fields: Vec<_> = aggregates.iter().map(|aggregate| aggregate.output.clone()).collect();
-    let options = AggregateOptions { append_only, partitioned_by: vec![], owns_empty_key: true, sessions: None, closing: None, once: false };
+    let options = AggregateOptions {
+        append_only,
+        partitioned_by: vec![],
+        owns_empty_key: true,
+        sessions: None,
+        closing: None,
+        once: false,
+    };
     let schema = Arc::new(Schema::new(fields));
     (input.clone(), Harness::new(Aggregate::new(&input, schema, vec![], &aggregates, options).unwrap()))
 }

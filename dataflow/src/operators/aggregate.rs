@@ -45,7 +45,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use changes::Changes;
 use distinct::{Distinct, GroupHashes};
 use gathered::Gathered;
-use groups::{BLOCK, FIRST_ACCUMULATOR, Groups, Prepared, exists};
+use groups::{BLOCK, FIRST_ACCUMULATOR, Groups, Prepared};
 use millrace_ir::Closing;
 use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
 use outcomes::{Outcomes, Values};

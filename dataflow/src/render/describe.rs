@@ -94,6 +94,8 @@ pub(super) fn state_of(node: &Node) -> Option<&'static str> {
         Plan::TopK(top) if top.input.append_only && top.last.is_some() => Some("the first rows of each partition"),
         Plan::Temporal { .. } => Some("the rows that the clock is still to pass"),
         Plan::TopK(_) | Plan::Window(_) => Some("the rows of each partition in order"),
+        Plan::LookUp(join) if join.left.append_only => Some("the rows that are looked up in"),
+        Plan::LookUp(_) => Some("the rows that are looked up in, and what was found"),
         Plan::OnClose(_) => Some("the rows that are not final yet"),
         Plan::Input { .. }
         | Plan::Values { .. }

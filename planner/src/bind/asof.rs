@@ -8,10 +8,14 @@
 //!
 //! `a [LEFT] JOIN b FOR SYSTEM_TIME AS OF a.t ON a.k = b.k` is the same, by the event time of `b`: each row of `b` is the
 //! version that holds from its time on.
+//!
+//! As of `PROCTIME()`, or a column that has this as its value, it is a look-up: a join whose condition has a [mark](AS_OF_NOW).
 
 use super::provider::Provider;
-use crate::parse::{ASOF_MARK, VERSION_MARK, fold, name_parts, parse_query};
-use millrace_functions::{Walk, each_select};
+use crate::catalog::Generated;
+use crate::parse::{ASOF_MARK, VERSION_MARK, fold, name_parts, parse_expression, parse_query};
+use millrace_functions::clock::PROCTIME;
+use millrace_functions::{AS_OF_NOW, Walk, each_select};
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{
     BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinConstraint, JoinOperator,
@@ -26,17 +30,22 @@ use std::ops::ControlFlow;
 pub fn spell_out(query: &mut Query, provider: &Provider) -> Result<()> {
     let mut outcome = Ok(());
     each_select(query, |select| {
-        for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
-            let done = spell_out_join(join, provider);
-            outcome = std::mem::replace(&mut outcome, Ok(())).and(done);
+        for table in &mut select.from {
+            let factors = std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation));
+            let named: Vec<TableFactor> = factors.cloned().collect();
+            for join in &mut table.joins {
+                let done = spell_out_join(join, &named, provider);
+                outcome = std::mem::replace(&mut outcome, Ok(())).and(done);
+            }
         }
     });
     outcome
 }
 
-fn spell_out_join(join: &mut Join, provider: &Provider) -> Result<()> {
+/// `named`: the relations that a moment may be a column of.
+fn spell_out_join(join: &mut Join, named: &[TableFactor], provider: &Provider) -> Result<()> {
     if let TableFactor::NestedJoin { table_with_joins, .. } = &mut join.relation {
-        table_with_joins.joins.iter_mut().try_for_each(|join| spell_out_join(join, provider))?;
+        table_with_joins.joins.iter_mut().try_for_each(|join| spell_out_join(join, named, provider))?;
     }
     let condition = match &mut join.join_operator {
         JoinOperator::Join(JoinConstraint::On(condition))
@@ -65,6 +74,12 @@ fn spell_out_join(join: &mut Join, provider: &Provider) -> Result<()> {
         return Ok(());
     }
     let alias = name_of(&join.relation)?;
+    let is_now = |moment: &Expr| is_processing_time(moment, named, provider);
+    if parts.iter().filter_map(version).any(|moment| is_now(&moment)) {
+        parts.retain(|part| version(part).is_none());
+        *condition = looked_up(parts, &alias)?;
+        return Ok(());
+    }
     for part in &mut parts {
         if let Some(moment) = version(part) {
             *part = begun(&join.relation, &alias, moment, provider)?;
@@ -105,6 +120,51 @@ fn version(part: &Expr) -> Option<Expr> {
         },
         _ => None,
     }
+}
+
+/// Whether a moment is that at which a row is processed.
+fn is_processing_time(moment: &Expr, named: &[TableFactor], provider: &Provider) -> bool {
+    match moment {
+        Expr::Function(call) => {
+            let name = call.name.0.last().and_then(|part| part.as_ident());
+            name.is_some_and(|name| name.value.eq_ignore_ascii_case(PROCTIME))
+        }
+        Expr::CompoundIdentifier(parts) => {
+            let [.., of, column] = parts.as_slice() else { return false };
+            let is_of = |factor: &&TableFactor| name_of(factor).is_ok_and(|name| fold(&name) == fold(of));
+            let Some(TableFactor::Table { name, args: None, .. }) = named.iter().find(is_of) else { return false };
+            let Ok(relation) = provider.relation(&name_parts(name)) else { return false };
+            let place = relation.schema.fields().iter().position(|field| *field.name() == fold(column));
+            place.is_some_and(|place| relation.generated.get(place) == Some(&Some(Generated::Arrival)))
+        }
+        _ => false,
+    }
+}
+
+/// The condition of a look-up in a relation.
+fn looked_up(mut parts: Vec<Expr>, alias: &Ident) -> Result<Expr> {
+    let equalities = || {
+        parts.iter().filter_map(|part| match part {
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => Some((left.as_ref(), right.as_ref())),
+            _ => None,
+        })
+    };
+    let sides = |(left, right): &(&Expr, &Expr)| side(left, alias).zip(side(right, alias));
+    let of_both = equalities().find(|pair| sides(pair).is_some_and(|(left, right)| left != right));
+    let Some((left, right)) = of_both.or_else(|| equalities().find(|pair| sides(pair).is_some())) else {
+        return Err(SqlError::unsupported("FOR SYSTEM_TIME AS OF PROCTIME() without an equality of both sides")
+            .with_hint(format!("Use for example ON {alias}.k = a.k.")));
+    };
+    let mut mark = parse_expression("x(y, z)")?;
+    if let Expr::Function(call) = &mut mark
+        && let FunctionArguments::List(list) = &mut call.args
+    {
+        call.name = Ident::with_quote('"', AS_OF_NOW).into();
+        let args = [left, right].map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg.clone())));
+        list.args = args.into();
+    }
+    parts.push(mark);
+    Ok(all_of(parts).unwrap_or(Expr::Value(Value::Boolean(true).with_empty_span())))
 }
 
 /// That a row of a relation has begun to hold at a moment.
@@ -187,6 +247,13 @@ fn side(expr: &Expr, alias: &Ident) -> Option<bool> {
     finder.found
 }
 
+/// That all of these hold.
+fn all_of(parts: Vec<Expr>) -> Option<Expr> {
+    let both =
+        |left: Expr, right| Expr::BinaryOp { left: Box::new(left), op: BinaryOperator::And, right: Box::new(right) };
+    parts.into_iter().map(|part| Expr::Nested(Box::new(part))).reduce(both)
+}
+
 /// `SELECT * FROM relation WHERE parts ORDER BY time LIMIT 1`
 fn first(relation: TableFactor, parts: Vec<Expr>, (time, greatest): (Expr, bool)) -> Result<Box<Query>> {
     let order = if greatest { "DESC NULLS LAST" } else { "ASC NULLS LAST" };
@@ -196,12 +263,7 @@ fn first(relation: TableFactor, parts: Vec<Expr>, (time, greatest): (Expr, bool)
     }
     if let SetExpr::Select(select) = query.body.as_mut() {
         select.from.iter_mut().for_each(|table| table.relation = relation.clone());
-        let both = |left: Expr, right| Expr::BinaryOp {
-            left: Box::new(left),
-            op: BinaryOperator::And,
-            right: Box::new(right),
-        };
-        select.selection = parts.into_iter().map(|part| Expr::Nested(Box::new(part))).reduce(both);
+        select.selection = all_of(parts);
     }
     Ok(query)
 }

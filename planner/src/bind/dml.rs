@@ -120,6 +120,9 @@ pub fn refuse_generated(relation: &Relation, column: usize, value: Option<&ast::
     let error = SqlError::new(SqlState::GENERATED_ALWAYS, message);
     Err(match (generated, verb) {
         (Generated::Stored(_), _) => error.with_detail(format!("Column \"{name}\" is a generated column.")),
+        (Generated::Arrival, _) => {
+            error.with_detail(format!("Column \"{name}\" tells when a row came in: it is defined AS PROCTIME()."))
+        }
         (Generated::Identity, _) => {
             error.with_detail(format!("Column \"{name}\" is an identity column defined as GENERATED ALWAYS."))
         }

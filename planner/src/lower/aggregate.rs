@@ -85,14 +85,7 @@ pub fn grouped(input: Node, keys: Vec<usize>, aggregates: Vec<Aggregate>) -> Nod
         partitioned_by: node::moved(&input.partitioned_by, place),
         unique_key: Some((0..keys.len()).collect()),
         event_time: input.event_time.and_then(place),
-        plan: Plan::Aggregate {
-            input: Box::new(input),
-            keys,
-            sessions: None,
-            aggregates,
-            closing: None,
-            once: false,
-        },
+        plan: Plan::Aggregate { input: Box::new(input), keys, sessions: None, aggregates, closing: None, once: false },
     }
 }
 

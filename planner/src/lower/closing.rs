@@ -8,7 +8,7 @@
 use super::finality::{closings, refused};
 use super::node;
 use datafusion::physical_expr::expressions::Column;
-use millrace_ir::{Aggregate, AggregateFunction, Closing, Node, OnClose, Plan};
+use millrace_ir::{Aggregate, AggregateFunction, Closing, JoinKind, Node, OnClose, Plan};
 use millrace_types::Result;
 
 /// When the rows of a view appear.
@@ -29,6 +29,7 @@ pub fn on_close(node: Node, idle: Option<i64>) -> Result<Node> {
     let mut node = waiting(node, idle)?;
     bounded(&mut node, idle, true);
     give_once(&mut node);
+    only_added(&mut node);
     Ok(node)
 }
 
@@ -134,6 +135,24 @@ fn gives_once(node: &mut Node, by: Closing) -> bool {
     };
     node.append_only |= gives;
     gives
+}
+
+/// What is above rows that are given once may only add rows, too.
+fn only_added(node: &mut Node) {
+    node.inputs_mut().into_iter().for_each(only_added);
+    let passes_on = match &node.plan {
+        Plan::Project { .. }
+        | Plan::Filter { .. }
+        | Plan::Reject { .. }
+        | Plan::Exchange { .. }
+        | Plan::Unnest { .. }
+        | Plan::Expand { .. }
+        | Plan::Distinct { .. }
+        | Plan::Union { .. } => true,
+        Plan::Join(join) => join.kind == JoinKind::Inner,
+        _ => false,
+    };
+    node.append_only |= passes_on && node.inputs().into_iter().all(|input| input.append_only);
 }
 
 fn is_known(node: &Node, closing: Closing) -> bool {

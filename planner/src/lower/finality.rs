@@ -124,6 +124,7 @@ pub fn closings(node: &Node) -> Result<Vec<Known>> {
         Plan::TopK(top) => first_rows(top),
         Plan::Window(window) => windowed(window),
         Plan::Join(join) => joined(join),
+        Plan::LookUp(join) => closings(&join.left),
     }
 }
 

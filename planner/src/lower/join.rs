@@ -11,6 +11,7 @@
 //! the keys decide it, the other side is its different keys: a second partner then changes nothing.
 
 mod condition;
+mod look_up;
 
 use super::expression::Lowering;
 use super::node::{self, partitioned_exactly};
@@ -51,6 +52,12 @@ impl Lowering {
             self.expression(&residual, &names)
         });
         let residual = residual.transpose()?;
+        if condition.as_of_now {
+            let kept = kept(join.join_type, &first, &second);
+            let nulls_match = condition.keys.iter().map(|key| key.nulls_match);
+            let found = look_up::looked_up(kind, mirrored, joined(kind, first, second, nulls_match, residual)?)?;
+            return Ok(keep(found, &kept, Arc::new(join.schema.as_arrow().clone())));
+        }
         let (kind, second) = match (kind, &residual) {
             (JoinKind::Semi, None) => (JoinKind::Inner, different_keys(second)),
             (JoinKind::Anti | JoinKind::Mark, None) => (kind, different_keys(second)),

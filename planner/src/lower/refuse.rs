@@ -5,7 +5,7 @@ use crate::catalog::{Relation, RelationKind};
 use crate::error::sql_error;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
-use millrace_functions::clock;
+use millrace_functions::{clock, is_as_of_now};
 use millrace_types::{Result, SqlError, SqlState};
 
 /// `0A000` for a construct that a maintained query may not hold; ad hoc it may.
@@ -59,6 +59,9 @@ pub fn expression(expr: &Expr) -> Result<()> {
 
 fn reason(expr: &Expr) -> Option<SqlError> {
     match expr {
+        Expr::ScalarFunction(_) if is_as_of_now(expr) => {
+            Some(in_view("FOR SYSTEM_TIME AS OF PROCTIME() without an equality of both sides"))
+        }
         Expr::ScalarFunction(_) => changing(expr),
         Expr::Exists(_) => Some(in_view("EXISTS in this place")),
         Expr::InSubquery(_) | Expr::SetComparison(_) => Some(in_view("IN (subquery) in this place")),

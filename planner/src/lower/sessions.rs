@@ -27,12 +27,7 @@ use millrace_types::Result;
 use std::sync::Arc;
 
 /// The aggregate of `input` by the columns `keys` as one in sessions; `None` where it is not one.
-pub fn in_sessions(
-    input: &Node,
-    keys: &[usize],
-    aggregates: &[Aggregate],
-    emission: Emission,
-) -> Result<Option<Node>> {
+pub fn in_sessions(input: &Node, keys: &[usize], aggregates: &[Aggregate], emission: Emission) -> Result<Option<Node>> {
     let Some(grouped) = Grouped::of(input, keys, aggregates, emission) else { return Ok(None) };
     let rows = grouped.rows()?;
     let columns = rows.schema.fields().len();
@@ -90,18 +85,13 @@ struct Grouped<'a> {
 enum Key {
     /// A column that the sessions are partitioned by.
     Partition(usize),
-    Side(Side),
+    Side,
     /// A time before the end.
     BeforeEnd,
 }
 
 impl<'a> Grouped<'a> {
-    fn of(
-        input: &'a Node,
-        keys: &'a [usize],
-        aggregates: &'a [Aggregate],
-        emission: Emission,
-    ) -> Option<Grouped<'a>> {
+    fn of(input: &'a Node, keys: &'a [usize], aggregates: &'a [Aggregate], emission: Emission) -> Option<Grouped<'a>> {
         let mut exprs: Vec<Expr> = (0..input.schema.fields().len()).map(|column| node::column(input, column)).collect();
         let mut below = input;
         while let Plan::Project { input: next, exprs: inner } = &below.plan {
@@ -114,7 +104,7 @@ impl<'a> Grouped<'a> {
         let grouped = Grouped { input, window, exprs, keys, aggregates, gap };
         let kinds = keys.iter().map(|key| grouped.kind(*key)).collect::<Option<Vec<Key>>>()?;
         let of_partition = |column: &usize| kinds.iter().any(|key| matches!(key, Key::Partition(at) if at == column));
-        let is_session = kinds.iter().any(|key| matches!(key, Key::Side(_)));
+        let is_session = kinds.iter().any(|key| matches!(key, Key::Side));
         let known = is_session && window.partition.iter().all(of_partition) && grouped.is_sealed(emission);
         (known && aggregates.iter().all(|call| grouped.is_mergeable(call))).then_some(grouped)
     }
@@ -130,7 +120,7 @@ impl<'a> Grouped<'a> {
         }
         let column = expr.downcast_ref::<Column>()?.index();
         match self.side(column) {
-            Some(side) => Some(Key::Side(side)),
+            Some(_) => Some(Key::Side),
             None => self.window.partition.contains(&column).then_some(Key::Partition(column)),
         }
     }

@@ -4,6 +4,7 @@
 //!   a ASOF LEFT JOIN b ON a.k = b.k AND b.t <= a.t         a LEFT JOIN b ON "mark" AND a.k = b.k AND b.t <= a.t
 //!   a ASOF JOIN b MATCH_CONDITION (a.t >= b.t) ON x        a JOIN b ON "mark" AND (a.t >= b.t) AND x
 //!   a JOIN b FOR SYSTEM_TIME AS OF a.t ON x                a JOIN b ON "mark" AND "version"(a.t) AND x
+//!   a JOIN b FOR SYSTEM_TIME AS OF PROCTIME() ON x         a JOIN b ON "mark" AND "version"(PROCTIME()) AND x
 //! ```
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -41,7 +42,7 @@ pub fn mark_versions(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// The next `FOR SYSTEM_TIME AS OF` with the column of a relation behind it: where it starts and ends.
+/// The next `FOR SYSTEM_TIME AS OF` with the column of a relation or `PROCTIME()` behind it: where it starts and ends.
 fn find_version(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, usize)> {
     let text: Vec<usize> =
         (from..tokens.len()).filter(|at| !matches!(tokens[*at].token, Token::Whitespace(_))).collect();
@@ -51,7 +52,10 @@ fn find_version(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, usize)>
     let place = (0..text.len()).find(|&place| {
         let words = ["for", "system_time", "as", "of"];
         let is_of = words.iter().enumerate().all(|(at, word)| is(place + at, word));
-        is_of && name(place + 4) && token(place + 5) == Some(&Token::Period) && name(place + 6)
+        let is_now = is(place + 4, "proctime")
+            && token(place + 5) == Some(&Token::LParen)
+            && token(place + 6) == Some(&Token::RParen);
+        is_of && (is_now || name(place + 4) && token(place + 5) == Some(&Token::Period) && name(place + 6))
     })?;
     let more = token(place + 7) == Some(&Token::Period) && name(place + 8);
     Some((text[place], text[place + if more { 8 } else { 6 }] + 1))

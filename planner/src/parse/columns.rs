@@ -229,7 +229,11 @@ impl Columns {
         let serial = SERIAL.iter().find(|(words, _)| cursor.accept(words)).map(|(_, sql_type)| sql_type.clone());
         let generated = serial.as_ref().map(|_| GeneratedColumn::Serial);
         let not_null = serial.is_some();
-        let sql_type = serial.map_or_else(|| column_type(cursor), Ok)?;
+        let sql_type = match serial {
+            Some(sql_type) => sql_type,
+            None if cursor.peeks("as") => SqlType::Timestamptz,
+            None => column_type(cursor)?,
+        };
         let mut column =
             ColumnDefinition { name, sql_type, not_null, default: None, primary_key: false, unique: false, generated };
         while self.constraint(cursor, &mut column)? {}
@@ -252,6 +256,7 @@ impl Columns {
             "references",
             "metadata",
             "storage",
+            "as",
         ];
         if cursor.peeks("check") {
             self.check(cursor, name, Some(column.name.clone()))?;
@@ -263,7 +268,11 @@ impl Columns {
         match words {
             "generated" => {
                 cursor.expect("generated")?;
-                column.generated = Some(generated(cursor)?);
+                let generated = generated(cursor)?;
+                match is_processing_time(&generated) {
+                    true => arrival(column),
+                    false => column.generated = Some(generated),
+                }
                 column.not_null |= matches!(column.generated, Some(GeneratedColumn::Identity { .. }));
                 return Ok(true);
             }
@@ -274,6 +283,10 @@ impl Columns {
             "metadata" => {
                 let what = metadata(cursor, column)?;
                 options::add(&mut self.metadata, format!("include.{what}"), fold(&column.name))?;
+                return Ok(true);
+            }
+            "as" => {
+                computed(cursor, column)?;
                 return Ok(true);
             }
             words => cursor.expect(words)?,
@@ -333,6 +346,32 @@ impl Columns {
         }
         Ok(())
     }
+}
+
+/// `AS PROCTIME()`, the only expression that needs no more words.
+fn computed(cursor: &mut Cursor, column: &mut ColumnDefinition) -> Parsed<()> {
+    cursor.expect("as")?;
+    let (_, expression) = cursor.with_text(Cursor::expression)?;
+    match is_processing_time(&GeneratedColumn::Stored(expression)) {
+        true => {
+            arrival(column);
+            Ok(())
+        }
+        false => Err(SqlError::unsupported("a column AS an expression other than PROCTIME()")
+            .with_hint("Write its type and GENERATED ALWAYS AS (expression) STORED.")
+            .into()),
+    }
+}
+
+fn is_processing_time(generated: &GeneratedColumn) -> bool {
+    let GeneratedColumn::Stored(expression) = generated else { return false };
+    let text: String = expression.chars().filter(|sign| !sign.is_whitespace()).collect();
+    text.trim_start_matches('(').trim_end_matches(')').eq_ignore_ascii_case("proctime(")
+}
+
+/// The value of a column is when its row came in: its default, and nothing else.
+fn arrival(column: &mut ColumnDefinition) {
+    (column.default, column.generated) = (Some("proctime()".to_owned()), Some(GeneratedColumn::Arrival));
 }
 
 /// `METADATA [FROM 'what'] [VIRTUAL]`; the column's name says what where nothing else does.

@@ -209,7 +209,8 @@ fn source(cursor: &mut Cursor) -> Parsed<Statement> {
     }
     let Columns { columns, primary_key, watermark, .. } = columns;
     let primary_key = primary_key.map(|key| key.columns).unwrap_or_default();
-    if columns.iter().any(|column| column.generated.is_some()) {
+    // That of a PROCTIME() column is told with the reason.
+    if columns.iter().any(|column| !matches!(column.generated, None | Some(GeneratedColumn::Arrival))) {
         return cursor.unsupported("a generated column of a source");
     }
     Ok(Statement::CreateSource(CreateSource { name, if_not_exists, columns, primary_key, watermark, options }))

@@ -215,6 +215,8 @@ pub enum GeneratedColumn {
     Identity { always: bool, options: SequenceOptions },
     /// `serial` and its like.
     Serial,
+    /// `AS PROCTIME()`
+    Arrival,
 }
 
 /// How a sequence counts; `None` where nothing is said.

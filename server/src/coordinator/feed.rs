@@ -11,12 +11,12 @@ use super::clock::{Clock, DefinedSource};
 use super::define::nullable;
 use super::ingest::{Bounds, Fed, Reading};
 use super::writes::{Identity, Writes, key_identities, row_identities};
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use millrace_catalog::Relation;
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::{cast, concat_batches, take_record_batch};
+use millrace_catalog::{Column, Generated, Relation};
 use millrace_connectors::Source;
 use millrace_dataflow::read_model::ReadModel;
-use millrace_types::{Delta, RelationId, Result, SqlError, Weights};
+use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, Weights};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Clock {
             let Some(reading) = self.readings.iter_mut().find(|reading| reading.relation == table) else { continue };
             let (fed, unread) = reading.take_fed(limit, now);
             more |= unread;
-            match self.fed_changes(table, &fed) {
+            match self.fed_changes(table, &fed, now) {
                 Ok(delta) => writes.add(table, delta),
                 Err(error) => {
                     tracing::error!(%table, %error, "a table cannot be fed");
@@ -65,14 +65,14 @@ impl Clock {
     }
 
     /// The changes that what was read makes in a table.
-    fn fed_changes(&self, table: RelationId, fed: &[Fed]) -> Result<Delta> {
+    fn fed_changes(&self, table: RelationId, fed: &[Fed], now: EventTime) -> Result<Delta> {
         let gone = || SqlError::internal(format!("table {table} that is fed is not there"));
         let relation = self.state.catalog.get(table).ok_or_else(gone)?;
         let model = self.state.models.get(&table).ok_or_else(gone)?;
         let schema = nullable(model.schema());
         let loose = |fed: &Fed| Ok(RecordBatch::try_new(schema.clone(), fed.rows.columns().to_vec())?);
         let batches = fed.iter().map(loose).collect::<Result<Vec<_>>>()?;
-        let rows = concat_batches(&schema, &batches)?;
+        let rows = arrived(relation, concat_batches(&schema, &batches)?, now)?;
         let Some(key) = relation.keys().next().filter(|_| rows.num_rows() > 0) else { return Ok(Delta::inserts(rows)) };
         let mut deletes = Vec::with_capacity(rows.num_rows());
         for fed in fed {
@@ -93,6 +93,21 @@ impl Clock {
             }
         }
     }
+}
+
+/// The rows with the moment at which they came in, in the columns that tell it.
+fn arrived(table: &Relation, rows: RecordBatch, now: EventTime) -> Result<RecordBatch> {
+    let tells = |column: &Column| column.generated == Some(Generated::Arrival);
+    if !table.columns.iter().any(tells) {
+        return Ok(rows);
+    }
+    let moments = TimestampMicrosecondArray::from_value(now.0, rows.num_rows()).with_timezone("UTC");
+    let column = |(column, values): (&Column, &ArrayRef)| match tells(column) {
+        true => cast(&moments, values.data_type()).map_err(SqlError::from),
+        false => Ok(values.clone()),
+    };
+    let columns = table.columns.iter().zip(rows.columns()).map(column).collect::<Result<_>>()?;
+    Ok(RecordBatch::try_new(rows.schema(), columns)?)
 }
 
 /// The changes by which the last row of each key takes the place of the one that is there.

@@ -100,12 +100,25 @@ fn recomputes(node: &Node) -> bool {
         || node.inputs().into_iter().any(recomputes)
 }
 
+/// The relations that rows are looked up in: what is there of them is to be there before these rows come.
+fn looked_up(node: &Node) -> BTreeSet<RelationId> {
+    let own = match &node.plan {
+        Plan::LookUp(join) => join.right.relations(),
+        _ => vec![],
+    };
+    let below = node.inputs().into_iter().flat_map(looked_up);
+    own.into_iter().map(|(relation, _)| relation).chain(below).collect()
+}
+
 impl Clock {
     /// Starts a job that reads much beside the ticks, and any other at once.
     pub(super) fn start_beside(&mut self, job: Job) -> Result<()> {
         let (id, reads, recomputes) = (job.id, job.plan.relations(), recomputes(&job.plan));
         let inputs: BTreeSet<_> = reads.iter().map(|(relation, _)| *relation).collect();
-        let models: Vec<_> = inputs.iter().filter_map(|id| Some((*id, self.state.models.get(id)?.clone()))).collect();
+        let mut models: Vec<_> =
+            inputs.iter().filter_map(|id| Some((*id, self.state.models.get(id)?.clone()))).collect();
+        let first = looked_up(&job.plan);
+        models.sort_by_key(|(relation, _)| !first.contains(relation));
         let unfinished = inputs.iter().any(|input| self.fillings.iter().any(|filling| filling.job == *input));
         let rows: usize = models.iter().map(|(_, model)| model.rows()).sum();
         if !self.serving || (rows < SLICED_ROWS && !unfinished) {

@@ -398,6 +398,7 @@ fn generated(column: &catalog::Column) -> Option<planner::Generated> {
     match &column.generated {
         Some(catalog::Generated::Stored(expression)) => Some(planner::Generated::Stored(expression.clone())),
         Some(catalog::Generated::Always) => Some(planner::Generated::Identity),
+        Some(catalog::Generated::Arrival) => Some(planner::Generated::Arrival),
         Some(catalog::Generated::ByDefault) | None => None,
     }
 }

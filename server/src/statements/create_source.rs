@@ -9,7 +9,7 @@ use crate::session::Session;
 use arrow::datatypes::{Schema, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind};
 use millrace_connectors::CONNECTORS;
-use millrace_planner::parse::{ColumnDefinition, CreateSource, fold, name_parts};
+use millrace_planner::parse::{ColumnDefinition, CreateSource, GeneratedColumn, fold, name_parts};
 use millrace_types::{Result, SqlError, SqlState, field_of, sql_type_of};
 use millrace_wire::Response;
 use std::sync::Arc;
@@ -26,6 +26,11 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
         return Err(
             SqlError::unsupported("a PRIMARY KEY of a source").with_hint("Rows of a source are only ever added.")
         );
+    }
+    if create.columns.iter().any(|column| column.generated == Some(GeneratedColumn::Arrival)) {
+        return Err(SqlError::unsupported("a PROCTIME() column of a source")
+            .with_detail("A source is read again from its start: its rows would come in at another time.")
+            .with_hint("CREATE TABLE with this connector keeps rows with the time at which they came in."));
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     let options = settled(with_start_time(create.options.clone())).await?;

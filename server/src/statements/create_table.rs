@@ -109,14 +109,16 @@ fn refuse(create: &CreateTable) -> Result<()> {
     if create.watermark.is_some() {
         return Err(SqlError::unsupported("a watermark of a table that feeds a sink"));
     }
-    if create.columns.iter().any(|column| column.generated.is_some()) {
+    let is_fed = millrace_connectors::feeds_tables(&create.options);
+    let arrives = |column: &&ColumnDefinition| is_fed && column.generated == Some(GeneratedColumn::Arrival);
+    if create.columns.iter().any(|column| column.generated.is_some() && !arrives(&column)) {
         return Err(SqlError::unsupported("a generated column of a table with a connector"));
     }
-    if millrace_connectors::feeds_tables(&create.options) {
+    if is_fed {
         if !create.unique.is_empty() || !create.checks.is_empty() {
             return Err(SqlError::unsupported("a UNIQUE or CHECK constraint of a table that a connector feeds"));
         }
-        if create.columns.iter().any(|column| column.default.is_some()) {
+        if create.columns.iter().any(|column| column.default.is_some() && !arrives(&column)) {
             return Err(SqlError::unsupported("a DEFAULT of a table that a connector feeds"));
         }
         return Ok(());
@@ -146,6 +148,7 @@ pub fn column(definition: &ColumnDefinition, in_key: bool) -> Column {
             Some(GeneratedColumn::Stored(expression)) => Some(Generated::Stored(expression.clone())),
             Some(GeneratedColumn::Identity { always: true, .. }) => Some(Generated::Always),
             Some(GeneratedColumn::Identity { always: false, .. }) => Some(Generated::ByDefault),
+            Some(GeneratedColumn::Arrival) => Some(Generated::Arrival),
             Some(GeneratedColumn::Serial) | None => None,
         },
         ..Column::new(fold(&definition.name), definition.sql_type.clone())

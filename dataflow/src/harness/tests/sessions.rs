@@ -140,9 +140,8 @@ fn groups_are_given_once() {
             all.sort_unstable();
             let together = |a: &Timed, b: &Timed| a.0 == b.0 && b.1 - a.1 <= gap.unwrap_or(0);
             let groups: Vec<Vec<Timed>> = all.chunk_by(together).map(<[Timed]>::to_vec).collect();
-            let (closed, rest): (Vec<_>, Vec<_>) = groups
-                .into_iter()
-                .partition(|group| group[group.len() - 1].1 + gap.unwrap_or(0) < watermark);
+            let (closed, rest): (Vec<_>, Vec<_>) =
+                groups.into_iter().partition(|group| group[group.len() - 1].1 + gap.unwrap_or(0) < watermark);
             given.append(&mut by_hand(&closed.concat(), gap));
             open = rest.concat();
             workers.tick();

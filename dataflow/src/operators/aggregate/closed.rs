@@ -4,8 +4,8 @@
 //! being given, when the tick ends: what was final does not change.
 
 use super::distinct::Distinct;
-use super::groups::exists;
 use super::emission::{EMITTED, Side};
+use super::groups::exists;
 use super::{Accumulator, Aggregate};
 use crate::operator::Output;
 use arrow::array::{Array, AsArray};

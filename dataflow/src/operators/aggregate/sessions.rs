@@ -96,7 +96,9 @@ impl Sessions {
             let (first, last) = self.times(groups.row(at));
             if time.saturating_sub(last) > self.gap {
                 match self.link(groups, at, NEWER) {
-                    Some(newer) if first_of(self.times(groups.row(newer))).saturating_sub(time) <= self.gap => at = newer,
+                    Some(newer) if first_of(self.times(groups.row(newer))).saturating_sub(time) <= self.gap => {
+                        at = newer
+                    }
                     newer => return self.insert(groups, time, newer, Some(at)),
                 }
             } else if first.saturating_sub(time) > self.gap {

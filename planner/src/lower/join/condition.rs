@@ -4,6 +4,7 @@ use crate::error::sql_error;
 use datafusion::common::NullEquality;
 use datafusion::logical_expr::utils::{can_hash, conjunction, find_valid_equijoin_key_pair, split_conjunction};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Join, Operator};
+use millrace_functions::is_as_of_now;
 use millrace_types::Result;
 
 /// A join's condition, taken apart.
@@ -11,6 +12,8 @@ pub struct Condition {
     pub keys: Vec<Key>,
     /// What else a pair must satisfy, over the columns of both inputs.
     pub residual: Option<Expr>,
+    /// Whether partners are those as of when a row comes.
+    pub as_of_now: bool,
 }
 
 /// An expression over each input that are equal in a pair.
@@ -26,15 +29,16 @@ impl Condition {
         let nulls_match = join.null_equality == NullEquality::NullEqualsNull;
         let on = join.on.iter().cloned();
         let mut keys: Vec<Key> = on.map(|(left, right)| Key { left, right, nulls_match }).collect();
-        let mut residual = vec![];
+        let (mut residual, mut as_of_now) = (vec![], false);
         for term in join.filter.iter().flat_map(split_conjunction) {
             match key(term, join)? {
                 Some(key) => keys.push(key),
                 None if is_true(term) => {}
+                None if is_as_of_now(term) => as_of_now = true,
                 None => residual.push(term.clone()),
             }
         }
-        Ok(Condition { keys, residual: conjunction(residual) })
+        Ok(Condition { keys, residual: conjunction(residual), as_of_now })
     }
 }
 
