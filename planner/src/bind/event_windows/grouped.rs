@@ -10,7 +10,8 @@ use millrace_functions::event_windows::{SESSION_END_KEY, SESSION_START_KEY};
 use millrace_functions::{Walk, each_expression, each_select};
 use millrace_types::{Result, SqlError};
 use sqlparser::ast::{
-    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Query, Select, Visitor,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, Query, Select,
+    SelectItem, Visitor,
 };
 use std::ops::ControlFlow;
 
@@ -19,7 +20,10 @@ use std::ops::ControlFlow;
 /// # Errors
 /// `0A000` for windows of processing time.
 pub fn spell_out(query: &mut Query) -> Result<()> {
-    each_select(query, keys);
+    each_select(query, |select| {
+        select.projection.iter_mut().for_each(named_as_written);
+        keys(select);
+    });
     let mut outcome = Ok(());
     each_expression(query, |expr| match named(expr) {
         Ok(Some(changed)) => *expr = changed,
@@ -27,6 +31,17 @@ pub fn spell_out(query: &mut Query) -> Result<()> {
         Err(error) => outcome = Err(error),
     });
     outcome
+}
+
+/// A column is called like the function that gives it, whatever stands for this from now on.
+fn named_as_written(item: &mut SelectItem) {
+    let SelectItem::UnnamedExpr(expr) = item else { return };
+    if let Some((window, part, _)) = call(expr)
+        && (window == "session" || part == "rowtime")
+    {
+        let name = if part.is_empty() { window } else { format!("{window}_{part}") };
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::with_quote('"', name) };
+    }
 }
 
 /// The name of a function of windows in two parts, and its arguments: `hop` and `end` of `HOP_END(ts, ..)`.
