@@ -78,7 +78,7 @@ pub fn is_watermarked(node: &Node) -> bool {
 fn bounded(node: &mut Node, idle: Option<i64>, is_top: bool) {
     let mut waits = None;
     let is_aggregate = matches!(node.plan, Plan::Aggregate { .. });
-    let known = is_aggregate.then(|| closings(node).unwrap_or_default()).unwrap_or_default();
+    let known = if is_aggregate { closings(node).unwrap_or_default() } else { vec![] };
     let first = known.iter().map(|known| known.closing).min_by_key(|closing| closing.delay);
     if let Plan::Aggregate { closing, .. } = &mut node.plan {
         *closing = first;

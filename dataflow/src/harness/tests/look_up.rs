@@ -21,8 +21,11 @@ fn look_up(kind: JoinKind, append_only: bool) -> Harness {
     }))
 }
 
+/// A left row with the right one that it found.
+type Pair = (Row, Option<Row>);
+
 /// What a row finds.
-fn found(kind: JoinKind, row: &Row, right: &[Row]) -> Vec<(Row, Option<Row>)> {
+fn found(kind: JoinKind, row: &Row, right: &[Row]) -> Vec<Pair> {
     let matches = |other: &&Row| row.0.is_some() && row.0 == other.0 && row.1.zip(other.1).is_some_and(|(a, b)| a < b);
     let pairs: Vec<_> = right.iter().filter(matches).map(|other| (row.clone(), Some(other.clone()))).collect();
     match pairs.is_empty() && kind == JoinKind::Left {
@@ -31,7 +34,7 @@ fn found(kind: JoinKind, row: &Row, right: &[Row]) -> Vec<(Row, Option<Row>)> {
     }
 }
 
-fn bag_of(kind: JoinKind, pairs: &[(Row, Option<Row>)]) -> Bag {
+fn bag_of(kind: JoinKind, pairs: &[Pair]) -> Bag {
     let nothing: Row = (None, None, None, None);
     let left: Vec<Row> = pairs.iter().map(|(left, _)| left.clone()).collect();
     let right: Vec<Row> = pairs.iter().map(|(_, right)| right.clone().unwrap_or(nothing.clone())).collect();
@@ -47,8 +50,8 @@ fn rows_keep_what_they_found() {
         let mut workers = Workers::new(move |_, _| look_up(kind, append_only), vec![vec![0], vec![0]]);
         let (mut left, mut right) = (Relation::default(), Relation::default());
         // Each copy of a left row with what it found.
-        let mut given: Vec<(Row, Vec<(Row, Option<Row>)>)> = vec![];
-        for tick in 0..200 {
+        let mut given: Vec<(Row, Vec<Pair>)> = vec![];
+        for tick in 0..80 {
             let before = left.rows.clone();
             let mut deltas = vec![];
             for _ in 0..random.below(4) {
