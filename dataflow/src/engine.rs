@@ -379,6 +379,7 @@ impl State {
     }
 }
 
+mod durable;
 mod replace;
 
 pub use replace::Replacement;

@@ -12,7 +12,8 @@
 //! Watermarks do not flow: a fragment knows which leaves of the plan are below each port of its operators, and is told
 //! the watermarks of the leaves.
 
-use crate::operator::{Moment, Operator, Output, StateSize, Timers};
+use crate::capture::{Captured, Sections, StoredJob};
+use crate::operator::{Moment, Operator, Output, SnapshotKind, StateSize, Timers};
 use millrace_types::{Delta, EventTime, Result, SqlError, Tick};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -31,6 +32,11 @@ struct Fused {
     operator: Box<dyn Operator>,
     target: Target,
     ports: Vec<PortTime>,
+    /// Its number in the job.
+    number: u32,
+    /// Whether the open tick may have changed its state, and the last tick that may have.
+    is_touched: bool,
+    touched: Tick,
 }
 
 /// What bounds the times of the rows that arrive at a port.
@@ -70,8 +76,16 @@ impl Fragment {
     /// When the target is not there yet: a fragment is built from its output to its inputs.
     pub fn add(&mut self, name: String, operator: Box<dyn Operator>, target: Target) -> usize {
         self.check(target);
-        self.operators.push(Fused { name, operator, target, ports: vec![] });
-        self.operators.len() - 1
+        let (at, touched) = (self.operators.len(), Tick::default());
+        // The first tick calls each operator, whether or not there is input.
+        let is_touched = true;
+        self.operators.push(Fused { name, operator, target, ports: vec![], number: at as u32, is_touched, touched });
+        at
+    }
+
+    /// Gives the operator at a place its number in the job.
+    pub fn number(&mut self, at: usize, number: u32) {
+        self.operators[at].number = number;
     }
 
     /// Adds an input whose changes go to `target`, and answers its number. `leaves`: what is below it of the plan's
@@ -124,11 +138,15 @@ impl Fragment {
                 let mut emitted = Output::default();
                 for (port, time) in fused.ports.iter_mut().enumerate() {
                     if let Some(watermark) = time.advance(&moment.watermarks) {
+                        fused.is_touched = true;
                         fused.operator.on_watermark(port, watermark, &mut emitted)?;
                     }
                 }
                 moment.now.map_or(Ok(()), |now| fused.operator.on_clock(now))?;
                 fused.operator.on_tick(tick, &mut emitted)?;
+                if std::mem::take(&mut fused.is_touched) || !emitted.is_empty() || fused.operator.follows_clock() {
+                    fused.touched = tick;
+                }
                 let target = fused.target;
                 self.pass_on(emitted, target, out)?;
             }
@@ -145,6 +163,7 @@ impl Fragment {
             Target::Operator { at, port } => {
                 let fused = &mut self.operators[at];
                 let mut emitted = Output::default();
+                fused.is_touched = true;
                 fused.operator.on_batch(port, delta, &mut emitted)?;
                 let target = fused.target;
                 self.pass_on(emitted, target, out)
@@ -156,6 +175,32 @@ impl Fragment {
         emitted.take_errors().into_iter().for_each(|error| out.report(error));
         out.reject(emitted.take_rejected().into_iter());
         emitted.take_deltas().into_iter().try_for_each(|delta| self.feed(target, delta, out))
+    }
+
+    /// What each operator keeps, between two ticks. `is_known`: whether the state of an operator as of its last tick is
+    /// somewhere already.
+    pub fn capture(&mut self, worker: usize, is_known: &dyn Fn(u32, Tick) -> bool) -> Result<Vec<Captured>> {
+        catching(|| {
+            let capture = |fused: &mut Fused| {
+                let (place, touched) = (fused.number, fused.touched);
+                let mut sections = Sections::default();
+                let is_known = is_known(place, touched);
+                if !is_known {
+                    fused.operator.snapshot(SnapshotKind::Full, &mut sections)?;
+                }
+                Ok::<_, SqlError>(Captured { worker, place, touched, sections: (!is_known).then_some(sections.0) })
+            };
+            self.operators.iter_mut().map(capture).collect()
+        })
+    }
+
+    /// Gives operators that have seen nothing what they kept. `share`: which worker this is, of how many.
+    pub fn restore(&mut self, stored: &StoredJob, share: (usize, usize)) -> Result<()> {
+        catching(|| {
+            self.operators.iter_mut().try_for_each(|fused| {
+                stored.restore(fused.number, share, |from, groups| fused.operator.restore(from, groups))
+            })
+        })
     }
 
     /// When its operators want a tick without input.

@@ -1,9 +1,13 @@
 //! The end of a job on one worker: where its changes, its row errors and its failure arrive.
 
+use crate::capture::{Captured, READ_MODEL, Sections, StoredJob};
 use crate::operator::{Moment, RejectedRow, RowError, StateSize, Timers};
 use crate::read_model::{MaintainedPart, Part};
 use millrace_types::{Delta, Result, SqlError, Tick};
 use std::rc::Rc;
+
+/// The section of the read model's rows.
+const ROWS: &str = "rows";
 
 /// Rows of an open tick that are kept before they go into the read model, if nobody else wants them. More at once
 /// sorts and merges better; fewer bounds the memory of a long first tick.
@@ -32,8 +36,9 @@ pub struct JobEnd {
     rows: usize,
     errors: Vec<RowError>,
     rejected: Vec<RejectedRow>,
-    /// The read model changed since it was last published.
+    /// The read model changed since it was last published, and the tick in which it was.
     changed: bool,
+    touched: Tick,
     failure: Option<SqlError>,
 }
 
@@ -148,7 +153,10 @@ impl JobEnd {
         }
         let deltas = std::mem::take(&mut self.deltas);
         let part = match (&mut self.model, std::mem::take(&mut self.changed)) {
-            (Some(model), true) => Some(model.publish()),
+            (Some(model), true) => {
+                self.touched = self.tick;
+                Some(model.publish())
+            }
             _ => None,
         };
         let deltas = if self.tapped { deltas } else { vec![] };
@@ -172,6 +180,25 @@ impl JobEnd {
             }
         }
         Ok(())
+    }
+
+    /// What the read model keeps on this worker. `is_known`: whether what it is as of its last tick is somewhere already.
+    pub fn capture(&self, worker: usize, is_known: &dyn Fn(u32, Tick) -> bool) -> Result<Option<Captured>> {
+        let Some(model) = &self.model else { return Ok(None) };
+        let mut sections = Sections::default();
+        let is_known = is_known(READ_MODEL, self.touched);
+        if !is_known {
+            model.snapshot(ROWS, &mut sections)?;
+        }
+        let sections = (!is_known).then_some(sections.0);
+        Ok(Some(Captured { worker, place: READ_MODEL, touched: self.touched, sections }))
+    }
+
+    /// Gives a read model that has seen nothing what it kept, and answers it.
+    pub fn restore(&mut self, stored: &StoredJob, share: (usize, usize)) -> Result<Part> {
+        let Some(model) = &mut self.model else { return Ok(Part::default()) };
+        stored.restore(READ_MODEL, share, |from, groups| model.restore(ROWS, from, &groups))?;
+        Ok(model.publish())
     }
 
     /// How much the read model keeps on this worker.

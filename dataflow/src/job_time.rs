@@ -103,6 +103,21 @@ impl Jobs {
         told
     }
 
+    /// The watermarks that a job was told last, of all that it reads and that may have one.
+    pub fn told(&self, job: RelationId) -> Vec<(RelationId, Option<EventTime>)> {
+        self.get(job).map_or(vec![], |known| known.time.inputs.clone())
+    }
+
+    /// A job goes on where it was: it has read all that it was told of. Answers whether it is about the same relations.
+    pub fn recall(&mut self, job: RelationId, told: &[(RelationId, Option<EventTime>)]) -> bool {
+        let Some(known) = self.get_mut(job) else { return false };
+        let same = known.time.inputs.iter().map(|(input, _)| input).eq(told.iter().map(|(input, _)| input));
+        (known.attached, known.time.follows, known.time.is_new) = (true, true, false);
+        known.time.inputs = told.to_vec();
+        self.restored.insert(job);
+        same
+    }
+
     /// The jobs that want a tick by what time it is.
     pub fn due(&self, now: EventTime) -> impl Iterator<Item = (RelationId, &Known)> {
         let known = self.waiting.iter().filter_map(|id| Some((*id, self.get(*id)?)));

@@ -2,6 +2,7 @@
 
 use crate::engine::RelationInput;
 use crate::job_time::JobTime;
+use crate::movable::{fingerprint, is_movable};
 use crate::read_model::{Part, ReadModel};
 use crate::worker::{Reached, is_fed, partition_of};
 use millrace_ir::{Job, Output};
@@ -22,7 +23,10 @@ pub struct Jobs {
     pub(crate) watermarks: HashMap<RelationId, EventTime>,
     /// The jobs that want a tick at some watermark or at some time.
     pub(crate) waiting: BTreeSet<RelationId>,
+    /// The jobs that were restored and have not gone on yet.
+    pub(crate) restored: BTreeSet<RelationId>,
     created: u64,
+    serial: u64,
 }
 
 /// A job that runs.
@@ -39,6 +43,12 @@ pub struct Known {
     /// The version as of the last tick; `None` for a job that only emits.
     pub model: Option<ReadModel>,
     pub parts: Vec<Part>,
+    /// Its number among all jobs that ever were.
+    pub serial: u64,
+    /// A hash of the plan.
+    pub fingerprint: u64,
+    /// Whether its state may go to other workers than it was on.
+    pub is_movable: bool,
 }
 
 impl Jobs {
@@ -80,7 +90,12 @@ impl Jobs {
         let stream = job.output == Output::Stream;
         let (name, number, fed) = (job.name.clone(), self.created, is_fed(job));
         let time = JobTime::of(&job.plan);
-        self.known.insert(job.id, Known { name, reads, number, fed, attached: false, time, stream, model, parts });
+        let (fingerprint, is_movable, attached) = (fingerprint(&job.plan), is_movable(job), false);
+        let serial = self.serial;
+        let known =
+            Known { name, reads, number, fed, attached, time, stream, model, parts, serial, fingerprint, is_movable };
+        self.known.insert(job.id, known);
+        self.serial += 1;
         self.created += 1;
     }
 
@@ -89,6 +104,7 @@ impl Jobs {
         self.failed.remove(&job);
         self.subscribed.remove(&job);
         self.waiting.remove(&job);
+        self.restored.remove(&job);
         let Some(known) = self.known.remove(&job) else { return false };
         for relation in known.reads {
             if let Some(readers) = self.readers.get_mut(&relation) {
@@ -197,6 +213,8 @@ impl Jobs {
                 None => due.extend(self.attached_readers(input.relation).map(|(id, job)| (job.number, (id, 0)))),
             }
         }
+        let restored = std::mem::take(&mut self.restored);
+        due.extend(restored.iter().filter_map(|id| Some((self.known.get(id)?.number, (*id, 0)))));
         let mut levels: Vec<Vec<Reached>> = Vec::new();
         while let Some((_, (job, level))) = due.pop_first() {
             let readers: Vec<_> = self.output_readers(job).collect();
@@ -212,7 +230,10 @@ impl Jobs {
             levels[level].push(Reached { job, tapped, attached, watermarks: vec![] });
         }
         for reached in levels.iter_mut().flatten() {
-            reached.watermarks = self.tell(reached.job);
+            reached.watermarks = match restored.contains(&reached.job) {
+                true => self.told(reached.job).into_iter().filter_map(|(input, at)| Some((input, at?))).collect(),
+                false => self.tell(reached.job),
+            };
         }
         levels
     }

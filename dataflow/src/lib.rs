@@ -22,6 +22,7 @@
 //! What is deliberately absent: SQL, sockets, files (but for state that memory has no room for), and the wall clock. Time comes with the tick, so that a tick's
 //! effect is a function of its inputs.
 
+pub mod capture;
 pub mod engine;
 mod exchange;
 mod fragment;
@@ -30,6 +31,7 @@ pub mod harness;
 mod job_end;
 mod job_time;
 mod jobs;
+mod movable;
 pub mod operator;
 pub mod operators;
 pub mod read_model;

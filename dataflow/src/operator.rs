@@ -1,5 +1,6 @@
 //! The contract of an operator. Operators know deltas and ticks; they know nothing of threads, timely or SQL.
 
+use crate::read_model::Block;
 use millrace_types::{Delta, EventTime, KeyGroupRange, RelationId, Result, SqlError, Tick};
 use std::sync::Arc;
 
@@ -49,6 +50,12 @@ pub trait Operator: Send {
     /// snapshot when several workers' state is merged into one.
     fn restore(&mut self, _from: &mut dyn StateReader, _groups: KeyGroupRange) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether its state changes as the wall clock goes on. Such state is no function of the key groups that it belongs
+    /// to, and goes back only to the worker that it came from.
+    fn follows_clock(&self) -> bool {
+        false
     }
 
     /// How much the operator keeps.
@@ -160,6 +167,11 @@ pub enum SnapshotKind {
 pub trait StateWriter {
     /// Writes rows of the section `name`, whose first column is the UInt64 key hash in ascending order.
     fn write(&mut self, name: &str, rows: arrow::array::RecordBatch) -> Result<()>;
+
+    /// Writes the rows of runs, in this order. Who writes them down later may keep the runs instead.
+    fn write_runs(&mut self, name: &str, runs: Vec<Block>) -> Result<()> {
+        runs.iter().flat_map(Block::sections).try_for_each(|rows| self.write(name, rows?))
+    }
 }
 
 /// Where a snapshot comes from.

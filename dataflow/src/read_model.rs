@@ -6,7 +6,7 @@
 
 use crate::operator::{RowError, StateReader, StateSize, StateWriter};
 use crate::row_errors::{Errors, MaintainedErrors, net};
-use crate::state::{Arrangement, Run, Scan, contains_keys, lookup, net_weights, rows_in_range, take_rows};
+use crate::state::{Arrangement, Run, Scan, contains_keys, lookup, net_weights, rows_in_range, section_of, take_rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -70,20 +70,27 @@ impl MaintainedPart {
         self.rows.maintain(rows)
     }
 
-    /// Writes the rows as the section `name`. Row errors come back with the operators that report them.
+    /// Writes the rows as the section `name`, and beside it the row errors.
     pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
-        self.rows.snapshot(name, to)
+        self.rows.snapshot(name, to)?;
+        self.errors.snapshot(&errors_section(name), to)
     }
 
-    /// Adds the rows of the section `name` that belong to `groups`.
+    /// Adds the rows of the section `name` that belong to `groups`, and the row errors beside it.
     pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
-        self.rows.restore(name, from, groups)
+        self.rows.restore(name, from, groups)?;
+        self.errors.restore(&errors_section(name), from, groups)
     }
 
     /// How much it keeps.
     pub fn size(&self) -> StateSize {
         self.rows.size()
     }
+}
+
+/// The section of the row errors beside that of the rows.
+fn errors_section(rows: &str) -> String {
+    format!("{rows}/errors")
 }
 
 /// The columns whose hash orders rows: the key, or all of them.
@@ -307,7 +314,18 @@ pub struct Block(Arc<Run>);
 #[derive(Clone, Debug)]
 pub struct BlockId(Weak<Run>);
 
+impl From<Arc<Run>> for Block {
+    fn from(run: Arc<Run>) -> Block {
+        Block(run)
+    }
+}
+
 impl Block {
+    /// Its rows with their hashes and weights, as a section of a snapshot has them.
+    pub fn sections(&self) -> impl Iterator<Item = Result<RecordBatch>> + '_ {
+        self.0.chunks().iter().map(|chunk| section_of(chunk))
+    }
+
     /// How many rows it has.
     pub fn rows(&self) -> usize {
         self.0.len()

@@ -97,7 +97,7 @@ pub enum Feed {
 pub fn render(job: &Job, worker: usize, workers: usize, keeper: Keeper) -> Result<Graph> {
     let graph = Graph { ports: vec![], stages: vec![], loans: vec![], timed: is_timed(&job.plan) };
     let (shared, once) = (Shared::of(&job.plan), HashMap::new());
-    let mut rendering = Rendering { worker, workers, keeper, graph, shared, once };
+    let mut rendering = Rendering { worker, workers, keeper, graph, shared, once, operators: 0 };
     rendering.stage(&job.plan, None)?;
     Ok(rendering.graph)
 }
@@ -119,6 +119,8 @@ struct Rendering<'a> {
     shared: Shared,
     /// The stages of shared subtrees, by the numbers of these.
     once: HashMap<usize, usize>,
+    /// How many operators there are. Their numbers do not depend on how many workers there are.
+    operators: u32,
 }
 
 /// A fragment being made.
@@ -202,6 +204,8 @@ impl Rendering<'_> {
                 let borrowed = self.loans(node);
                 let operator = operator(node, self.worker, self.workers, borrowed)?;
                 let at = making.fragment.add(node.head().to_string(), operator, target);
+                making.fragment.number(at, self.operators);
+                self.operators += 1;
                 let inputs = node.inputs().into_iter().enumerate();
                 inputs.into_iter().try_for_each(|(port, input)| self.node(input, Target::Operator { at, port }, making))
             }

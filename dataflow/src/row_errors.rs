@@ -1,11 +1,11 @@
 //! The errors of rows whose expressions fail, kept like rows: net of what was taken back, at a cost per change.
 
-use crate::operator::RowError;
+use crate::operator::{RowError, StateReader, StateWriter};
 use crate::state::{Arrangement, Run, Scan};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millrace_types::{Delta, Result, SqlError, SqlState, Weights};
+use millrace_types::{Delta, KeyGroupRange, Result, SqlError, SqlState, Weights};
 use std::sync::{Arc, LazyLock};
 
 /// What is kept of an error. Where it occurs in the statement is not: readers wrote another one.
@@ -46,6 +46,16 @@ impl MaintainedErrors {
         let weights: Vec<i64> = errors.iter().map(|error| error.weight).collect();
         let rows = RecordBatch::try_new(SCHEMA.clone(), columns)?;
         self.0.append(&Delta::new(rows, Weights::Each(weights.into())))
+    }
+
+    /// Writes the errors as the section `name`.
+    pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
+        self.0.snapshot(name, to)
+    }
+
+    /// Adds the errors of the section `name` that belong to `groups`.
+    pub fn restore(&mut self, name: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        self.0.restore(name, from, groups)
     }
 
     /// The errors as of now.

@@ -4,6 +4,7 @@
 //! the exchanges between them need. In one process a lock around sending sees to the order; several processes would
 //! pass the same commands through a dataflow of their own. Between commands a worker sleeps.
 
+use crate::capture::{Captured, Known, StoredJob};
 use crate::engine::{OperatorInfo, RelationInput};
 use crate::fragment::catching;
 use crate::job_end::{JobEnd, Outcome};
@@ -34,6 +35,10 @@ pub enum Command {
     Replace(Arc<[(RelationId, RelationId)]>),
     /// Tell what the operators keep.
     Operators,
+    /// Hand over what these jobs, by their serial numbers, keep, but for what is known already.
+    Capture(Arc<[(RelationId, u64)]>, Arc<Known>),
+    /// Give a job that has seen nothing what it kept.
+    Restore(RelationId, Arc<StoredJob>),
 }
 
 /// A tick, as all workers run it.
@@ -65,6 +70,10 @@ pub enum Answer {
     Done,
     Outcomes(Vec<(RelationId, Outcome)>),
     Operators(Vec<OperatorInfo>),
+    /// What each job keeps, or why that cannot be told.
+    Captured(Vec<(RelationId, Result<Vec<Captured>>)>),
+    /// The part of the read model that a job has again.
+    Restored(Part),
 }
 
 /// What all workers share.
@@ -105,6 +114,8 @@ struct Running {
     part: Part,
     /// Whether it has seen all of what it reads.
     attached: bool,
+    /// Whether it goes on where it was: what the plan itself gives has been given.
+    is_restored: bool,
 }
 
 /// Does what `commands` say until they end.
@@ -158,6 +169,11 @@ impl Worker<'_, '_> {
                 Ok(Answer::Done)
             }
             Command::Operators => Ok(Answer::Operators(self.operators())),
+            Command::Capture(jobs, known) => {
+                let capture = |(job, serial): &(RelationId, u64)| Some((*job, self.capture(*job, *serial, &known)?));
+                Ok(Answer::Captured(jobs.iter().filter_map(capture).collect()))
+            }
+            Command::Restore(job, stored) => self.restore(job, &stored).map(Answer::Restored),
         }
     }
 
@@ -200,7 +216,8 @@ impl Worker<'_, '_> {
         };
         let end = Rc::new(RefCell::new(JobEnd::new(job.name.clone(), model)));
         let dataflow = self.substrate.build(&job.name, graph, &end);
-        self.jobs.insert(job.id, Running { job, ports, loans, dataflow, end, part: Part::default(), attached: false });
+        let (part, attached, is_restored) = (Part::default(), false, false);
+        self.jobs.insert(job.id, Running { job, ports, loans, dataflow, end, part, attached, is_restored });
     }
 
     /// The job that keeps the rows of a relation by `key`: its own, or an index of it.
@@ -243,7 +260,7 @@ impl Worker<'_, '_> {
     fn begin(&mut self, run: &Run, reached: &Reached) {
         // Taken out of the map so that the jobs that it reads can be looked at while it is fed.
         let Some(mut running) = self.jobs.remove(&reached.job) else { return };
-        let first = running.end.borrow().first_tick().is_none();
+        let first = running.end.borrow().first_tick().is_none() && !running.is_restored;
         running.end.borrow_mut().begin(run.tick, running.moment(run, reached), reached.tapped);
         running.attached |= reached.attached;
         running.dataflow.inputs.iter_mut().for_each(|input| input.open(run.tick));
@@ -334,6 +351,38 @@ impl Worker<'_, '_> {
             self.substrate.step(if step < EAGER_STEPS { Duration::ZERO } else { NAP });
         }
         Ok(())
+    }
+
+    fn capture(&self, job: RelationId, serial: u64, known: &Known) -> Option<Result<Vec<Captured>>> {
+        let (worker, running) = (self.substrate.worker(), self.jobs.get(&job)?);
+        let is_known = |place, touched| known.get(&(serial, worker, place)) == Some(&touched);
+        let fragments = running.dataflow.fragments.iter();
+        let of_operators = fragments.map(|fragment| fragment.borrow_mut().capture(worker, &is_known));
+        let of_operators = of_operators.collect::<Result<Vec<_>>>().map(|captured| captured.into_iter().flatten());
+        let of_model = catching(|| running.end.borrow().capture(worker, &is_known));
+        Some(of_operators.and_then(|captured| Ok(captured.chain(of_model?).collect())))
+    }
+
+    /// What a job borrows is lent to it at once: it must find its relations as they were.
+    fn restore(&mut self, job: RelationId, stored: &StoredJob) -> Result<Part> {
+        let share = (self.substrate.worker(), self.substrate.workers());
+        let absent = || SqlError::internal(format!("there is no job {job} to restore"));
+        let running = self.jobs.get_mut(&job).ok_or_else(absent)?;
+        for fragment in &running.dataflow.fragments {
+            fragment.borrow_mut().restore(stored, share)?;
+        }
+        running.part = catching(|| running.end.borrow_mut().restore(stored, share))?;
+        (running.attached, running.is_restored) = (true, true);
+        let part = running.part.clone();
+        let keepers: Vec<_> = running.loans.iter().map(|loan| loan.keeper).collect();
+        let lends = |keeper: &RelationId| {
+            self.jobs.get(keeper).is_some_and(|keeper| keeper.attached && !keeper.end.borrow().has_failed())
+        };
+        if !keepers.iter().all(lends) {
+            return Err(SqlError::internal(format!("job {job} borrows rows that are not there")));
+        }
+        self.lend_to(job);
+        Ok(part)
     }
 
     fn operators(&self) -> Vec<OperatorInfo> {

@@ -14,6 +14,8 @@ mod memory;
 mod nexmark;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/restoring.rs"]
+mod restoring;
 
 use process::{Process, binary, free_port, wait};
 use std::collections::BTreeSet;

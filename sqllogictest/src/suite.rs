@@ -208,7 +208,6 @@ impl Suite {
             match self.mode {
                 Mode::Churned => self.churn().await?,
                 Mode::Restarted if self.restarts < RESTARTS_MAX => {
-                    self.restarts += 1;
                     self.restart().await?;
                 }
                 _ => {}
@@ -218,8 +217,13 @@ impl Suite {
     }
 
     /// Kills the server and starts it again. Views on tables are complete from its first answer on; sources are read
-    /// again, and views on them follow.
+    /// on, and views on them follow. Every other time there is a checkpoint of right before, else
+    /// there is one of a while ago and a log since.
     async fn restart(&mut self) -> Result<()> {
+        self.restarts += 1;
+        if !self.restarts.is_multiple_of(2) {
+            self.client.execute("CHECKPOINT").await?;
+        }
         self.server.restart()?;
         // Lets the tasks of connections run, which notice that they ended: the next use opens new ones.
         tokio::time::sleep(Duration::from_millis(5)).await;

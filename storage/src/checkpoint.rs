@@ -92,17 +92,31 @@ impl Checkpoints {
     /// `53100` when the disk is full; what was written is removed.
     pub fn put_file(
         &self,
-        (relation, part, key_groups): (RelationId, u32, Range<u32>),
+        owner: (RelationId, u32, Range<u32>),
         name: &str,
         schema: &Schema,
         batches: &[RecordBatch],
+    ) -> Result<StateFile> {
+        self.put_batches(owner, name, schema, batches.iter().cloned().map(Ok))
+    }
+
+    /// As [`Checkpoints::put_file`], of batches that need not be in memory together.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::put_file`], or that of a batch.
+    pub fn put_batches(
+        &self,
+        (relation, part, key_groups): (RelationId, u32, Range<u32>),
+        name: &str,
+        schema: &Schema,
+        batches: impl IntoIterator<Item = Result<RecordBatch>>,
     ) -> Result<StateFile> {
         self.check_name(name)?;
         let failed = |error: SqlError| self.failure("write", name, error);
         let blob = self.state.create(name).map_err(|e| failed(e.into()))?;
         let mut writer = FileWriter::try_new(Checked { inner: blob, bytes: 0, crc32c: 0 }, schema)?;
         for batch in batches {
-            writer.write(&compact(batch)?).map_err(|e| failed(io_or_arrow(e)))?;
+            writer.write(&compact(&batch?)?).map_err(|e| failed(io_or_arrow(e)))?;
         }
         let checked = writer.into_inner().map_err(|e| failed(io_or_arrow(e)))?;
         let (bytes, crc32c) = (checked.bytes, checked.crc32c);

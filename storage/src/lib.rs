@@ -37,6 +37,7 @@ pub mod manifest;
 pub mod offsets;
 pub mod recovery;
 mod schema_bytes;
+mod sections;
 pub mod snapshot;
 pub mod verify;
 
@@ -48,7 +49,11 @@ pub use disk::{Disk, LocalDisk};
 pub use files::{Files, LocalFiles};
 pub use folder::DataFolder;
 pub use kv::{KeyValue, MemoryStore, SledStore};
-pub use manifest::{Manifest, SinkProgress, SourceOffset, StateFile};
+pub use manifest::{
+    Manifest, ReadingState, SinkProgress, SourceOffset, SplitReading, SplitReadingTime, StateFile, StatePiece,
+    ViewState,
+};
 pub use recovery::{Recovered, Storage, StorageOptions};
+pub use sections::SectionPiece;
 pub use snapshot::{SnapshotFacts, Snapshots, restore};
 pub use verify::{Finding, Severity, verify};

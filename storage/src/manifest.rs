@@ -42,6 +42,89 @@ pub struct Manifest {
     pub source_offsets: Vec<SourceOffset>,
     /// How far each sink has delivered.
     pub sinks: Vec<SinkProgress>,
+    /// What the wall clock said, in microseconds since 1970-01-01 UTC.
+    #[serde(default)]
+    pub now: i64,
+    /// How many workers the state of views is from.
+    #[serde(default)]
+    pub workers: u32,
+    /// The views whose state is in state files.
+    #[serde(default)]
+    pub views: Vec<ViewState>,
+    /// Where the readings stood that brought the views to their state, and the times of tables.
+    #[serde(default)]
+    pub readings: Vec<ReadingState>,
+}
+
+/// What is kept of a view besides its rows: the state of its operators.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewState {
+    /// The view.
+    pub relation: RelationId,
+    /// What it was computed by, opaque here: a server that computes it otherwise cannot use the state.
+    pub fingerprint: u64,
+    /// How far the times of what it reads had come for it, in microseconds.
+    pub told: Vec<(RelationId, Option<i64>)>,
+    /// Where its state is.
+    pub pieces: Vec<StatePiece>,
+}
+
+/// The state of one operator of a view, or its rows, on one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatePiece {
+    /// The worker.
+    pub worker: u32,
+    /// The operator's number in the view, opaque here.
+    pub place: u32,
+    /// The part of the view's state files that it is in.
+    pub part: u32,
+    /// The parts that hold the runs that it consists of besides, as it numbers them.
+    pub runs: Vec<u32>,
+}
+
+/// Where the reading of a source stood, or how far the times of a table had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadingState {
+    /// The source or table.
+    pub relation: RelationId,
+    /// Its watermark, in microseconds.
+    pub watermark: Option<i64>,
+    /// Its splits.
+    pub splits: Vec<SplitReading>,
+    /// How many late rows each view has left out; with none, those that nobody was to see.
+    pub late: Vec<(Option<RelationId>, u64)>,
+    /// The part of its state files with its bad records and late rows.
+    pub part: Option<u32>,
+}
+
+/// Where the reading of a split stood.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitReading {
+    /// The connector's name of the split.
+    pub name: String,
+    /// The next record.
+    pub offset: Offset,
+    /// Records read, good and bad.
+    pub records: u64,
+    /// The bad ones of these.
+    pub bad_records: u64,
+    /// How far its times had come.
+    pub time: Option<SplitReadingTime>,
+}
+
+/// How far the times of a split had come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitReadingTime {
+    /// Its watermark, in microseconds.
+    pub watermark: Option<i64>,
+    /// Its rows.
+    pub rows: u64,
+    /// Those that came late.
+    pub late: u64,
+    /// Those too far ahead.
+    pub ahead: u64,
+    /// Whether it holds the watermark back: `active`, `idle` or `finished`.
+    pub state: String,
 }
 
 /// One file of a checkpoint. Files are immutable; later checkpoints may name them again.
@@ -95,6 +178,10 @@ impl Manifest {
             state_files: Vec::new(),
             source_offsets: Vec::new(),
             sinks: Vec::new(),
+            now: 0,
+            workers: 0,
+            views: Vec::new(),
+            readings: Vec::new(),
         }
     }
 

@@ -14,6 +14,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::fmt;
 
+mod durable;
+
 const TABLES: [RelationId; 2] = [RelationId(1), RelationId(2)];
 const VIEW: RelationId = RelationId(10);
 const UPPER: RelationId = RelationId(11);

@@ -67,6 +67,7 @@ const STEP_BITS: u32 = 18;
 const FEW: usize = 1_024;
 
 const SECTION: &str = "pending";
+const CLOSED: &str = "closed";
 
 impl OnClose {
     /// Without a row yet.
@@ -237,6 +238,10 @@ impl Operator for OnClose {
     }
 
     fn snapshot(&mut self, _kind: SnapshotKind, to: &mut dyn StateWriter) -> Result<()> {
+        if let Some(closed) = self.closed {
+            let closed = Arc::new(Int64Array::from(vec![closed])) as ArrayRef;
+            to.write(CLOSED, sorted_batch(vec![0], vec![("closed", closed)])?)?;
+        }
         for bucket in self.pending.values() {
             let Some(run) = Run::of(&self.options.schema, &[], &bucket.changes)? else { continue };
             for chunk in run.chunks() {
@@ -270,7 +275,16 @@ impl Operator for OnClose {
             let rows = batch_of(&schema, batch.columns()[2..].to_vec(), batch.num_rows())?;
             self.wait(&Delta::new(rows, Weights::Each(weights)))?;
         }
+        for batch in from.read(CLOSED)? {
+            let closed = batch.columns().get(1).and_then(|closed| closed.as_primitive_opt::<Int64Type>());
+            let closed = closed.ok_or_else(|| corrupt("its columns are others"))?;
+            self.closed = self.closed.max(closed.values().first().copied());
+        }
         Ok(())
+    }
+
+    fn follows_clock(&self) -> bool {
+        self.options.idle.is_some()
     }
 
     fn state_size(&self) -> StateSize {

@@ -183,6 +183,10 @@ impl Operator for Temporal {
         self.ahead.restore(SECTION, from, &groups)
     }
 
+    fn follows_clock(&self) -> bool {
+        true
+    }
+
     fn state_size(&self) -> StateSize {
         self.ahead.size()
     }

@@ -5,6 +5,7 @@ use super::gather::{batch_of, compact_rows, take_rows};
 use super::run::{Chunk, Run};
 use super::spill::settle;
 use crate::operator::{StateReader, StateWriter};
+use crate::read_model::Block;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
@@ -50,17 +51,15 @@ pub fn corrupt(what: &str) -> SqlError {
 impl Arrangement {
     /// Writes all runs as the section `name`.
     pub fn snapshot(&self, name: &str, to: &mut dyn StateWriter) -> Result<()> {
-        let schema = section_schema(self.schema());
-        for chunk in self.runs().flat_map(|run| run.chunks()) {
-            let mut columns: Vec<ArrayRef> = vec![
-                Arc::new(UInt64Array::new(chunk.keys.clone(), None)),
-                Arc::new(UInt64Array::new(chunk.hashes.clone(), None)),
-                Arc::new(Int64Array::new(chunk.weights.clone(), None)),
-            ];
-            columns.extend_from_slice(chunk.rows.columns());
-            to.write(name, batch_of(&schema, columns, chunk.len())?)?;
+        match self.runs().cloned().map(Block::from).collect::<Vec<_>>() {
+            runs if runs.is_empty() => Ok(()),
+            runs => to.write_runs(name, runs),
         }
-        Ok(())
+    }
+
+    /// A batch of a section without rows.
+    pub fn no_rows(&self) -> RecordBatch {
+        RecordBatch::new_empty(section_schema(self.schema()))
     }
 
     /// Adds the rows of the section `name` that belong to `groups`.
@@ -98,6 +97,17 @@ impl Arrangement {
             false => Err(corrupt("its rows are not in order")),
         }
     }
+}
+
+/// The rows of a chunk as a batch of a section.
+pub fn section_of(chunk: &Chunk) -> Result<RecordBatch> {
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::new(chunk.keys.clone(), None)),
+        Arc::new(UInt64Array::new(chunk.hashes.clone(), None)),
+        Arc::new(Int64Array::new(chunk.weights.clone(), None)),
+    ];
+    columns.extend_from_slice(compact_rows(chunk.rows.clone())?.columns());
+    batch_of(&section_schema(&chunk.rows.schema()), columns, chunk.len())
 }
 
 fn section_schema(rows: &SchemaRef) -> SchemaRef {

@@ -8,14 +8,16 @@
 //!
 //! What is published never changes, so capturing it costs the clock nothing. The rows of a table are blocks that its
 //! versions share; a block is written once, and named again by later checkpoints for as long as it lives. So a checkpoint
-//! costs what has changed since the last one. Views are not in it: they are made from the tables again.
+//! costs what has changed since the last one. The state of views is captured in the same moment (`view_state`).
 
 use super::clock::Request;
 use super::journal::Mark;
 use super::published::Published;
+use super::view_state::{CapturedState, ViewFiles};
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use millrace_catalog::RelationKind;
+use millrace_dataflow::capture::{Known, READ_MODEL};
 use millrace_dataflow::read_model::{Block, BlockId, ReadModel};
 use millrace_storage::batch::WEIGHT;
 use millrace_storage::{Checkpoints, Manifest, SourceOffset, StateFile};
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 /// Blocks of at least this many rows have files of their own; smaller ones of a table share one.
-const OWN_FILE_ROWS: usize = 64 * 1024;
+pub(super) const OWN_FILE_ROWS: usize = 64 * 1024;
 /// How many checkpoints `millrace.checkpoints` shows.
 const SHOWN: usize = 100;
 /// How long the last checkpoint may hold up the end of the server.
@@ -48,6 +50,8 @@ pub struct CheckpointPolicy {
 /// A checkpoint, as `millrace.checkpoints` shows it.
 #[derive(Clone, Debug)]
 pub struct CheckpointFacts {
+    /// Its number; none, if it was not written.
+    pub id: Option<u64>,
     pub tick: Tick,
     /// `None` for the one that the server started from.
     pub started: Option<SystemTime>,
@@ -57,6 +61,18 @@ pub struct CheckpointFacts {
     pub bytes_total: u64,
     pub files: usize,
     pub error: Option<SqlError>,
+    /// What it keeps of views.
+    pub state: Arc<[StateFacts]>,
+}
+
+/// What a checkpoint keeps of a view: the state of an operator, or the rows, on one worker.
+#[derive(Clone, Copy, Debug)]
+pub struct StateFacts {
+    pub view: RelationId,
+    pub worker: u32,
+    /// The operator's number in the view; none for the rows.
+    pub operator: Option<u32>,
+    pub bytes: u64,
 }
 
 /// What sessions read of checkpoints, oldest first.
@@ -75,16 +91,29 @@ pub struct Checkpointing {
     running: bool,
     /// When the last one began, and how much had been written then.
     last: (Instant, u64),
+    /// Which state of views is in files.
+    known: Arc<Known>,
 }
 
 struct Work {
     published: Published,
+    captured: CapturedState,
     offsets: Vec<SourceOffset>,
     mark: Receiver<Result<Mark>>,
 }
 
-/// What a checkpoint came to: its tick, and the tick before which the log can go.
-pub type Outcome = Result<(Tick, Tick)>;
+/// What a checkpoint came to.
+pub type Outcome = Result<Written>;
+
+/// A checkpoint that is there.
+#[derive(Clone)]
+pub struct Written {
+    tick: Tick,
+    /// The tick before which the log can go.
+    before: Tick,
+    /// Which state of views is in files now.
+    known: Arc<Known>,
+}
 
 impl Checkpointing {
     /// Starts the thread; it reports to the clock.
@@ -96,7 +125,8 @@ impl Checkpointing {
     ) -> Result<Checkpointing> {
         let (work, queue) = channel::<Work>();
         let abandon = Arc::new(AtomicBool::new(false));
-        let mut writer = Writer { store, history, abandon: abandon.clone(), written: HashMap::new() };
+        let mut writer =
+            Writer { store, history, abandon: abandon.clone(), written: HashMap::new(), views: ViewFiles::default() };
         let run = move || {
             for work in queue {
                 // The clock is gone only when the server has ended without waiting.
@@ -113,6 +143,7 @@ impl Checkpointing {
             next: vec![],
             running: false,
             last: (Instant::now(), 0),
+            known: Arc::default(),
         })
     }
 
@@ -142,7 +173,14 @@ impl super::clock::Clock {
     }
 
     fn begin_checkpoint(&mut self) {
-        let work = Work { published: self.state.clone(), offsets: self.source_offsets(), mark: self.journal.mark() };
+        let begun = Instant::now();
+        let captured = self.capture(self.checkpoints.known.clone()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the state of views is not in this checkpoint");
+            CapturedState::default()
+        });
+        tracing::debug!(took = ?begun.elapsed(), "the state of views is captured");
+        let (published, offsets, mark) = (self.state.clone(), self.source_offsets(), self.journal.mark());
+        let work = Work { published, captured, offsets, mark };
         // What is written from here on belongs to later ticks, so that the log can be cut between them.
         self.state.tick = self.state.tick.next();
         self.show();
@@ -153,11 +191,12 @@ impl super::clock::Clock {
     /// The checkpoint's thread is through.
     pub(super) fn finish_checkpoint(&mut self, outcome: Outcome) {
         self.checkpoints.running = false;
-        if let Ok((_, before)) = &outcome {
+        if let Ok(Written { before, known, .. }) = &outcome {
             self.journal.truncate(*before);
+            self.checkpoints.known = known.clone();
         }
         for waiting in std::mem::take(&mut self.checkpoints.waiting) {
-            let _ = waiting.send(outcome.clone().map(|(tick, _)| tick));
+            let _ = waiting.send(outcome.clone().map(|written| written.tick));
         }
         self.checkpoints.waiting = std::mem::take(&mut self.checkpoints.next);
         if !self.checkpoints.waiting.is_empty() {
@@ -197,6 +236,8 @@ struct Writer {
     abandon: Arc<AtomicBool>,
     /// The files of the last checkpoint, by relation, with the blocks that they hold.
     written: HashMap<RelationId, Vec<(Vec<BlockId>, StateFile)>>,
+    /// Those of views.
+    views: ViewFiles,
 }
 
 impl Writer {
@@ -210,6 +251,7 @@ impl Writer {
         }
         let files = manifest.as_ref().map_or(&[][..], |manifest: &Manifest| &manifest.state_files);
         let facts = CheckpointFacts {
+            id: outcome.is_ok().then(|| self.store.latest().map_or(0, |newest| newest.number)),
             tick,
             started: Some(started),
             duration: Some(clock.elapsed()),
@@ -217,9 +259,10 @@ impl Writer {
             bytes_total: files.iter().map(|file| file.bytes).sum(),
             files: files.len(),
             error: outcome.as_ref().err().cloned(),
+            state: manifest.as_ref().map_or(Arc::default(), state_of),
         };
         note(&self.history, facts);
-        outcome.map(|before| (tick, before))
+        outcome.map(|before| Written { tick, before, known: Arc::new(self.views.known()) })
     }
 
     fn write(&mut self, work: Work, bytes_new: &mut u64, done: &mut Option<Manifest>) -> Result<Tick> {
@@ -235,10 +278,19 @@ impl Writer {
             manifest.state_files.extend(files.iter().map(|(_, file)| file.clone()));
             now.insert(relation.storage(), files);
         }
+        let (views, bytes) = self.views.write(work.captured, &mut manifest, &self.store, &|| self.goes_on())?;
+        *bytes_new += bytes;
         let before = self.store.commit(manifest.clone())?;
-        self.written = now;
+        (self.written, self.views) = (now, views);
         *done = Some(manifest);
         Ok(before)
+    }
+
+    fn goes_on(&self) -> Result<()> {
+        match self.abandon.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(SqlError::new(SqlState::ADMIN_SHUTDOWN, "the server ends before the checkpoint is through")),
+        }
     }
 
     /// The files of a table, those that are new written.
@@ -286,9 +338,7 @@ impl Writer {
             Ok(RecordBatch::try_new(schema.clone(), columns)?)
         };
         let batches = blocks.iter().flat_map(Block::deltas).map(batch).collect::<Result<Vec<_>>>()?;
-        if self.abandon.load(Ordering::Relaxed) {
-            return Err(SqlError::new(SqlState::ADMIN_SHUTDOWN, "the server ends before the checkpoint is through"));
-        }
+        self.goes_on()?;
         self.store.put_file((relation, part, 0..KEY_GROUPS), name, &schema, &batches)
     }
 }
@@ -326,10 +376,24 @@ fn note(history: &CheckpointHistory, facts: CheckpointFacts) {
     }
 }
 
+/// What a checkpoint keeps of views.
+fn state_of(manifest: &Manifest) -> Arc<[StateFacts]> {
+    let files: HashMap<_, _> = manifest.state_files.iter().map(|f| ((f.relation, f.part), f.bytes)).collect();
+    let pieces = manifest.views.iter().flat_map(|view| view.pieces.iter().map(|piece| (view.relation, piece)));
+    let facts = pieces.map(|(view, piece)| {
+        let parts = [piece.part].into_iter().chain(piece.runs.iter().copied());
+        let bytes = parts.map(|part| files.get(&(view, part)).copied().unwrap_or_default()).sum();
+        let operator = Some(piece.place).filter(|place| *place != READ_MODEL);
+        StateFacts { view, worker: piece.worker, operator, bytes }
+    });
+    facts.collect()
+}
+
 /// The checkpoint that the server starts from, as it is shown.
 pub fn note_recovered(history: &CheckpointHistory, manifest: &Manifest) {
     let bytes_total = manifest.state_files.iter().map(|file| file.bytes).sum();
     let (tick, files) = (manifest.tick, manifest.state_files.len());
-    let facts = CheckpointFacts { tick, started: None, duration: None, bytes_new: 0, bytes_total, files, error: None };
-    note(history, facts);
+    let (id, state) = (Some(manifest.number), state_of(manifest));
+    let (started, duration, bytes_new, error) = (None, None, 0, None);
+    note(history, CheckpointFacts { id, tick, started, duration, bytes_new, bytes_total, files, error, state });
 }

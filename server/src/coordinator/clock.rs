@@ -319,8 +319,8 @@ impl Clock {
                 let _ = commit.reply.send(outcome.clone());
             }
         }
-        self.finish_recovering();
         self.finish_waiting();
+        self.finish_recovering();
     }
 
     fn accept(&mut self, commits: Vec<Committing>) -> (Writes, Vec<Accepting>) {

@@ -179,7 +179,7 @@ impl Clock {
     /// Whether a source has been read for others already.
     fn has_begun(&self, source: RelationId) -> bool {
         let shared = self.readings.iter().find(|reading| reading.relation == source && reading.only.is_none());
-        shared.is_some_and(|reading| reading.offsets.values().any(|offset| offset.0 > 0))
+        shared.is_some_and(|reading| reading.position().values().any(|offset| offset.0 > 0))
     }
 
     /// The sources that a job reads, with their columns.
@@ -202,18 +202,18 @@ impl Clock {
             self.readings.push(reading);
             return Ok(());
         };
-        let offsets = self.readings[shared].offsets.clone();
+        let position = self.readings[shared].position();
         let held: BTreeSet<usize> = self.readings[shared].columns.iter().copied().collect();
         if !columns.is_subset(&held) {
             let union = held.union(&columns).copied().collect();
-            let bounds = Bounds { from: offsets.clone(), ..Bounds::default() };
+            let bounds = Bounds { from: position.clone(), until: None };
             // Chunks that wait in the old queue are read again: the offsets count only what ticks have taken.
             let time = self.readings[shared].time.take();
             self.readings[shared] = self.read(source, union, None, bounds)?;
             self.readings[shared].time = time;
         }
-        if offsets.values().any(|offset| offset.0 > 0) {
-            let bounds = Bounds { until: Some(offsets), ..Bounds::default() };
+        if position.values().any(|offset| offset.0 > 0) {
+            let bounds = Bounds { until: Some(position), ..Bounds::default() };
             let reading = self.read(source, columns, Some(job), bounds)?;
             self.readings.push(reading);
             self.state.building.insert(job);
@@ -221,7 +221,7 @@ impl Clock {
         Ok(())
     }
 
-    fn read(
+    pub(super) fn read(
         &self,
         source: RelationId,
         columns: BTreeSet<usize>,

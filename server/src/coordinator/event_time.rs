@@ -21,6 +21,7 @@ use arrow::compute::{filter, filter_record_batch, not};
 use arrow::datatypes::{Field, FieldRef, Schema};
 use millrace_catalog::{Late, Watermark};
 use millrace_planner::bind::{WatermarkExpression, micros};
+use millrace_storage::{ReadingState, SplitReadingTime};
 use millrace_types::{EventTime, Result, SqlError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,6 +84,8 @@ pub struct RelationTime {
     pub watermark: Option<EventTime>,
     /// No split will come that is not there.
     bounded: bool,
+    /// Splits that are not known again since the server started, as they were when they were read so far.
+    remembered: BTreeMap<String, SplitTime>,
 }
 
 /// How far the times of a split have come.
@@ -125,12 +128,41 @@ impl SplitPhase {
 impl RelationTime {
     /// The time of a relation none of whose rows have come.
     pub fn new(timed: Arc<Timed>, bounded: bool) -> RelationTime {
-        RelationTime { timed, splits: BTreeMap::new(), watermark: None, bounded }
+        RelationTime { timed, splits: BTreeMap::new(), watermark: None, bounded, remembered: BTreeMap::new() }
+    }
+
+    /// Goes on where it was: see [`RelationTime::stored`]. Nobody could be heard while the server was away.
+    pub fn recall(&mut self, stored: &ReadingState, now: EventTime) {
+        self.watermark = stored.watermark.map(EventTime);
+        // Those of a table are known already: it has one, whatever it is called.
+        let mut known = self.splits.values_mut();
+        for split in &stored.splits {
+            let Some(time) = &split.time else { continue };
+            let phases = [SplitPhase::Active, SplitPhase::Idle, SplitPhase::Finished];
+            let state = phases.into_iter().find(|phase| phase.word() == time.state).unwrap_or(SplitPhase::Active);
+            let SplitReadingTime { watermark, rows, late, ahead, .. } = *time;
+            let time = SplitTime { name: split.name.clone(), watermark, rows, late, ahead, heard: now, state };
+            match known.next() {
+                Some(known) => *known = time,
+                None => drop(self.remembered.insert(split.name.clone(), time)),
+            }
+        }
+    }
+
+    /// How far the splits have come, to be written down.
+    pub fn stored(&self) -> impl Iterator<Item = (&String, SplitReadingTime)> {
+        self.remembered.values().chain(self.splits.values()).map(|split| {
+            let SplitTime { watermark, rows, late, ahead, state, .. } = *split;
+            (&split.name, SplitReadingTime { watermark, rows, late, ahead, state: state.word().to_owned() })
+        })
     }
 
     /// There is a split.
     pub fn know(&mut self, split: u32, name: &str, now: EventTime) {
         let watermark = self.watermark.map(|watermark| watermark.0);
+        if let Some(known) = self.remembered.remove(name) {
+            self.splits.entry(split).or_insert(known);
+        }
         self.splits.entry(split).or_insert_with(|| SplitTime {
             name: name.to_owned(),
             watermark,

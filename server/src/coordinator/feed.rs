@@ -34,8 +34,7 @@ impl Clock {
         self.readings.retain(|reading| reading.relation != table);
         let Some(defined) = self.sources.lock().get(&table).cloned() else { return Ok(()) };
         let columns = (0..self.state.catalog.get(table).map_or(0, |table| table.columns.len())).collect();
-        let names = self.remembered.of(table);
-        let bounds = Bounds { names, ..Bounds::default() };
+        let bounds = Bounds { from: self.remembered.of(table), until: None };
         let mut reading = Reading::start(table, &defined, columns, None, bounds, None, self.waker.clone())?;
         reading.feeds = true;
         self.readings.push(reading);

@@ -105,12 +105,10 @@ pub struct Fed {
 /// Where a reading starts and ends.
 #[derive(Default)]
 pub struct Bounds {
-    /// The offset from which each split is read; the start for those not named.
-    pub from: BTreeMap<u32, Offset>,
+    /// The offset from which each split is read, by its name; the start for those not named.
+    pub from: BTreeMap<String, Offset>,
     /// The offset at which each split ends; splits not named are not read. `None`: no end.
-    pub until: Option<BTreeMap<u32, Offset>>,
-    /// The offset from which splits of these names are read, where `from` does not name them.
-    pub names: BTreeMap<String, Offset>,
+    pub until: Option<BTreeMap<String, Offset>>,
 }
 
 impl Reading {
@@ -132,7 +130,7 @@ impl Reading {
         let (source, status) = (defined.source.clone(), defined.status.clone());
         let (sender, events) = sync_channel(QUEUED_CHUNKS);
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (offsets, begin) = (bounds.from.clone(), bounds.names.clone());
+        let (offsets, begin) = (BTreeMap::new(), bounds.from.clone());
         let source = source.for_one_thread().unwrap_or(source);
         let threads =
             Threads { source, columns: read, marks, bounds, sender, stop: stop.clone(), rounds: rounds.clone(), waker };
@@ -228,7 +226,7 @@ impl Reading {
                 time.know(split.id, &split.name, now);
             }
             if self.only.is_none() {
-                self.status.know(split);
+                self.status.know(split, begin);
             }
         }
     }
@@ -256,6 +254,13 @@ impl Reading {
     /// How far each split has been taken into ticks, by its name.
     pub fn named_offsets(&self) -> impl Iterator<Item = (&String, Offset)> {
         self.names.iter().filter_map(|(split, name)| Some((name, *self.offsets.get(split)?)))
+    }
+
+    /// Where each split stands, by its name, also of those that are not known yet.
+    pub fn position(&self) -> BTreeMap<String, Offset> {
+        let mut position = self.begin.clone();
+        position.extend(self.named_offsets().map(|(name, offset)| (name.clone(), offset)));
+        position
     }
 
     /// Whether every split has been read as far as `offsets` say, or to its end, or cannot be. Splits that are no longer
@@ -387,12 +392,11 @@ impl Threads {
     }
 
     fn open(&self, split: &Split) -> Result<Option<Box<dyn SplitReader>>> {
-        let named = self.bounds.names.get(&split.name);
-        let from = self.bounds.from.get(&split.id).or(named).copied().unwrap_or_default();
+        let from = self.bounds.from.get(&split.name).copied().unwrap_or_default();
         let Some(until) = &self.bounds.until else {
             return self.source.open(split, from, &self.columns).map(Some);
         };
-        match until.get(&split.id) {
+        match until.get(&split.name) {
             Some(end) if *end > from => {
                 let mut by_itself = self.source.open(split, from, &self.columns)?;
                 if by_itself.end_at(*end) {

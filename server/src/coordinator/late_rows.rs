@@ -52,6 +52,12 @@ impl LateStore {
         *self.0.lock() = State::default();
     }
 
+    /// Goes on with what was kept, and counted, when the server ended.
+    pub fn recall(&self, kept: Vec<Rejected>, counts: impl Iterator<Item = (Option<RelationId>, u64)>) {
+        let rows = kept.iter().map(|rejected| rejected.rows.num_rows()).sum();
+        *self.0.lock() = State { kept: kept.into(), rows, counts: counts.collect() };
+    }
+
     /// Adds rows.
     pub fn add(&self, rejected: Rejected) {
         let mut state = self.0.lock();

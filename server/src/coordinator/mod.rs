@@ -23,6 +23,7 @@
 //! | `memory` | views that need more of it than they may |
 //! | `journal` | what is written before it is acknowledged |
 //! | `checkpoint` | all of it at one tick, so that the journal can be cut |
+//! | `view_state`, `restoring` | the state of views in a checkpoint, and on its way back |
 //! | `remembered` | how far sources had been read before the server ended |
 //! | `recovery` | the way back after a crash |
 
@@ -44,11 +45,13 @@ mod references;
 mod remembered;
 mod replace;
 mod reshape;
+mod restoring;
 mod sequences;
 mod sinks;
 mod source_status;
 mod subscriptions;
 mod timing;
+mod view_state;
 mod wall_clock;
 mod writes;
 

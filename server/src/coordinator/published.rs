@@ -20,7 +20,8 @@ pub struct Published {
     pub models: Models,
     /// Views that still read the history of a source, so that their rows mean nothing yet.
     pub building: HashSet<RelationId>,
-    /// Sources that are not read again yet as far as they were before the server ended.
+    /// Sources that are not read again yet as far as they were before the server ended, and views that are not made anew
+    /// yet from the history of theirs.
     pub recovering: HashSet<RelationId>,
     /// Jobs that ended with an error, which every read of them returns.
     pub failed: HashMap<RelationId, SqlError>,
@@ -70,6 +71,11 @@ impl Published {
             return Err(error.clone());
         }
         let Some(relation) = self.catalog.get(id) else { return Ok(()) };
+        if [id].iter().chain(&relation.depends_on).any(|upstream| self.recovering.contains(upstream)) {
+            let message = format!("materialized view \"{}\" is not recovered yet", relation.name);
+            return Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, message)
+                .with_hint("Its sources are being read again; millrace.splits shows how far."));
+        }
         if self.building.contains(&id) {
             let message = format!("materialized view \"{}\" is still being built", relation.name);
             return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -82,11 +88,6 @@ impl Published {
             return Err(error
                 .with_detail(detail)
                 .with_hint("The view heals when the row is deleted or corrected; millrace.view_errors shows it."));
-        }
-        if relation.depends_on.iter().any(|upstream| self.recovering.contains(upstream)) {
-            let message = format!("materialized view \"{}\" is not recovered yet", relation.name);
-            return Err(SqlError::new(SqlState::CANNOT_CONNECT_NOW, message)
-                .with_hint("Its sources are being read again; millrace.splits shows how far."));
         }
         relation.depends_on.iter().try_for_each(|upstream| self.check_readable(*upstream))
     }

@@ -8,6 +8,7 @@ use super::journal::{Journal, stored_catalog};
 use super::memory::Memory;
 use super::published::Published;
 use super::remembered::Remembered;
+use super::restoring::Restoring;
 use super::wall_clock::WallClock;
 use super::{Coordinator, nullable, schema_of};
 use crate::config::Config;
@@ -96,6 +97,7 @@ struct Replay {
     files: BTreeMap<RelationId, Vec<StateFile>>,
     deltas: BTreeMap<RelationId, Vec<Delta>>,
     offsets: Remembered,
+    restoring: Restoring,
 }
 
 impl Replay {
@@ -137,14 +139,14 @@ impl Replay {
             Ok(())
         })?;
         offsets.retain(|source| catalog.get(source).is_some());
-        Ok(Replay { store: storage.checkpoints.clone(), files, deltas, offsets })
+        let restoring = Restoring::new(storage.checkpoints.clone(), recovered.manifest.as_ref());
+        Ok(Replay { store: storage.checkpoints.clone(), files, deltas, offsets, restoring })
     }
 
-    /// The changes that make up a table, in pieces that need not be in memory together.
-    fn changes_of(&mut self, table: RelationId) -> impl Iterator<Item = Result<Vec<Delta>>> + use<> {
+    /// The rows of a table as of the checkpoint, in pieces that need not be in memory together.
+    fn rows_of(&mut self, table: RelationId) -> impl Iterator<Item = Result<Vec<Delta>>> + use<> {
         let (store, files) = (self.store.clone(), self.files.remove(&table).unwrap_or_default());
-        let logged = self.deltas.remove(&table);
-        files.into_iter().map(move |file| load(&store, &file)).chain(logged.map(Ok))
+        files.into_iter().map(move |file| load(&store, &file))
     }
 }
 
@@ -155,22 +157,33 @@ impl Clock {
             let timed = self.recovered_time(relation, functions);
             self.start(relation, Parts { timed, ..Parts::default() })?;
         }
+        self.recall_clock(&replay.restoring);
         for table in relations.iter().filter(|relation| is_stored(relation)) {
-            replay.changes_of(table.id).try_for_each(|deltas| self.replay_table(table.id, deltas?))?;
+            replay.rows_of(table.id).try_for_each(|deltas| self.replay_table(table.id, deltas?))?;
+            let (time, now) = (replay.restoring.time_of(table.id), self.now());
+            if let Some((known, stored)) = self.table_times.get_mut(&table.id).zip(time) {
+                known.recall(stored, now);
+            }
         }
         self.remembered = std::mem::take(&mut replay.offsets);
-        let comes_back = |relation: &&Arc<Relation>| !is_stored(relation) || relation.is_fed();
-        for relation in relations.iter().filter(comes_back) {
-            let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
-            let started = revive::parts(relation, &context).and_then(|parts| match (relation.is_fed(), parts.source) {
-                (true, Some(source)) => self.start_feed(relation, source),
-                (_, source) => self.start(relation, Parts { source, ..parts }),
-            });
-            if let Err(error) = started {
-                // Whoever reads it, or a view made from it, gets the error; everything else is served.
-                tracing::error!(relation = relation.name, %error, "a definition cannot be brought back");
-                self.state.failed.insert(relation.id, error);
-            }
+        // What was as it is now when the checkpoint was taken comes first, and sees the log since then.
+        let (early, late): (Vec<_>, Vec<_>) = relations
+            .iter()
+            .filter(|relation| !is_stored(relation) || relation.is_fed())
+            .partition(|relation| replay.restoring.keeps(relation.id) || is_source(relation));
+        for relation in &early {
+            self.bring_back(relation, functions, Some(&mut replay.restoring));
+        }
+        self.resume(&mut replay.restoring)?;
+        for table in relations.iter().filter(|relation| is_stored(relation)) {
+            let logged = replay.deltas.remove(&table.id).unwrap_or_default();
+            self.replay_table(table.id, logged)?;
+        }
+        let is_left = |relation: &&Arc<Relation>| !replay.restoring.has(relation.id) && !is_source(relation);
+        let mut left: Vec<_> = early.into_iter().filter(is_left).chain(late).collect();
+        left.sort_by_key(|relation| relations.iter().position(|known| known.id == relation.id));
+        for relation in left {
+            self.bring_back(relation, functions, None);
         }
         self.begin_recovering();
         tracing::info!(
@@ -180,6 +193,25 @@ impl Clock {
             "recovered"
         );
         Ok(())
+    }
+
+    /// Starts a relation again; a view from its state, if `restoring` is given, or not yet.
+    fn bring_back(&mut self, relation: &Arc<Relation>, functions: &FunctionSource, restoring: Option<&mut Restoring>) {
+        let context = Context::of_recovery(Arc::new(self.state.clone()), functions.clone(), relation);
+        let parts = revive::parts(relation, &context);
+        let started = match (restoring.filter(|_| !is_source(relation)), parts) {
+            (Some(restoring), Ok(Parts { job: Some(job), .. })) => self.restore_view(relation, job, restoring),
+            // It has another chance.
+            (Some(_), _) => Ok(()),
+            (None, Ok(Parts { source: Some(source), .. })) if relation.is_fed() => self.start_feed(relation, source),
+            (None, Ok(parts)) => self.start(relation, parts),
+            (None, Err(error)) => Err(error),
+        };
+        if let Err(error) = started {
+            // Whoever reads it, or a view made from it, gets the error; everything else is served.
+            tracing::error!(relation = relation.name, %error, "a definition cannot be brought back");
+            self.state.failed.insert(relation.id, error);
+        }
     }
 
     /// The watermark of a table, as its definition says.
@@ -202,7 +234,8 @@ impl Clock {
             // The log keeps columns and types; names and marks are the catalog's.
             let batch = arrow::array::RecordBatch::try_new(nullable(&schema), delta.rows().columns().to_vec())?;
             open.push(delta.with_rows(batch));
-            if rows >= REPLAY_ROWS || number + 1 == count {
+            // What is late for a table depends on what came in earlier ticks.
+            if rows >= REPLAY_ROWS || number + 1 == count || self.table_times.contains_key(&table) {
                 let joined = Delta::concat(&nullable(&schema), &std::mem::take(&mut open))?;
                 self.observe_table(table, &joined);
                 let watermarks = self.advance_times();
@@ -215,6 +248,10 @@ impl Clock {
         }
         Ok(())
     }
+}
+
+fn is_source(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::Source { .. })
 }
 
 fn is_stored(relation: &Relation) -> bool {

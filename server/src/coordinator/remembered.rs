@@ -90,11 +90,11 @@ impl Clock {
         self.remembered.offsets.iter().flat_map(splits).collect()
     }
 
-    /// Holds back what is made from sources that had been read before.
+    /// Holds back what is made from sources that had been read before, and views that read their history again.
     pub(super) fn begin_recovering(&mut self) {
-        let behind: HashSet<_> = self.behind().collect();
+        let behind: HashSet<_> = self.behind().chain(self.state.building.iter().copied()).collect();
         if !behind.is_empty() {
-            tracing::info!(sources = behind.len(), "sources are read again; what is made from them waits for that");
+            tracing::info!(relations = behind.len(), "sources are read again; what is made from them waits for that");
             self.state.recovering = behind;
             self.show();
         } else {
@@ -107,7 +107,8 @@ impl Clock {
         if self.state.recovering.is_empty() {
             return;
         }
-        let behind: HashSet<_> = self.behind().filter(|source| self.state.recovering.contains(source)).collect();
+        let behind = self.behind().chain(self.state.building.iter().copied());
+        let behind: HashSet<_> = behind.filter(|relation| self.state.recovering.contains(relation)).collect();
         if behind.len() < self.state.recovering.len() {
             self.state.recovering = behind;
             self.show();

@@ -21,6 +21,8 @@ struct State {
     bad: VecDeque<DeadLetter>,
     bad_bytes: usize,
     error: Option<SqlError>,
+    /// Records and bad records of splits that are not known again since the server started.
+    remembered: BTreeMap<String, (u64, u64)>,
 }
 
 /// How far one split has been read.
@@ -75,16 +77,34 @@ impl SourceStatus {
     }
 
     /// A split exists.
-    pub fn know(&self, split: Split) {
-        self.0.lock().splits.entry(split.id).or_insert(SplitStatus {
+    pub fn know(&self, split: Split, offset: Offset) {
+        let mut state = self.0.lock();
+        let (records, bad_records) = state.remembered.remove(&split.name).unwrap_or_default();
+        state.splits.entry(split.id).or_insert(SplitStatus {
             name: split.name,
-            offset: Offset::default(),
-            records: 0,
-            bad_records: 0,
+            offset,
+            records,
+            bad_records,
             lag: None,
             state: SplitState::Reading,
             error: None,
         });
+    }
+
+    /// Goes on with what was known when the server ended: of each split its records and the bad ones of these, and the bad
+    /// records that were kept.
+    pub fn recall(&self, splits: impl Iterator<Item = (String, (u64, u64))>, bad: Vec<DeadLetter>) {
+        let mut state = self.0.lock();
+        state.remembered = splits.collect();
+        state.bad_bytes = bad.iter().map(|letter| letter.record.raw.len()).sum();
+        state.bad = bad.into();
+    }
+
+    /// Records and bad records of each split.
+    pub fn counts(&self) -> BTreeMap<String, (u64, u64)> {
+        let state = self.0.lock();
+        let known = state.splits.values().map(|split| (split.name.clone(), (split.records, split.bad_records)));
+        state.remembered.clone().into_iter().chain(known).collect()
     }
 
     /// A chunk was taken into a tick.

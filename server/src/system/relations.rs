@@ -55,6 +55,7 @@ const RELATIONS: &[(&str, Fill)] = &[
     ("sinks", fill_sinks),
     ("operators", fill_operators),
     ("checkpoints", fill_checkpoints),
+    ("checkpoint_state", fill_checkpoint_state),
     ("snapshots", fill_snapshots),
     ("watermarks", super::watermarks::fill),
     ("late_rows", super::late::fill),
@@ -233,6 +234,7 @@ fn fill_checkpoints(database: &Database, _: &Published, _: &[OperatorRow]) -> Co
         (None, None) => "recovered",
     };
     vec![
+        ("id", number(checkpoints.iter().map(|checkpoint| checkpoint.id.map(|id| id as i64)))),
         ("tick", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.tick.0 as i64)))),
         ("state", text(checkpoints.iter().map(|checkpoint| Some(state(checkpoint))))),
         ("started_at", Arc::new(started.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))),
@@ -244,6 +246,22 @@ fn fill_checkpoints(database: &Database, _: &Published, _: &[OperatorRow]) -> Co
         ("bytes_new", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.bytes_new as i64)))),
         ("bytes_total", number(checkpoints.iter().map(|checkpoint| Some(checkpoint.bytes_total as i64)))),
         ("error", text(checkpoints.iter().map(|checkpoint| checkpoint.error.as_ref().map(|e| e.message().to_owned())))),
+    ]
+}
+
+/// What the newest checkpoint keeps of views.
+fn fill_checkpoint_state(database: &Database, published: &Published, _: &[OperatorRow]) -> Columns {
+    let checkpoints = database.coordinator.checkpoints();
+    let newest = checkpoints.iter().rev().find(|checkpoint| checkpoint.error.is_none());
+    let state = newest.map_or(&[][..], |newest| &newest.state[..]);
+    let name = |id| published.catalog.get(id).map(|relation| relation.name.clone());
+    vec![
+        ("checkpoint", number(state.iter().map(|_| newest.and_then(|newest| newest.id).map(|id| id as i64)))),
+        ("job", number(state.iter().map(|kept| Some(i64::from(kept.view.0))))),
+        ("job_name", text(state.iter().map(|kept| name(kept.view)))),
+        ("worker", number(state.iter().map(|kept| Some(i64::from(kept.worker))))),
+        ("operator", number(state.iter().map(|kept| kept.operator.map(i64::from)))),
+        ("bytes", number(state.iter().map(|kept| Some(kept.bytes as i64)))),
     ]
 }
 

@@ -7,6 +7,7 @@
 //! states/N    key_hash | the key columns | the state          of aggregate N, where it keeps accumulators
 //! distinct/N  key_hash | row_hash | counts                    the Nth of the arguments of DISTINCT
 //! distinct/N/times  key_hash | row_hash | time                when its counts go, if they do
+//! started     key_hash                                        without keys: the one row has been given
 //! rows        the rows of all groups, where an aggregate needs them
 //! ```
 
@@ -23,6 +24,8 @@ use millrace_types::hash::{KEY_SEED, hash_rows};
 use millrace_types::{KeyGroupRange, Result};
 use std::ops::Range;
 use std::sync::Arc;
+
+const STARTED: &str = "started";
 
 /// How many groups a batch of a section has at most.
 const BATCH: usize = 16_384;
@@ -42,6 +45,9 @@ impl Aggregate {
             to.write("groups", sorted_batch(hashes.clone(), named(&keys, tail, ["rows", "words"]))?)?;
             self.write_values(groups, &keys, &hashes, to)?;
             self.write_states(groups, &keys, &hashes, to)?;
+        }
+        if self.keys.is_empty() && self.started {
+            to.write(STARTED, sorted_batch(self.key_hashes(&[], 1)?, vec![])?)?;
         }
         for (number, distinct) in self.distincts.iter().enumerate() {
             distinct.snapshot(&format!("distinct/{number}"), to)?;
@@ -115,6 +121,9 @@ impl Aggregate {
                     self.read_states(number, &batch)?;
                 }
             }
+        }
+        for batch in from.read(STARTED)? {
+            self.started |= in_range(&batch, owned)?.num_rows() > 0;
         }
         for (number, distinct) in self.distincts.iter_mut().enumerate() {
             distinct.restore(&format!("distinct/{number}"), from, owned)?;

@@ -1,7 +1,7 @@
 //! The rows of an input of a join, of its own or borrowed.
 
 use crate::operator::{StateReader, StateSize, StateWriter};
-use crate::state::{Arrangement, Backlog, Borrowed, Source};
+use crate::state::{Arrangement, Backlog, Borrowed, Source, corrupt};
 use arrow::datatypes::SchemaRef;
 use millrace_ir::Closing;
 use millrace_types::{Delta, KeyGroupRange, Result};
@@ -46,7 +46,16 @@ impl Kept {
         self.rows.drop_until(closing.column, passed).map(|()| true)
     }
 
+    /// Writes the rows; also when there are none, so that nobody takes them for rows that were borrowed.
+    fn snapshot(&self, section: &str, to: &mut dyn StateWriter) -> Result<()> {
+        to.write(section, self.rows.no_rows())?;
+        self.rows.snapshot(section, to)
+    }
+
     fn restore(&mut self, section: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
+        if from.read(section)?.is_empty() {
+            return Err(corrupt("the rows of an input were kept elsewhere"));
+        }
         self.rows.restore(section, from, groups)?;
         if let Some((_, backlog)) = &mut self.passing {
             self.rows.runs().flat_map(|run| run.chunks()).for_each(|chunk| backlog.note(&chunk.rows));
@@ -102,7 +111,7 @@ impl Input {
     /// Borrowed rows are in the snapshot of the relation.
     pub fn snapshot(&self, section: &str, to: &mut dyn StateWriter) -> Result<()> {
         match &self.rows {
-            Rows::Own(kept) => kept.rows.snapshot(section, to),
+            Rows::Own(kept) => kept.snapshot(section, to),
             Rows::Borrowed(_) => Ok(()),
         }
     }
@@ -174,7 +183,7 @@ impl Shared {
     }
 
     pub fn snapshot(&self, section: &str, to: &mut dyn StateWriter) -> Result<()> {
-        self.kept.rows.snapshot(section, to)
+        self.kept.snapshot(section, to)
     }
 
     pub fn restore(&mut self, section: &str, from: &mut dyn StateReader, groups: &KeyGroupRange) -> Result<()> {
