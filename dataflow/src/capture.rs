@@ -107,28 +107,23 @@ pub struct Stored {
 
 impl StoredJob {
     /// Calls `restore` with what worker `worker` of `workers` has to know of a place, and the key groups of that: its own
-    /// state if there were as many workers, else its share of everybody's. A place without state is restored to nothing.
+    /// state if there were as many workers, else what everybody had of the groups `moved`. A place without state is restored
+    /// to nothing.
     pub(crate) fn restore(
         &self,
         place: u32,
         (worker, workers): (usize, usize),
+        moved: KeyGroupRange,
         mut restore: impl FnMut(&mut dyn StateReader, KeyGroupRange) -> Result<()>,
     ) -> Result<()> {
         let same = self.workers == workers;
-        let own = if same { KeyGroupRange::all() } else { KeyGroupRange::of_worker(worker, workers) };
-        let overlaps = |other: usize| {
-            let other = KeyGroupRange::of_worker(other, self.workers);
-            other.0.start < own.0.end && own.0.start < other.0.end
-        };
-        let is_due = |piece: &&Stored| match same {
-            true => piece.worker == worker,
-            false => overlaps(piece.worker),
-        };
-        let mut due = self.pieces.iter().filter(|piece| piece.place == place).filter(is_due).peekable();
+        let groups = if same { KeyGroupRange::all() } else { moved };
+        let of_place = self.pieces.iter().filter(|piece| piece.place == place);
+        let mut due = of_place.filter(|piece| !same || piece.worker == worker).peekable();
         if due.peek().is_none() {
-            return restore(&mut Reader(&Stored::default()), own);
+            return restore(&mut Reader(&Stored::default()), groups);
         }
-        due.try_for_each(|piece| restore(&mut Reader(piece), own.clone()))
+        due.try_for_each(|piece| restore(&mut Reader(piece), groups.clone()))
     }
 }
 

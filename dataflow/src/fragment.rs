@@ -14,7 +14,7 @@
 
 use crate::capture::{Captured, Sections, StoredJob};
 use crate::operator::{Moment, Operator, Output, SnapshotKind, StateSize, Timers};
-use millrace_types::{Delta, EventTime, Result, SqlError, Tick};
+use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A tree of operators with one output.
@@ -196,9 +196,10 @@ impl Fragment {
 
     /// Gives operators that have seen nothing what they kept. `share`: which worker this is, of how many.
     pub fn restore(&mut self, stored: &StoredJob, share: (usize, usize)) -> Result<()> {
+        let own = KeyGroupRange::of_worker(share.0, share.1);
         catching(|| {
             self.operators.iter_mut().try_for_each(|fused| {
-                stored.restore(fused.number, share, |from, groups| fused.operator.restore(from, groups))
+                stored.restore(fused.number, share, own.clone(), |from, groups| fused.operator.restore(from, groups))
             })
         })
     }

@@ -3,7 +3,7 @@
 use crate::capture::{Captured, READ_MODEL, Sections, StoredJob};
 use crate::operator::{Moment, RejectedRow, RowError, StateSize, Timers};
 use crate::read_model::{MaintainedPart, Part};
-use millrace_types::{Delta, Result, SqlError, Tick};
+use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick};
 use std::rc::Rc;
 
 /// The section of the read model's rows.
@@ -194,10 +194,11 @@ impl JobEnd {
         Ok(Some(Captured { worker, place: READ_MODEL, touched: self.touched, sections }))
     }
 
-    /// Gives a read model that has seen nothing what it kept, and answers it.
-    pub fn restore(&mut self, stored: &StoredJob, share: (usize, usize)) -> Result<Part> {
+    /// Gives a read model that has seen nothing what it kept, and answers it. `share`: which worker this is, of how many;
+    /// `moved`: the key groups that it takes from others.
+    pub fn restore(&mut self, stored: &StoredJob, share: (usize, usize), moved: KeyGroupRange) -> Result<Part> {
         let Some(model) = &mut self.model else { return Ok(Part::default()) };
-        stored.restore(READ_MODEL, share, |from, groups| model.restore(ROWS, from, &groups))?;
+        stored.restore(READ_MODEL, share, moved, |from, groups| model.restore(ROWS, from, &groups))?;
         Ok(model.publish())
     }
 

@@ -1,8 +1,10 @@
 //! Whether a plan is the one whose state was kept, and whether that state may go to other workers.
 
+use crate::exchange::owner_of_no_key;
 use crate::worker::partition_of;
 use millrace_ir::{Job, Node, Output, Plan};
 use millrace_types::hash::mix;
+use millrace_types::{KeyGroupRange, Result};
 use std::fmt::Write;
 
 /// A hash of all that a plan says.
@@ -22,6 +24,16 @@ pub fn fingerprint(plan: &Node) -> u64 {
     hashed.0
 }
 
+/// The key groups of the rows that a worker has of a job's read model. Rows that are all on one worker are kept by other
+/// hashes than the one that says which.
+pub fn moved_groups(job: &Job, (worker, workers): (usize, usize)) -> Result<KeyGroupRange> {
+    Ok(match job.plan.partitioned_by.as_deref() {
+        Some([]) if owner_of_no_key(workers)? == worker => KeyGroupRange::all(),
+        Some([]) => KeyGroupRange(0..0),
+        _ => KeyGroupRange::of_worker(worker, workers),
+    })
+}
+
 /// Whether each row of a job's state is placed by the hash that it is kept under. Rows are often placed by less, when a
 /// part of a key was enough to bring them together; then only the worker that had them can have them again.
 pub fn is_movable(job: &Job) -> bool {
@@ -30,7 +42,7 @@ pub fn is_movable(job: &Job) -> bool {
         Output::Stream => true,
         Output::Ordered { .. } => false,
         Output::ReadModel { .. } if placed.is_none() => job.plan.append_only && partition_of(job).is_empty(),
-        Output::ReadModel { .. } => placed == Some(&partition_of(job)[..]),
+        Output::ReadModel { .. } => placed == Some(&[]) || placed == Some(&partition_of(job)[..]),
     };
     is_read && moves(&job.plan)
 }

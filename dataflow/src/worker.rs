@@ -8,6 +8,7 @@ use crate::capture::{Captured, Known, StoredJob};
 use crate::engine::{OperatorInfo, RelationInput};
 use crate::fragment::catching;
 use crate::job_end::{JobEnd, Outcome};
+use crate::movable::moved_groups;
 use crate::operator::{Moment, Timers};
 use crate::read_model::{MaintainedPart, Part, ReadModel};
 use crate::render::{Leaf, Loan, Port, render};
@@ -371,7 +372,8 @@ impl Worker<'_, '_> {
         for fragment in &running.dataflow.fragments {
             fragment.borrow_mut().restore(stored, share)?;
         }
-        running.part = catching(|| running.end.borrow_mut().restore(stored, share))?;
+        let moved = moved_groups(&running.job, share)?;
+        running.part = catching(|| running.end.borrow_mut().restore(stored, share, moved))?;
         (running.attached, running.is_restored) = (true, true);
         let part = running.part.clone();
         let keepers: Vec<_> = running.loans.iter().map(|loan| loan.keeper).collect();

@@ -139,7 +139,7 @@ impl Replay {
             Ok(())
         })?;
         offsets.retain(|source| catalog.get(source).is_some());
-        let restoring = Restoring::new(storage.checkpoints.clone(), recovered.manifest.as_ref());
+        let restoring = Restoring::new(storage.checkpoints.clone(), recovered.manifest.as_ref(), catalog);
         Ok(Replay { store: storage.checkpoints.clone(), files, deltas, offsets, restoring })
     }
 

@@ -6,6 +6,9 @@
 //!                                    the log since then <-------------+-------------> what could not be restored
 //! ```
 //!
+//! What is handed over row by row to a sink that compares it with what it has delivered comes again from the beginning, in
+//! the order of its source: the source, and the views between, are not restored.
+//!
 //! A view is restored when its plan is what it was and everything that it reads is as it was: tables that were not written
 //! anew since, sources that a reading of the checkpoint brought there, views that are restored themselves. Any other view
 //! is made anew from what it reads. That is slower and never wrong.
@@ -17,7 +20,7 @@ use super::source_status::DeadLetter;
 use super::view_state::{BAD, LATE, fingerprint};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
-use millrace_catalog::{Relation, RelationKind};
+use millrace_catalog::{Catalog, Relation, RelationKind};
 use millrace_connectors::BadRecord;
 use millrace_dataflow::capture::{Stored, StoredJob};
 use millrace_ir::Job;
@@ -35,13 +38,15 @@ pub struct Restoring {
     views: HashMap<RelationId, ViewState>,
     readings: HashMap<RelationId, ReadingState>,
     restored: BTreeSet<RelationId>,
+    /// What is not restored, for it is handed over from its beginning.
+    handed_over: BTreeSet<RelationId>,
     /// The columns of sources that restored views read.
     sources: BTreeMap<RelationId, BTreeSet<usize>>,
 }
 
 impl Restoring {
-    /// What a checkpoint keeps; without one, nothing.
-    pub fn new(store: Arc<Checkpoints>, manifest: Option<&Manifest>) -> Restoring {
+    /// What a checkpoint keeps; without one, nothing. `catalog`: what there is now.
+    pub fn new(store: Arc<Checkpoints>, manifest: Option<&Manifest>, catalog: &Catalog) -> Restoring {
         let files = manifest.iter().flat_map(|manifest| &manifest.state_files);
         let views = manifest.iter().flat_map(|manifest| &manifest.views);
         let readings = manifest.iter().flat_map(|manifest| &manifest.readings);
@@ -53,6 +58,7 @@ impl Restoring {
             views: views.map(|view| (view.relation, view.clone())).collect(),
             readings: readings.map(|reading| (reading.relation, reading.clone())).collect(),
             restored: BTreeSet::new(),
+            handed_over: handed_over(catalog),
             sources: BTreeMap::new(),
         }
     }
@@ -125,6 +131,27 @@ impl Restoring {
     }
 }
 
+/// The sources that sinks read row by row, directly or through views that only ever add rows, and these views.
+fn handed_over(catalog: &Catalog) -> BTreeSet<RelationId> {
+    let feeds = |kind: &RelationKind| matches!(kind, RelationKind::Sink { .. } | RelationKind::Job { .. });
+    let sinks = catalog.relations().filter(|relation| feeds(&relation.kind));
+    // With whether all of what it is made from is handed over, too.
+    let mut open: Vec<_> = sinks.flat_map(|sink| &sink.depends_on).map(|input| (*input, false)).collect();
+    let mut found = BTreeSet::new();
+    while let Some((id, whole)) = open.pop() {
+        let Some(relation) = catalog.get(id) else { continue };
+        match &relation.kind {
+            RelationKind::View { .. } => open.extend(relation.depends_on.iter().map(|input| (*input, whole))),
+            RelationKind::Source { .. } => drop(found.insert(id)),
+            RelationKind::MaterializedView { .. } if (whole || relation.append_only) && found.insert(id) => {
+                open.extend(relation.depends_on.iter().map(|input| (*input, true)));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 fn other() -> SqlError {
     SqlError::new(SqlState::DATA_CORRUPTED, "a state file holds something else than what a source could not use")
 }
@@ -158,6 +185,9 @@ impl Clock {
     /// When the view was restored and what belongs to it cannot be.
     pub(super) fn restore_view(&mut self, view: &Relation, job: Job, restoring: &mut Restoring) -> Result<()> {
         let Some(state) = restoring.views.get(&view.id).cloned() else { return Ok(()) };
+        if restoring.handed_over.contains(&view.id) {
+            return Ok(());
+        }
         let reads: Vec<_> = job.plan.relations().into_iter().map(|(read, columns)| (read, columns.to_vec())).collect();
         if !reads.iter().all(|(read, _)| self.is_as_it_was(*read, restoring)) {
             return Ok(());
@@ -192,7 +222,9 @@ impl Clock {
         }
         self.state.catalog.get(read).is_some_and(|relation| match &relation.kind {
             RelationKind::Table(table) => table.is_stored(),
-            RelationKind::Source { .. } => restoring.readings.contains_key(&read),
+            RelationKind::Source { .. } => {
+                restoring.readings.contains_key(&read) && !restoring.handed_over.contains(&read)
+            }
             RelationKind::MaterializedView { .. } => restoring.has(read),
             _ => false,
         })

@@ -51,7 +51,7 @@ pub const LATE: &str = "late ";
 pub fn fingerprint(plan: u64, catalog: &Catalog, view: &Relation, reads: impl Iterator<Item = RelationId>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (STATE_VERSION, env!("CARGO_PKG_VERSION"), plan).hash(&mut hasher);
-    format!("{:?} {:?}", view.kind, view.time_zone).hash(&mut hasher);
+    hash_definition(catalog, view, &mut hasher);
     let mut reads: Vec<_> = reads.collect();
     reads.sort_unstable();
     reads.dedup();
@@ -63,6 +63,16 @@ pub fn fingerprint(plan: u64, catalog: &Catalog, view: &Relation, reads: impl It
         format!("{} {:?} {:?} {options:?}", relation.id, relation.storage(), relation.watermark).hash(&mut hasher);
     }
     hasher.finish()
+}
+
+/// The text of a view and of the plain views that stand in it: all that a plan may not show, as it shortens constants.
+fn hash_definition(catalog: &Catalog, view: &Relation, hasher: &mut DefaultHasher) {
+    format!("{:?} {:?}", view.kind, view.time_zone).hash(hasher);
+    for relation in view.depends_on.iter().filter_map(|id| catalog.get(*id)) {
+        if let RelationKind::View { .. } = &relation.kind {
+            hash_definition(catalog, relation, hasher);
+        }
+    }
 }
 
 impl Clock {

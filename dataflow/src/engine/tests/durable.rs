@@ -125,19 +125,26 @@ fn constants_and_empty_aggregates_are_not_given_again() {
         let jobs = [
             model_job(VIEW, aggregate(union(vec![values, table(TABLES[0])]), vec![], 0)),
             model_job(UPPER, aggregate(table(TABLES[1]), vec![], 0)),
+            // The rows are all where the one group is.
+            Job {
+                plan: Node { partitioned_by: Some(vec![]), ..aggregate(table(TABLES[0]), vec![], 1) },
+                ..model_job(RelationId(12), table(TABLES[0]))
+            },
         ];
         jobs.iter().for_each(|job| drop(world.start(job.clone())));
-        let wanted = [VIEW, UPPER].map(|id| world.read(id));
-        let captured = world.capture(&[VIEW, UPPER], Known::new());
-        let mut next = world.after(3 - workers, 3);
+        let all = [VIEW, UPPER, RelationId(12)];
+        let wanted = all.map(|id| world.read(id));
+        let captured = world.capture(&all, Known::new());
+        let mut next = world.after(if workers == 1 { 3 } else { 1 }, 3);
         for (job, captured) in jobs.iter().zip(captured) {
             next.engine.create(job.clone()).unwrap();
             next.engine.restore(job.id, stored(captured, workers)).unwrap();
         }
         next.resume();
-        assert_eq!([VIEW, UPPER].map(|id| next.read(id)), wanted);
+        assert_eq!(all.map(|id| next.read(id)), wanted);
         next.feed(vec![changes(TABLES[0], vec![delta(&[([Some(5), None], 1)])])]);
         assert_eq!(next.read(VIEW), Rows::from([(vec![Some(3), Some(9), Some(5)], 1)]));
+        assert_eq!(next.read(RelationId(12)), Rows::from([(vec![Some(1), None, None], 1)]));
     }
 }
 
