@@ -60,7 +60,7 @@ fn moves(node: &Node) -> bool {
         Plan::TopK(top) => placed_by(&top.input, &top.partition),
         Plan::Window(window) => placed_by(&window.input, &window.partition),
         Plan::OnClose(close) => close.idle.is_none() && close.input.partitioned_by.is_some(),
-        Plan::Temporal { .. } => false,
+        Plan::Temporal { .. } | Plan::LookUp(_) => false,
         Plan::Input { .. }
         | Plan::Values { .. }
         | Plan::Filter { .. }

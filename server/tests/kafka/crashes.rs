@@ -63,6 +63,10 @@ async fn what_is_added_goes_out_once() {
                 server.crash();
                 broker.begin().unwrap();
             }
+            1 => {
+                server.client().await.batch_execute("CHECKPOINT").await.unwrap();
+                server.crash();
+            }
             _ => server.crash(),
         }
         drop(server.client().await);

@@ -175,6 +175,37 @@ async fn records_that_cannot_be_decoded_are_kept_aside_or_null_or_stop_the_sourc
 }
 
 #[tokio::test]
+async fn what_a_topic_forgot_still_counts_after_a_crash() {
+    create_topic("forgets", 2).await;
+    let out = Out::new();
+    let send = |numbers: std::ops::Range<usize>| {
+        numbers.for_each(|number| out.send("forgets", (number % 2) as i32, None, Some(bid(number).as_bytes())));
+        out.flush();
+    };
+    send(0..200);
+    let mut server = Server::start();
+    let client = server.client().await;
+    client.batch_execute(&format!("CREATE SOURCE forgets (id bigint) {}", options("forgets", ""))).await.unwrap();
+    let view =
+        "CREATE MATERIALIZED VIEW sums AS SELECT id % 10 AS k, count(*) AS n, sum(id) AS s FROM forgets GROUP BY 1";
+    client.batch_execute(view).await.unwrap();
+    let summed = "SELECT sum(n), sum(s) FROM sums";
+    wait_for(&client, summed, &["200|19900"]).await;
+    client.batch_execute("CHECKPOINT").await.unwrap();
+    // The checkpoint has what the topic does not have any more, and the topic what the checkpoint does not have yet.
+    delete_records("forgets", 0, 50).await;
+    send(200..210);
+    wait_for(&client, summed, &["210|21945"]).await;
+    for round in 0..2 {
+        server.crash();
+        let client = server.client().await;
+        wait_for(&client, summed, &[&format!("{}|{}", 210 + round * 10, [21945, 24090][round])]).await;
+        send(210 + round * 10..220 + round * 10);
+        wait_for(&client, summed, &[&format!("{}|{}", 220 + round * 10, [24090, 26335][round])]).await;
+    }
+}
+
+#[tokio::test]
 async fn what_is_missing_or_gone_is_said() {
     let server = Server::start();
     let client = server.client().await;
