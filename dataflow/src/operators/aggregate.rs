@@ -212,7 +212,7 @@ impl Aggregate {
     }
 
     fn forget(&mut self, group: u32) {
-        match &self.sessions {
+        match &mut self.sessions {
             Some(sessions) => sessions.remove(&mut self.groups, group),
             None => self.groups.remove(group),
         }
@@ -317,6 +317,7 @@ impl Operator for Aggregate {
         let beside = beside + self.distincts.iter().map(|distinct| distinct.size().bytes).sum::<usize>();
         let gathered = self.gathered.as_ref().map(Gathered::size).unwrap_or_default();
         let closing = self.closed.as_ref().map_or(0, Expiry::bytes);
+        let closing = closing + self.sessions.as_ref().map_or(0, Sessions::bytes);
         StateSize {
             rows: self.groups.len() + gathered.rows,
             bytes: self.groups.bytes() + beside + gathered.bytes + closing,

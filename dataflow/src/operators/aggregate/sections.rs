@@ -153,7 +153,7 @@ impl Aggregate {
             if bytes.len() != stored.len() || !rest.is_empty() {
                 return Err(corrupt("its words are of another length"));
             }
-            let group = match (&self.sessions, bytes) {
+            let group = match (&mut self.sessions, bytes) {
                 (Some(sessions), [from, to, ..]) => {
                     let times = (i64::from_le_bytes(*from), i64::from_le_bytes(*to));
                     sessions.restore(&mut self.groups, group, times)

@@ -7,6 +7,8 @@
 //!   index --> [ latest | 9:31..9:40 ] <--> [ 9:02..9:20 ] <--> [ 8:15..8:15 ]
 //! ```
 //!
+//! Where a key has many, as while history is read, an ordered map finds those that are far from the latest.
+//!
 //! A row extends the session that it is at most a gap away from, or begins one. A session that comes to touch the next one
 //! is merged with it: the later of the two takes in what the earlier one came to, which costs no look at its rows. So this
 //! is for input that is only added to, and for aggregates that are merged.
@@ -17,20 +19,26 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use millrace_types::{Delta, Result, SqlError, SqlState};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Words of a session before those of its accumulators: its links, which are numbers of groups plus one, and its times.
-pub const SESSION_WORDS: usize = 4;
+/// Words of a session before those of its accumulators: its links, which are numbers of groups plus one, the number of its
+/// key once this has several sessions, and its times.
+pub const SESSION_WORDS: usize = 5;
 /// Of these, words that mean nothing outside of memory.
-pub const LINK_WORDS: usize = 2;
+pub const LINK_WORDS: usize = 3;
 
 const NEWER: usize = FIRST_ACCUMULATOR;
 const OLDER: usize = NEWER + 1;
+const KEY: usize = NEWER + 2;
 const FIRST: usize = NEWER + LINK_WORDS;
 const LAST: usize = FIRST + 1;
 
 /// The first time of a session that was merged into the one that its link `NEWER` names.
 const MERGED: i64 = i64::MAX;
+
+/// So many sessions back the map is asked.
+const FAR: usize = 6;
 
 /// Finds the sessions of rows.
 pub struct Sessions {
@@ -39,12 +47,15 @@ pub struct Sessions {
     gap: i64,
     /// Sessions that were merged into others, and are not removed yet.
     merged: Vec<u32>,
+    /// The sessions of keys that have had several, by the number of their key and their first time.
+    order: BTreeMap<(u64, i64), u32>,
+    keys: u64,
 }
 
 impl Sessions {
     /// No sessions yet.
     pub fn new(sessions: millrace_ir::Sessions) -> Sessions {
-        Sessions { time: sessions.time, gap: sessions.gap, merged: vec![] }
+        Sessions { time: sessions.time, gap: sessions.gap, merged: vec![], order: BTreeMap::new(), keys: 0 }
     }
 
     /// The rows that have a time, and why others cannot be counted.
@@ -86,13 +97,16 @@ impl Sessions {
     }
 
     /// The session of a key that a time belongs to, a new one if there is none. `group`: one that the key has or had.
-    fn session_of(&self, groups: &mut Groups, group: u32, time: i64) -> u32 {
+    fn session_of(&mut self, groups: &mut Groups, group: u32, time: i64) -> u32 {
         let mut at = self.alive(groups, group);
         if !exists(groups.row(at)) {
             self.set_times(groups, at, time, time);
             return at;
         }
-        loop {
+        for step in 0.. {
+            if step == FAR {
+                at = self.nearest(groups.row(at)[KEY], time).unwrap_or(at);
+            }
             let (first, last) = self.times(groups.row(at));
             if time.saturating_sub(last) > self.gap {
                 match self.link(groups, at, NEWER) {
@@ -107,22 +121,41 @@ impl Sessions {
                     older => return self.insert(groups, time, Some(at), older),
                 }
             } else {
-                return at;
+                break;
             }
         }
+        at
+    }
+
+    /// A session of a key near a time.
+    fn nearest(&self, key: u64, time: i64) -> Option<u32> {
+        let before = self.order.range((key, i64::MIN)..=(key, time)).next_back();
+        let found = before.or_else(|| self.order.range((key, time)..=(key, i64::MAX)).next());
+        found.map(|(_, group)| *group)
     }
 
     /// A new session between others of its key, one of which there is at least.
-    fn insert(&self, groups: &mut Groups, time: i64, newer: Option<u32>, older: Option<u32>) -> u32 {
+    fn insert(&mut self, groups: &mut Groups, time: i64, newer: Option<u32>, older: Option<u32>) -> u32 {
         let Some(beside) = newer.or(older) else { return 0 };
         let group = groups.insert_beside(beside);
         self.set_times(groups, group, time, time);
+        if groups.row(beside)[KEY] == 0 {
+            self.keys += 1;
+            self.number(groups, beside, self.keys);
+        }
+        self.number(groups, group, groups.row(beside)[KEY]);
         self.chain(groups, newer, Some(group));
         self.chain(groups, Some(group), older);
         if newer.is_none() {
             groups.find_instead(beside, group);
         }
         group
+    }
+
+    /// Gives a session the number of its key.
+    fn number(&mut self, groups: &mut Groups, group: u32, key: u64) {
+        groups.row_mut(group)[KEY] = key;
+        self.order.insert((key, first_of(self.times(groups.row(group)))), group);
     }
 
     /// Lets a session that has got a row reach to its time, and merges it with those that it touches then.
@@ -153,6 +186,7 @@ impl Sessions {
         self.chain(groups, Some(into), older);
         let row = groups.row(from).to_vec();
         let ((first, _), (_, last)) = (self.times(&row), self.times(groups.row(into)));
+        self.order.remove(&(row[KEY], first));
         self.set_times(groups, into, first, last);
         let target = groups.row_mut(into);
         set_rows(target, rows_of(&row) + rows_of(target));
@@ -177,8 +211,10 @@ impl Sessions {
     }
 
     /// Removes a session.
-    pub fn remove(&self, groups: &mut Groups, group: u32) {
+    pub fn remove(&mut self, groups: &mut Groups, group: u32) {
         if !self.is_merged(groups, group) {
+            let row = groups.row(group);
+            self.order.remove(&(row[KEY], first_of(self.times(row))));
             let (newer, older) = (self.link(groups, group, NEWER), self.link(groups, group, OLDER));
             match (newer, older) {
                 (None, Some(older)) => {
@@ -203,10 +239,15 @@ impl Sessions {
     }
 
     /// Takes a session back from a snapshot, of a key that was found to have a group; answers its group.
-    pub fn restore(&self, groups: &mut Groups, group: u32, times: (i64, i64)) -> u32 {
+    pub fn restore(&mut self, groups: &mut Groups, group: u32, times: (i64, i64)) -> u32 {
         let session = self.session_of(groups, group, times.0);
         self.set_times(groups, session, times.0, times.1);
         session
+    }
+
+    /// The bytes of memory beside the groups' rows, nearly.
+    pub fn bytes(&self) -> usize {
+        self.order.len() * 2 * size_of::<((u64, i64), u32)>()
     }
 
     /// The times of the first and of the last row of a session.
@@ -231,9 +272,14 @@ impl Sessions {
         sides.map(|(side, data_type)| Ok(cast(&(Arc::new(side) as ArrayRef), data_type)?)).collect()
     }
 
-    fn set_times(&self, groups: &mut Groups, group: u32, first: i64, last: i64) {
+    fn set_times(&mut self, groups: &mut Groups, group: u32, first: i64, last: i64) {
         let row = groups.row_mut(group);
+        let (key, known) = (row[KEY], row[FIRST] as i64);
         (row[FIRST], row[LAST]) = (first as u64, last as u64);
+        if key != 0 && known != first {
+            self.order.remove(&(key, known));
+            self.order.insert((key, first), group);
+        }
     }
 
     fn link(&self, groups: &Groups, group: u32, link: usize) -> Option<u32> {
