@@ -4,6 +4,8 @@
 mod checkpoints;
 #[path = "server/event_time.rs"]
 mod event_time;
+#[path = "server/formats.rs"]
+mod formats;
 #[path = "server/isolation.rs"]
 mod isolation;
 #[path = "server/look_ups.rs"]
