@@ -12,6 +12,14 @@ pub const DEFAULT_SCHEMA: &str = "public";
 /// The schemas whose relations are computed, not stored; users make nothing in them.
 pub const SYSTEM_SCHEMAS: &[&str] = &["pg_catalog", "information_schema", "millrace"];
 
+/// How the schemas of temporary relations begin, of which each belongs to a session and ends with it.
+pub const TEMPORARY_PREFIX: &str = "pg_temp_";
+
+/// Whether a schema is that of a session's temporary relations.
+pub fn is_temporary_schema(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX)
+}
+
 /// The OID of the schema `public`, which is Postgres's.
 const DEFAULT_SCHEMA_ID: RelationId = RelationId(2200);
 
@@ -156,7 +164,7 @@ impl Catalog {
         search_path
             .iter()
             .map(AsRef::as_ref)
-            .find(|schema| self.schemas.contains_key(*schema))
+            .find(|schema| self.schemas.contains_key(*schema) && !is_temporary_schema(schema))
             .ok_or_else(|| SqlError::new(SqlState::INVALID_SCHEMA_NAME, "no schema has been selected to create in"))
     }
 
@@ -196,9 +204,9 @@ impl Catalog {
     }
 }
 
-/// Refuses schema names that Postgres keeps for itself.
+/// Refuses schema names that Postgres keeps for itself; those of temporary relations only sessions make.
 pub(crate) fn refuse_reserved(name: &str) -> Result<()> {
-    if name.starts_with("pg_") {
+    if name.starts_with("pg_") && !is_temporary_schema(name) {
         return Err(SqlError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
             .with_detail("The prefix \"pg_\" is reserved for system schemas."));
     }

@@ -237,6 +237,21 @@ pub struct ForeignKey {
     pub on_delete: ReferentialAction,
     /// What becomes of them when it gets another key.
     pub on_update: ReferentialAction,
+    /// When it may be checked.
+    #[serde(default)]
+    pub deferral: Deferral,
+}
+
+/// When a constraint may be checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deferral {
+    /// With each statement.
+    #[default]
+    Never,
+    /// With each statement, unless a transaction says otherwise.
+    Immediate,
+    /// When the transaction commits, unless it says otherwise.
+    Deferred,
 }
 
 /// What becomes of rows when what they refer to goes or changes.

@@ -21,10 +21,10 @@ mod dependency;
 pub mod system;
 mod type_spelling;
 
-pub use catalog::{Catalog, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, Schema};
+pub use catalog::{Catalog, DEFAULT_SCHEMA, SYSTEM_SCHEMAS, Schema, TEMPORARY_PREFIX, is_temporary_schema};
 pub use change::Change;
 pub use definition::{
-    Check, Column, ForeignKey, Generated, Index, Key, Late, Options, ReferentialAction, Relation, RelationKind, Seen,
-    Sequence, TableDefinition, Watermark, parse_bytes,
+    Check, Column, Deferral, ForeignKey, Generated, Index, Key, Late, Options, ReferentialAction, Relation,
+    RelationKind, Seen, Sequence, TableDefinition, Watermark, parse_bytes,
 };
 pub use dependency::DropBehavior;

@@ -34,7 +34,7 @@ pub fn functions() -> Vec<ScalarUDF> {
                 }),
                 Overload::new(&[INT, INT, INT, INT, INT, FLOAT, TEXT], TIMESTAMPTZ, |call| {
                     call.values::<TimestampMicrosecondType>(|row| {
-                        let zone = temporal::zone(call.text(6).value(row))?;
+                        let zone = temporal::posix_zone(call.text(6).value(row))?;
                         temporal::moment_of(&zone, made(call, row)?).map(Some)
                     })
                 }),

@@ -57,7 +57,7 @@ pub fn functions() -> Vec<ScalarUDF> {
                 }),
                 Overload::new(&[TEXT, TIMESTAMPTZ, TEXT], TIMESTAMPTZ, |call| {
                     call.values::<TimestampMicrosecondType>(|row| {
-                        let zone = temporal::zone(call.text(2).value(row))?;
+                        let zone = temporal::posix_zone(call.text(2).value(row))?;
                         let local = temporal::local_of(&zone, call.value::<TimestampMicrosecondType>(1, row))?;
                         temporal::moment_of(&zone, truncated(call.text(0).value(row), local)?).map(Some)
                     })
@@ -102,7 +102,7 @@ pub fn functions() -> Vec<ScalarUDF> {
             vec![
                 Overload::new(&[TEXT, TIMESTAMPTZ], TIMESTAMP, |call| {
                     call.values::<TimestampMicrosecondType>(|row| {
-                        let zone = temporal::zone(call.text(0).value(row))?;
+                        let zone = temporal::posix_zone(call.text(0).value(row))?;
                         temporal::local_of(&zone, call.value::<TimestampMicrosecondType>(1, row)).map(Some)
                     })
                 }),
@@ -110,7 +110,7 @@ pub fn functions() -> Vec<ScalarUDF> {
                 Overload::new(&[INTERVAL, TIMESTAMP], TIMESTAMPTZ, |call| shifted(call, -1)),
                 Overload::new(&[TEXT, TIMESTAMP], TIMESTAMPTZ, |call| {
                     call.values::<TimestampMicrosecondType>(|row| {
-                        let zone = temporal::zone(call.text(0).value(row))?;
+                        let zone = temporal::posix_zone(call.text(0).value(row))?;
                         temporal::moment_of(&zone, call.value::<TimestampMicrosecondType>(1, row)).map(Some)
                     })
                 }),

@@ -64,7 +64,7 @@ pub use rows::{ALL_COLUMNS, columns_of_row};
 pub use subquery::{ARRAY_SUBQUERY, single_value};
 pub use syntax::{PARTITION_BY, PostgresDialect, call as syntax_call, postgres_syntax};
 pub use time_zone::session_zone;
-pub use type_names::{TypeNames, sql_type};
+pub use type_names::{CAST_TARGET, TypeNames, sql_type};
 pub use walk::{Walk, each_expression, each_select};
 pub use watermark::CURRENT_WATERMARK;
 

@@ -4,7 +4,6 @@ mod input;
 mod output;
 mod template;
 
-use crate::casts::decimal_to_float;
 use crate::function::{Call, Overload, Scale, immutable};
 use crate::operators::decimal::{power_of_ten, rescale, scale_of};
 use arrow::array::ArrayRef;
@@ -55,7 +54,7 @@ fn formatted(call: &Call, number: impl Fn(usize, &mut Template) -> Result<Number
 
 fn whole(value: i128, template: &Template) -> Number {
     if template.scientific {
-        return Number::scientific(value as f64, template.after);
+        return Number::scientific_exact(value, 0, template.after);
     }
     let value = value * power_of_ten(template.shifted as u32);
     Number::new(value < 0, value.unsigned_abs().to_string(), template.after)
@@ -63,7 +62,7 @@ fn whole(value: i128, template: &Template) -> Number {
 
 fn decimal(value: i128, scale: i8, template: &Template) -> Result<Number> {
     if template.scientific {
-        return Ok(Number::scientific(decimal_to_float(value, scale), template.after));
+        return Ok(Number::scientific_exact(value, scale, template.after));
     }
     let scale = scale - template.shifted as i8;
     let after = template.after.min(38) as i8;

@@ -40,6 +40,15 @@ pub fn zone(name: &str) -> Result<Tz> {
         .map_err(|_| SqlError::new(SqlState::INVALID_PARAMETER_VALUE, format!("time zone \"{name}\" not recognized")))
 }
 
+/// The time zone that a text in a call names: as in POSIX, a bare offset counts to the west.
+pub fn posix_zone(name: &str) -> Result<Tz> {
+    match (name.strip_prefix('+'), name.strip_prefix('-')) {
+        (Some(offset), _) => zone(&format!("-{offset}")),
+        (_, Some(offset)) => zone(&format!("+{offset}")),
+        _ => zone(name),
+    }
+}
+
 fn by_any_case(name: &str) -> Result<Tz, ()> {
     let found = chrono_tz::TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name));
     found.and_then(|zone| zone.name().parse().ok()).ok_or(())

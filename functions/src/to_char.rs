@@ -164,14 +164,33 @@ const PATTERNS: &[&str] = &[
     "A.D.", "b.c.", "a.d.", "RM", "rm",
 ];
 
+/// Text up to a quote, in which `\` takes the next character as it is, and what follows the quote.
+fn unquoted(text: &str) -> (String, &str) {
+    let mut out = String::new();
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return (out, &text[at + 1..]),
+            '\\' => out.extend(characters.next().map(|(_, next)| next)),
+            other => out.push(other),
+        }
+    }
+    (out, "")
+}
+
 fn steps(template: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut rest = template;
     while let Some(c) = rest.chars().next() {
         if let Some(quoted) = rest.strip_prefix('"') {
-            let end = quoted.find('"').unwrap_or(quoted.len());
-            steps.push(Step::Text(quoted[..end].to_owned()));
-            rest = quoted.get(end + 1..).unwrap_or("");
+            let (text, after) = unquoted(quoted);
+            steps.push(Step::Text(text));
+            rest = after;
+            continue;
+        }
+        if let Some(quote) = rest.strip_prefix("\\\"") {
+            steps.push(Step::Text('"'.into()));
+            rest = quote;
             continue;
         }
         let fill = !rest.starts_with("FM");

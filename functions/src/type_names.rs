@@ -9,13 +9,17 @@ use datafusion::sql::sqlparser::ast::{
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of};
 use std::sync::Arc;
 
+/// The name of the fields that casts have as targets. Where it had none, DataFusion would take the metadata of what is
+/// cast for that of the result, and so its Postgres type.
+pub const CAST_TARGET: &str = "cast";
+
 /// Gives every cast the Postgres type that it names, modifier included.
 #[derive(Debug)]
 pub struct TypeNames;
 
 impl TypePlanner for TypeNames {
     fn plan_type_field(&self, name: &DataType) -> datafusion::common::Result<Option<FieldRef>> {
-        sql_type(name).map(|sql_type| Some(Arc::new(field_of("", &sql_type, true)))).map_err(carried)
+        sql_type(name).map(|sql_type| Some(Arc::new(field_of(CAST_TARGET, &sql_type, true)))).map_err(carried)
     }
 }
 

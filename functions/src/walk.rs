@@ -5,7 +5,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     Delete, Expr, Insert, ObjectName, Query, Select, Statement, TableFactor, Update, ValueWithSpan, Visit, VisitMut,
-    Visitor, VisitorMut,
+    Visitor, VisitorMut, With,
 };
 use millrace_types::{Result, SqlError};
 use std::ops::ControlFlow;
@@ -39,7 +39,7 @@ macro_rules! walk {
     )*};
 }
 
-walk!(Statement, Query, Select, Expr, Insert, Update, Delete);
+walk!(Statement, Query, Select, Expr, Insert, Update, Delete, With);
 
 fn outcome(flow: ControlFlow<SqlError>) -> Result<()> {
     match flow {

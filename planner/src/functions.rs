@@ -6,6 +6,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast;
+use millrace_functions::CAST_TARGET;
 use millrace_types::field_of;
 use std::sync::{Arc, LazyLock};
 
@@ -74,6 +75,6 @@ impl TypePlanner for PostgresTypes {
 
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
         let sql_type = crate::parse::sql_type(sql_type).map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(Some(Arc::new(field_of("", &sql_type, true))))
+        Ok(Some(Arc::new(field_of(CAST_TARGET, &sql_type, true))))
     }
 }

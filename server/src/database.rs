@@ -74,6 +74,14 @@ impl Database {
         Ok(Arc::new(Database { config, coordinator, state, functions, zoned, queries, started, sessions }))
     }
 
+    /// Ends what ended with the server: the temporary relations of its sessions.
+    ///
+    /// # Errors
+    /// Those of writing that down.
+    pub async fn end_sessions(&self) -> Result<()> {
+        crate::statements::drop_left_over(self).await
+    }
+
     /// Ends the clock and closes the folder.
     pub fn shutdown(&self) {
         self.coordinator.shutdown();

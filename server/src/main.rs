@@ -64,6 +64,7 @@ async fn serve(config: Config) -> Result<()> {
     let opening = config.clone();
     let database = tokio::task::spawn_blocking(move || Database::open(opening)).await;
     let database = database.map_err(|error| SqlError::internal(error.to_string()))??;
+    database.end_sessions().await?;
     tracing::info!(
         listen = %config.listen,
         data_dir = %config.data_dir.display(),

@@ -11,6 +11,7 @@ mod subscript;
 mod text;
 
 pub use measure::length;
+pub use search::BUCKET;
 pub use subscript::{SLICE, SUBSCRIPT};
 
 use crate::generic::element_of;

@@ -8,7 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int32Buil
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type};
 use datafusion::logical_expr::ScalarUDF;
-use millrace_types::{Result, SqlError};
+use millrace_types::{Result, SqlError, SqlState};
 use std::sync::Arc;
 
 pub fn functions() -> Vec<ScalarUDF> {
@@ -18,7 +18,34 @@ pub fn functions() -> Vec<ScalarUDF> {
         generic("array_contains", &[], two_arrays, contains),
         generic("array_overlaps", &[], two_arrays, overlaps),
         generic("array_order", &[], orderable, order),
+        generic(BUCKET, &[], bucketed, bucket),
     ]
+}
+
+/// `width_bucket(x, array)`: how many elements of an ascending array are not greater than a value.
+pub const BUCKET: &str = "width_bucket_of_array";
+
+fn bucketed(fields: &[FieldRef]) -> Typing {
+    let [value, list] = fields else { return Ok(None) };
+    let Some(mut taken) = searched(list, value)? else { return Ok(None) };
+    taken.reverse();
+    Ok(Some((taken, Field::new("", DataType::Int32, true))))
+}
+
+fn bucket(call: &Call) -> Result<ArrayRef> {
+    let list = call.arrays[1].as_list::<i32>();
+    let order = make_comparator(list.values(), &call.arrays[0], SortOptions::default())?;
+    let place = |row: usize| {
+        let list = list_at(&call.arrays[1], row).filter(|_| call.arrays[0].is_valid(row));
+        let Some(list) = list else { return Ok(None) };
+        let elements = list.value_offsets()[row] as usize..list.value_offsets()[row + 1] as usize;
+        if list.values().slice(elements.start, elements.len()).null_count() > 0 {
+            let message = "thresholds array must not contain NULLs";
+            return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+        }
+        Ok(Some(elements.filter(|at| order(*at, row).is_le()).count() as i32))
+    };
+    Ok(Arc::new((0..call.rows).map(place).collect::<Result<Int32Array>>()?))
 }
 
 type Typing = Result<Option<(Vec<DataType>, Field)>>;

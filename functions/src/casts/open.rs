@@ -8,6 +8,7 @@ use crate::common_type::common;
 use crate::error::carried;
 use crate::function::takes_open_texts;
 use crate::operators::is_text;
+use crate::type_names::CAST_TARGET;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
@@ -147,7 +148,7 @@ fn common_field(construct: &str, neighbours: &[&mut Expr], schema: &DFSchema) ->
             (SqlType::Bpchar(_), true) => field_of("", &SqlType::Bpchar(None), true),
             _ => field.as_ref().clone(),
         };
-        Arc::new(field.with_name("").with_nullable(true))
+        Arc::new(field.with_name(CAST_TARGET).with_nullable(true))
     }))
 }
 

@@ -43,7 +43,19 @@ impl AnalyzerRule for LowerCasts {
                 let lowered = if sorts { lowered.transform_data(|expr| Ok(sorted(expr, &schema)))? } else { lowered };
                 Ok(lowered.update_data(|expr| restored(expr, name)))
             })?;
-            if lowered.transformed { lowered.map_data(LogicalPlan::recompute_schema) } else { Ok(lowered) }
+            // What stands on a column whose type was read off a cast below learns its field anew.
+            let passes_on = matches!(
+                lowered.data,
+                LogicalPlan::Projection(_)
+                    | LogicalPlan::SubqueryAlias(_)
+                    | LogicalPlan::Aggregate(_)
+                    | LogicalPlan::Join(_)
+                    | LogicalPlan::Window(_)
+            );
+            match lowered.transformed || passes_on {
+                true => lowered.map_data(LogicalPlan::recompute_schema),
+                false => Ok(lowered),
+            }
         })?;
         Ok(lowered.data)
     }

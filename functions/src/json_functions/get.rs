@@ -24,6 +24,7 @@ pub fn functions() -> Vec<ScalarUDF> {
             |fields| by_keys(fields, true),
             |call| extract(call, true),
         ),
+        generic(ARRAY_TEXT, &[], text, |call| call.texts(|row| array_text(call.text(0).value(row)))),
         generic("jsonb_typeof", &["json_typeof"], text, |call| {
             call.texts(|row| Ok(Some(kind(&document(call, 0, row)?))))
         }),
@@ -32,6 +33,19 @@ pub fn functions() -> Vec<ScalarUDF> {
         }),
         generic("jsonb_pretty", &[], text, |call| call.texts(|row| Ok(Some(json::pretty(&value(call, 0, row)?))))),
     ]
+}
+
+/// The text of an array that a json array, or a string that holds such a text, is read as.
+pub const ARRAY_TEXT: &str = "json_array_text";
+
+fn array_text(value: &str) -> Result<Option<String>> {
+    let Parts::Array(items) = Parts::of(value)? else { return json::bare(value) };
+    let items = items.into_iter().map(|item| match Parts::of(item)? {
+        Parts::Array(_) => Ok(array_text(item)?.unwrap_or_default()),
+        _ => Ok(json::bare(item)?
+            .map_or("NULL".to_owned(), |text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))),
+    });
+    Ok(Some(format!("{{{}}}", items.collect::<Result<Vec<_>>>()?.join(","))))
 }
 
 fn result(fields: &[FieldRef], as_text: bool) -> Field {

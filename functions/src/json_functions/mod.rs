@@ -10,7 +10,7 @@ mod path;
 mod search;
 
 pub use build::json_text;
-pub use get::by_subscripts;
+pub use get::{ARRAY_TEXT, by_subscripts};
 pub use path::sets as path_sets;
 
 use crate::function::Call;

@@ -15,6 +15,22 @@ impl Number {
         Number { negative, whole, fraction: "0".repeat(places) }
     }
 
+    /// The same of a number over `10^scale`. Postgres rounds after it has found the exponent: 9.99 is `10.0e+00`.
+    pub fn scientific_exact(value: i128, scale: i8, places: usize) -> Number {
+        let digits = value.unsigned_abs().to_string();
+        let exponent = if value == 0 { 0 } else { digits.len() as i32 - 1 - i32::from(scale) };
+        let dropped = (digits.len() - 1).saturating_sub(places) as u32;
+        let unit = 10u128.pow(dropped);
+        let rounded = (value.unsigned_abs() + unit / 2) / unit;
+        let padding = places.saturating_sub(digits.len() - 1);
+        let shown = format!("{rounded}{}", "0".repeat(padding));
+        let (whole, fraction) = shown.split_at(shown.len() - places);
+        let point = if places > 0 { "." } else { "" };
+        let sign = if exponent < 0 { '-' } else { '+' };
+        let whole = format!("{whole}{point}{fraction}e{sign}{:02}", exponent.abs());
+        Number { negative: value < 0, whole, fraction: String::new() }
+    }
+
     /// `1.235e+03`, all in the part before the point.
     pub fn scientific(value: f64, places: usize) -> Number {
         let text = format!("{:.places$e}", value.abs());

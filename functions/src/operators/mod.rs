@@ -230,6 +230,11 @@ fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<
     if texts[0] != texts[1] && !null {
         return Err(carried(no_such_operator(symbol, &left_type, &right_type)));
     }
+    if let (Some(left_kind), Some(right_kind)) = (kind(&left_type), kind(&right_type))
+        && left_kind != right_kind
+    {
+        return Err(carried(no_such_operator(symbol, &left_type, &right_type)));
+    }
     // By a cast of ours: DataFusion's goes through nanoseconds, which few centuries have.
     match (&left_type, &right_type) {
         (SqlType::Date, SqlType::Timestamp | SqlType::Timestamptz) => {
@@ -259,6 +264,25 @@ fn compared(symbol: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<
         return Ok((other::unpadded(left), other::unpadded(right)));
     }
     Ok((left, right))
+}
+
+/// What kind of values a type has, of which those of one kind are compared with each other; `None` where that is told
+/// otherwise.
+fn kind(sql_type: &SqlType) -> Option<u8> {
+    use SqlType::*;
+    Some(match sql_type {
+        Bool => 0,
+        Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_) | Oid | Regclass | Regtype | Regproc | Regnamespace => 1,
+        Date | Timestamp | Timestamptz => 2,
+        // A time is an interval where one is wanted.
+        Time => return None,
+        Interval => 4,
+        Uuid => 5,
+        Bytea => 6,
+        Text | Varchar(_) | Bpchar(_) => 7,
+        Array(element) => kind(element)? | 0x80,
+        _ => return None,
+    })
 }
 
 fn open_compared(known: &FieldRef) -> FieldRef {

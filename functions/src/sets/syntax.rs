@@ -172,7 +172,12 @@ fn record_columns(
         let json = matches!(data_type, DataType::JSON | DataType::JSONB);
         let get = if json { "json_get" } else { "json_get_text" };
         let key = Expr::Value(Value::SingleQuotedString(name.clone()).with_empty_span());
-        let get = call(ObjectName::from(vec![Ident::new(get)]), vec![argument(value.clone()), argument(key)]);
+        let is_array = matches!(data_type, DataType::Array(_));
+        let get = if is_array { "json_get" } else { get };
+        let mut get = call(ObjectName::from(vec![Ident::new(get)]), vec![argument(value.clone()), argument(key)]);
+        if is_array {
+            get = call(ObjectName::from(vec![Ident::new(crate::json_functions::ARRAY_TEXT)]), vec![argument(get)]);
+        }
         let cast = Expr::Cast { kind: CastKind::Cast, expr: Box::new(get), data_type, array: false, format: None };
         (name, cast)
     };

@@ -4,8 +4,8 @@ use super::dialect::call;
 use crate::arrays::{SLICE, SUBSCRIPT};
 use crate::casts::MAX_DIMENSIONS;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Subscript, Value, ValueWithSpan,
+    AccessExpr, Array, ArrayElemTypeDef, BinaryOperator, DataType, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Subscript, Value, ValueWithSpan,
 };
 
 /// `(f(x)).a`, `a[1][2]`, `a[2:3]`: what is taken out of a value.
@@ -91,6 +91,12 @@ fn argument_of_all(pattern: &Expr) -> Option<&Expr> {
         },
         _ => None,
     }
+}
+
+/// `array_fill(v, ARRAY[a, b])` as `array_fill(array_fill(v, ARRAY[b]), ARRAY[a])`.
+pub fn filled(value: &Expr, lengths: &[Expr]) -> Expr {
+    let one = |length: &Expr| Expr::Array(Array { elem: vec![length.clone()], named: true });
+    lengths.iter().rev().fold(value.clone(), |inner, length| call("array_fill", [inner, one(length)]))
 }
 
 /// `'{{1,2}}'::int[]` says by its braces how many dimensions the array has.

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, TrimWhereField, UnaryOperator,
+    ObjectName, SetExpr, TrimWhereField, UnaryOperator,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -66,6 +66,9 @@ impl Dialect for PostgresDialect {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        if opens_set_operation(parser) {
+            return parser.maybe_parse(set_operation).transpose();
+        }
         let Token::Word(word) = &parser.peek_token_ref().token else { return None };
         let attempt = match word.keyword {
             Keyword::TRIM => parser.maybe_parse(trim_from),
@@ -126,6 +129,23 @@ impl Dialect for PostgresDialect {
         supports_xml_expressions,
         supports_comment_optimizer_hint,
     );
+}
+
+/// Whether a parenthesis is followed by others and a query.
+fn opens_set_operation(parser: &Parser) -> bool {
+    let parentheses = (0..).take_while(|at| parser.peek_nth_token_ref(*at).token == Token::LParen).count();
+    parentheses > 1 && ["select", "values", "with"].into_iter().any(|word| is_word(parser, parentheses, word))
+}
+
+/// `((SELECT 1) UNION SELECT 2)` as a value.
+fn set_operation(parser: &mut Parser) -> Result<Expr, ParserError> {
+    parser.expect_token(&Token::LParen)?;
+    let query = parser.parse_query()?;
+    parser.expect_token(&Token::RParen)?;
+    match query.body.as_ref() {
+        SetExpr::SetOperation { .. } => Ok(Expr::Subquery(query)),
+        _ => parser.expected("a set operation", parser.peek_token()),
+    }
 }
 
 /// Below every operator.

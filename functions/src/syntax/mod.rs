@@ -6,8 +6,9 @@ mod dialect;
 use crate::aggregates::HYPOTHETICAL;
 use crate::walk::{Walk, each_expression, each_select};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, Interval, ObjectName, SelectItem, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
+    ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, Ident, Interval, ObjectName, SelectItem, TimezoneInfo, UnaryOperator, Value,
+    ValueWithSpan,
 };
 pub use dialect::call;
 
@@ -19,6 +20,7 @@ pub use dialect::{PARTITION_BY, PostgresDialect};
 /// - `x SIMILAR TO pattern` becomes `x ~ similar_to_escape(pattern)`;
 /// - `x::timestamp(0)` becomes a cast that is rounded, `age(x)` and `make_interval(days => 1)` get their other arguments;
 /// - `1e300` becomes double precision: no numeric has the room for it;
+/// - `array_fill(0, ARRAY[2, 3])` becomes an array filled with arrays, and `json_object('{{a,1}}')` gets an array of pairs;
 /// - `|/ x`, `||/ x`, `@ x`, `~ x` and `OVERLAPS` become calls, and `- 2 ^ 2` is the power of -2;
 /// - `(f(x)).a` and `a[1]` become calls of functions, `x = ANY(array)` an operator of its own;
 /// - `'{{1,2}}'::int[]` becomes `'{{1,2}}'::int[][]`: the number of dimensions is a part of types here;
@@ -193,6 +195,23 @@ fn completed(function: &Function) -> Option<Expr> {
         }
         (name, [FunctionArg::Unnamed(FunctionArgExpr::Expr(from))]) if cast_by(name).is_some() => {
             cast_by(name).map(|data_type| converted(from.clone(), data_type))
+        }
+        ("width_bucket", [_, _]) => {
+            let args = list.args.iter().filter_map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => Some(arg.clone()),
+                _ => None,
+            });
+            Some(call(crate::arrays::BUCKET, args.collect::<Vec<_>>()))
+        }
+        ("array_fill", [value, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Array(lengths)))])
+            if lengths.elem.len() > 1 =>
+        {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = value else { return None };
+            Some(arrays::filled(value, &lengths.elem))
+        }
+        ("json_object" | "jsonb_object", [FunctionArg::Unnamed(FunctionArgExpr::Expr(pairs))]) => {
+            let texts = DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
+            arrays::dimensioned(pairs, &texts).map(|data_type| call(&name, [converted(pairs.clone(), data_type)]))
         }
         ("make_interval", args) => {
             let zero = || Expr::Value(Value::Number("0".to_owned(), false).into());

@@ -31,13 +31,15 @@ pub struct Delete {
 /// # Errors
 /// `42P01`, `42703`, `42809` for what cannot be changed.
 pub fn bind_delete(
-    delete: &ast::Delete,
+    statement: &crate::parse::Delete,
     catalog: &dyn Catalog,
     functions: &FunctionSource,
     parameter_types: &[Option<SqlType>],
 ) -> Result<Delete> {
     let provider = Provider::new(catalog, functions);
-    let count = parameters::count(delete).max(parameter_types.len());
+    let delete = &statement.syntax;
+    let in_with = statement.with.as_ref().map_or(0, parameters::count);
+    let count = parameters::count(delete).max(in_with).max(parameter_types.len());
     let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
     let [table] = from.as_slice() else { return Err(SqlError::unsupported("DELETE from several tables")) };
     let (name, known_as) = dml::table_name(&table.relation)?;
@@ -46,7 +48,9 @@ pub fn bind_delete(
     let fields = relation.schema.fields().iter();
     let items = fields.map(|field| ast::SelectItem::UnnamedExpr(dml::qualified(&known_as, field.name()))).collect();
     let others = delete.using.iter().flatten().cloned();
-    let select = dml::select(items, std::iter::once(table.clone()).chain(others).collect(), delete.selection.clone())?;
+    let mut select =
+        dml::select(items, std::iter::once(table.clone()).chain(others).collect(), delete.selection.clone())?;
+    select.with = statement.with.clone();
     let mut plan = query::plan(&select, &provider, PlannerContext::new(), parameter_types)?;
     if delete.using.is_some() && relation.unique_key.is_some() {
         plan = LogicalPlanBuilder::from(plan).distinct().and_then(LogicalPlanBuilder::build).map_err(sql_error)?;

@@ -21,6 +21,8 @@ mod names;
 mod orders;
 mod output;
 mod parameters;
+mod placement;
+mod populate;
 mod provider;
 mod query;
 mod recursion;

@@ -4,8 +4,8 @@ use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::{
-    asof, event_windows, grouping, limits, literals, orders, output, recursion, row_values, set_operations, size,
-    subquery_order, using, values, whole_rows, windows,
+    asof, event_windows, grouping, limits, literals, orders, output, placement, populate, recursion, row_values,
+    set_operations, size, subquery_order, using, values, whole_rows, windows,
 };
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
@@ -129,6 +129,9 @@ pub fn plan(
     asof::spell_out(&mut query, provider)?;
     event_windows::spell_out(&mut query)?;
     super::refuse::query(&query)?;
+    recursion::check(&query, provider.functions)?;
+    placement::check(&query, provider.functions)?;
+    populate::spell_out(&mut query, provider)?;
     if using::merges_columns(&query) {
         using::spell_out(&mut query, &|part| output_names(part, provider))?;
     }
@@ -175,6 +178,7 @@ pub fn plan(
         .and_then(event_windows::sessions_of_groups)
         .and_then(|plan| limits::with_ties(plan, provider.functions))
         .map_err(sql_error)?;
+    placement::check_filters(&plan)?;
     let plan = set_operations::set_operations(plan, provider.functions)?;
     let plan = literals::type_literals(plan).map_err(sql_error)?;
     let plan = analyze(plan, provider.functions)?;
@@ -183,7 +187,7 @@ pub fn plan(
 }
 
 /// The names of the columns that a query gives.
-fn output_names(query: &ast::Query, provider: &Provider) -> Result<Vec<String>> {
+pub fn output_names(query: &ast::Query, provider: &Provider) -> Result<Vec<String>> {
     let plan = plan(query, provider, PlannerContext::new(), &[])?;
     Ok(plan.schema().fields().iter().map(|field| names::plain_name(field.name()).to_owned()).collect())
 }

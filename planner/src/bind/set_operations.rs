@@ -28,6 +28,7 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, Filter, Join, LogicalPlan, Projection, Union, ident, lit, not,
 };
 use datafusion::scalar::ScalarValue;
+use millrace_functions::CAST_TARGET;
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
 use std::sync::Arc;
 
@@ -315,7 +316,7 @@ fn cast_to(plan: LogicalPlan, types: &[ColumnType]) -> datafusion::common::Resul
             return column;
         }
         is_same = false;
-        let to = Arc::new(field_of("", &sql_type_of(to), true));
+        let to = Arc::new(field_of(CAST_TARGET, &sql_type_of(to), true));
         let cast = Expr::Cast(Cast::new_from_field(Box::new(column), to));
         cast.alias_qualified(qualifier.cloned(), field.name())
     });

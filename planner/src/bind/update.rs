@@ -38,20 +38,22 @@ pub struct Update {
 /// # Errors
 /// `42P01`, `42703`, `42804`, `42809` for what cannot be changed.
 pub fn bind_update(
-    update: &ast::Update,
+    statement: &crate::parse::Update,
     catalog: &dyn Catalog,
     functions: &FunctionSource,
     parameter_types: &[Option<SqlType>],
 ) -> Result<Update> {
     let provider = Provider::new(catalog, functions);
-    let count = parameters::count(update).max(parameter_types.len());
+    let update = &statement.syntax;
+    let in_with = statement.with.as_ref().map_or(0, parameters::count);
+    let count = parameters::count(update).max(in_with).max(parameter_types.len());
     if !update.table.joins.is_empty() {
         return Err(SqlError::unsupported("UPDATE of a join").with_hint("Use UPDATE ... FROM."));
     }
     let (name, known_as) = dml::table_name(&update.table.relation)?;
     let relation = dml::target(&name, &provider, "update")?;
     let set = dml::assignments(&relation, &update.assignments)?;
-    let source = source(update, &relation, &known_as, &set, &provider, parameter_types)?;
+    let source = source(statement, &relation, &known_as, &set, &provider, parameter_types)?;
     let plan = old_and_new(source, &relation)?;
     let returning = expression::returning(&update.returning, update.table.clone(), &provider, parameter_types)?;
     let mut known = Parameters::given(parameter_types);
@@ -70,13 +72,14 @@ pub fn bind_update(
 
 /// The columns of the rows that match, then the values that the statement gives them.
 fn source(
-    update: &ast::Update,
+    statement: &crate::parse::Update,
     relation: &Relation,
     known_as: &ast::Ident,
     set: &[(usize, ast::Expr)],
     provider: &Provider,
     parameter_types: &[Option<SqlType>],
 ) -> Result<LogicalPlan> {
+    let update = &statement.syntax;
     let mut items = vec![];
     let fields = relation.schema.fields();
     for (index, field) in fields.iter().enumerate() {
@@ -96,7 +99,8 @@ fn source(
         }
         None => {}
     }
-    let select = dml::select(items, from, update.selection.clone())?;
+    let mut select = dml::select(items, from, update.selection.clone())?;
+    select.with = statement.with.clone();
     query::plan(&select, provider, PlannerContext::new(), parameter_types)
 }
 

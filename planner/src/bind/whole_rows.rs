@@ -5,14 +5,18 @@
 
 use super::names::plain_name;
 use super::provider::Provider;
+use super::query::output_names;
+use crate::catalog::Relation;
 use crate::parse::{fold, name_parts};
 use datafusion::common::{DataFusionError, SchemaError};
-use millrace_functions::{each_expression, each_select, syntax_call};
+use millrace_functions::{Walk, each_expression, each_select, syntax_call};
+use millrace_types::SqlError;
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinOperator, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, Value,
+    SelectItem, SetExpr, TableFactor, TableWithJoins, Value, Visitor, With,
 };
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 /// Whether planning failed on a name that is no column.
 pub fn may_be_meant(error: &DataFusionError) -> bool {
@@ -47,17 +51,51 @@ pub fn call_constructors(query: &mut Query) {
 
 /// Puts the rows of relations where their names stand as values. Functions in FROM are subqueries already.
 pub fn spell_out(query: &mut Query, provider: &Provider) {
+    let ctes = ctes(query, provider);
     each_select(query, |select| {
         let mut rows = HashMap::new();
-        select.from.iter().for_each(|table| relations(table, provider, false, &mut rows));
+        select.from.iter().for_each(|table| relations(table, provider, &ctes, false, &mut rows));
         if !rows.is_empty() {
             replace(select, &rows);
         }
     });
 }
 
+/// The columns of the queries of WITH by their names. One that cannot be planned by itself is left out.
+fn ctes(query: &Query, provider: &Provider) -> HashMap<String, Vec<String>> {
+    struct Finder<'a>(&'a Provider<'a>, HashMap<String, Vec<String>>);
+    impl Visitor for Finder<'_> {
+        type Break = SqlError;
+
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<SqlError> {
+            let Some(with) = &query.with else { return ControlFlow::Continue(()) };
+            for (at, cte) in with.cte_tables.iter().enumerate() {
+                let given: Vec<String> = cte.alias.columns.iter().map(|column| fold(&column.name)).collect();
+                let before = With { cte_tables: with.cte_tables[..at].to_vec(), ..with.clone() };
+                let with = Some(before).filter(|before| !before.cte_tables.is_empty());
+                let own = Query { with: cte.query.with.clone().or(with), ..Query::clone(&cte.query) };
+                if let Ok(mut names) = output_names(&own, self.0) {
+                    given.into_iter().zip(&mut names).for_each(|(given, name)| *name = given);
+                    self.1.insert(fold(&cte.alias.name), names);
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut finder = Finder(provider, HashMap::new());
+    // It never breaks off.
+    let _ = query.walk(&mut finder);
+    finder.1
+}
+
 /// The rows of relations by their names. `outer`: a join around them may have none of theirs.
-fn relations(table: &TableWithJoins, provider: &Provider, outer: bool, rows: &mut HashMap<String, Expr>) {
+fn relations(
+    table: &TableWithJoins,
+    provider: &Provider,
+    ctes: &HashMap<String, Vec<String>>,
+    outer: bool,
+    rows: &mut HashMap<String, Expr>,
+) {
     use JoinOperator::{FullOuter, Left, LeftOuter, Right, RightOuter};
     let keeps_right = |join: &Join| matches!(join.join_operator, Right(_) | RightOuter(_) | FullOuter(_));
     let keeps_left = |join: &Join| matches!(join.join_operator, Left(_) | LeftOuter(_) | FullOuter(_));
@@ -68,23 +106,36 @@ fn relations(table: &TableWithJoins, provider: &Provider, outer: bool, rows: &mu
         let outer = outer || may_miss || table.joins[at..].iter().any(keeps_right);
         let row = |name: &str, columns| row(name, columns, outer);
         match factor {
-            TableFactor::NestedJoin { table_with_joins, .. } => relations(table_with_joins, provider, outer, rows),
+            TableFactor::NestedJoin { table_with_joins, .. } => {
+                relations(table_with_joins, provider, ctes, outer, rows)
+            }
             TableFactor::Table { name, alias, args: None, .. } => {
                 let parts = name_parts(name);
-                let Ok(relation) = provider.relation(&parts) else { continue };
-                let columns = relation.schema.fields().iter().map(|field| field.name().clone()).collect();
+                let cte = ctes.get(&parts[0]).filter(|_| parts.len() == 1).cloned();
+                let stored = || provider.relation(&parts).ok().map(|relation| names_of(&relation));
+                let Some(columns) = cte.or_else(stored) else { continue };
                 let qualifier = alias.as_ref().map(|alias| fold(&alias.name)).or_else(|| parts.last().cloned());
                 rows.extend(qualifier.map(|name| (name.clone(), row(&name, columns))));
             }
             TableFactor::Derived { subquery, alias: Some(alias), .. } => {
                 let name = fold(&alias.name);
-                if let Some(value) = of_subquery(subquery, &name, outer) {
+                let planned = || {
+                    let mut names = output_names(subquery, provider).ok()?;
+                    let given = alias.columns.iter().map(|column| fold(&column.name));
+                    given.zip(&mut names).for_each(|(given, name)| *name = given);
+                    Some(row(&name, names))
+                };
+                if let Some(value) = of_subquery(subquery, &name, outer).or_else(planned) {
                     rows.insert(name, value);
                 }
             }
             _ => {}
         }
     }
+}
+
+fn names_of(relation: &Relation) -> Vec<String> {
+    relation.schema.fields().iter().map(|field| field.name().clone()).collect()
 }
 
 /// The row of a subquery whose columns are all named; that of a function with one column is its value.

@@ -73,6 +73,23 @@ fn rules(message: &str) -> Option<SqlError> {
     if let Some(rest) = after(message, "table function '") {
         return Some(undefined_function(rest.split('\'').next()?, "..."));
     }
+    if let Some(rest) = after(message, "common argument type for logical boolean operation ") {
+        return Some(not_boolean_operand(rest));
+    }
+    if let Some(rest) = after(message, "requires a boolean expression, got ") {
+        let words = format!("argument of NOT must be type boolean, not type {}", type_name(rest));
+        return Some(SqlError::new(SqlState::DATATYPE_MISMATCH, words));
+    }
+    if message.contains("nary operator '-' only supports") {
+        return Some(no_operator("-", &["unknown".to_owned()]));
+    }
+    if let Some(rest) = after(message, "nvalid qualifier ") {
+        let words = format!("missing FROM-clause entry for table \"{}\"", rest.trim_end_matches('.'));
+        return Some(SqlError::new(SqlState::UNDEFINED_TABLE, words));
+    }
+    if message.starts_with("WITH query name") && message.ends_with("specified more than once") {
+        return Some(SqlError::new(SqlState::DUPLICATE_ALIAS, lowercase(message)));
+    }
     if message.contains("Cannot infer common argument type") || message.contains("Cannot coerce arithmetic expression")
     {
         return operator(message);
@@ -112,6 +129,17 @@ fn not_boolean(message: &str) -> SqlError {
     let data_type = message.rsplit("returning ").next().unwrap_or("").trim();
     let words = format!("argument of WHERE must be type boolean, not type {}", type_name(data_type));
     SqlError::new(SqlState::DATATYPE_MISMATCH, words)
+}
+
+/// `Int32 AND Boolean`
+fn not_boolean_operand(operation: &str) -> SqlError {
+    let words: Vec<&str> = operation.split_whitespace().collect();
+    let place = words.iter().position(|word| ["AND", "OR"].contains(word)).unwrap_or_default();
+    let symbol = words.get(place).copied().unwrap_or("AND");
+    let operands = [words[..place].join(" "), words.get(place + 1..).unwrap_or_default().join(" ")];
+    let other = operands.iter().find(|operand| *operand != "Boolean").map_or("unknown".to_owned(), |t| type_name(t));
+    let message = format!("argument of {symbol} must be type boolean, not type {other}");
+    SqlError::new(SqlState::DATATYPE_MISMATCH, message)
 }
 
 fn set_operation(message: &str) -> Option<SqlError> {

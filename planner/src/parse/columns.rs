@@ -4,7 +4,7 @@ use super::cursor::Cursor;
 use super::failure::Parsed;
 use super::options::{self, METADATA, Options};
 use super::{
-    CheckDefinition, ColumnDefinition, ForeignKeyDefinition, GeneratedColumn, KeyDefinition, LikeTable,
+    CheckDefinition, ColumnDefinition, Deferral, ForeignKeyDefinition, GeneratedColumn, KeyDefinition, LikeTable,
     ReferentialAction, WatermarkDefinition, fold, sequence, types,
 };
 use millrace_types::{SqlError, SqlState, SqlType};
@@ -204,23 +204,31 @@ impl Columns {
         cursor.expect("references")?;
         let (table, referred) = (cursor.name()?, cursor.column_list()?);
         let [mut on_delete, mut on_update] = [ReferentialAction::NoAction; 2];
-        let clauses = ["match simple", "on delete", "on update", "not deferrable", "initially immediate"];
+        let mut deferral = Deferral::Never;
+        let clauses = [
+            "match simple",
+            "on delete",
+            "on update",
+            "not deferrable",
+            "deferrable",
+            "initially immediate",
+            "initially deferred",
+            "not valid",
+        ];
         loop {
-            for (words, what) in
-                [("match", "MATCH FULL"), ("deferrable", "DEFERRABLE"), ("initially deferred", "INITIALLY DEFERRED")]
-            {
-                if cursor.peeks(words) && !cursor.peeks("match simple") {
-                    return cursor.unsupported(what);
-                }
+            if cursor.peeks("match") && !cursor.peeks("match simple") {
+                return cursor.unsupported("MATCH FULL");
             }
             match cursor.accept_one(&clauses) {
                 Some("on delete") => on_delete = referential_action(cursor)?,
                 Some("on update") => on_update = referential_action(cursor)?,
+                Some("deferrable") if deferral == Deferral::Never => deferral = Deferral::Immediate,
+                Some("initially deferred") => deferral = Deferral::Deferred,
                 Some(_) => {}
                 None => break,
             }
         }
-        self.foreign_keys.push(ForeignKeyDefinition { name, columns, table, referred, on_delete, on_update });
+        self.foreign_keys.push(ForeignKeyDefinition { name, columns, table, referred, on_delete, on_update, deferral });
         Ok(())
     }
 

@@ -5,13 +5,16 @@ use super::cursor::Cursor;
 use super::failure::Parsed;
 use super::options;
 use super::statement::*;
+use millrace_types::{SqlError, SqlState};
 use sqlparser::tokenizer::Token;
 
 /// A statement that starts with CREATE.
 pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("create")?;
     let or_replace = cursor.accept("or replace");
-    let temporary = cursor.accept_one(&["temporary", "temp", "unlogged"]).is_some_and(|word| word != "unlogged");
+    let lifetimes =
+        ["temporary", "temp", "local temporary", "local temp", "global temporary", "global temp", "unlogged"];
+    let temporary = cursor.accept_one(&lifetimes).is_some_and(|word| word != "unlogged");
     let kinds = [
         "materialized view",
         "view",
@@ -36,8 +39,9 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
     }
     match kind {
         "materialized view" => materialized_view(cursor, or_replace),
-        "view" => view(cursor, or_replace),
+        "view" => view(cursor, or_replace, temporary),
         "table" => table(cursor, temporary),
+        _ if temporary => cursor.unsupported(format!("CREATE TEMPORARY {}", kind.to_uppercase())),
         "source" => source(cursor),
         "sink" => sink(cursor),
         "schema" => schema(cursor),
@@ -50,7 +54,7 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
     }
 }
 
-fn view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement> {
+fn view(cursor: &mut Cursor, or_replace: bool, temporary: bool) -> Parsed<Statement> {
     let if_not_exists = cursor.if_not_exists();
     let name = cursor.name()?;
     let columns = cursor.column_list()?;
@@ -60,7 +64,7 @@ fn view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement> {
     if cursor.peeks("with") {
         return cursor.unsupported("WITH CHECK OPTION");
     }
-    Ok(Statement::CreateView(CreateView { name, or_replace, if_not_exists, columns, query, ast }))
+    Ok(Statement::CreateView(CreateView { name, temporary, or_replace, if_not_exists, columns, query, ast }))
 }
 
 fn materialized_view(cursor: &mut Cursor, or_replace: bool) -> Parsed<Statement> {
@@ -101,7 +105,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         (&cursor.parser.peek_token_ref().token, &cursor.parser.peek_nth_token_ref(2).token),
         (Token::LParen, Token::Comma | Token::RParen)
     ) && cursor.parser.peek_nth_token_ref(1).token != Token::RParen;
-    if named_only || cursor.peeks("as") || cursor.peeks("with") {
+    if named_only || ["as", "with", "on commit"].into_iter().any(|words| cursor.peeks(words)) {
         return table_as(cursor, name, if_not_exists, temporary);
     }
     let columns = columns::columns(cursor)?;
@@ -116,6 +120,7 @@ fn table(cursor: &mut Cursor, temporary: bool) -> Parsed<Statement> {
         on_conflict = conflict_behavior(cursor)?;
     }
     refuse_clauses(cursor)?;
+    let temporary = on_commit(cursor, temporary)?;
     let Columns { columns, primary_key, unique, checks, foreign_keys, like, watermark, not_enforced, .. } = columns;
     Ok(Statement::CreateTable(CreateTable {
         name,
@@ -140,7 +145,6 @@ fn refuse_clauses(cursor: &mut Cursor) -> Parsed<()> {
         ("inherits", "INHERITS"),
         ("partition by", "PARTITION BY in CREATE TABLE"),
         ("from", "CREATE TABLE ... FROM a source"),
-        ("on commit", "ON COMMIT"),
     ] {
         if cursor.peeks(words) {
             return cursor.unsupported(name);
@@ -177,15 +181,30 @@ fn table_as(
 ) -> Parsed<Statement> {
     let columns = cursor.column_list()?;
     let options = options::with_of_table(cursor)?;
-    if cursor.peeks("on commit") {
-        return cursor.unsupported("ON COMMIT");
-    }
+    let temporary = on_commit(cursor, temporary)?;
     cursor.expect("as")?;
     let query = cursor.query()?;
     let with_data = !cursor.accept("with no data");
     cursor.accept("with data");
     let table = CreateTableAs { name, if_not_exists, temporary, columns, query, options, with_data };
     Ok(Statement::CreateTableAs(table))
+}
+
+/// `ON COMMIT ...` of a temporary table; `None` for a table that stays.
+fn on_commit(cursor: &mut Cursor, temporary: bool) -> Parsed<Option<OnCommit>> {
+    if !cursor.accept("on commit") {
+        return Ok(temporary.then_some(OnCommit::PreserveRows));
+    }
+    if !temporary {
+        let message = "ON COMMIT can only be used on temporary tables";
+        return Err(SqlError::new(SqlState::INVALID_TABLE_DEFINITION, message).into());
+    }
+    match cursor.accept_one(&["preserve rows", "delete rows", "drop"]) {
+        Some("preserve rows") => Ok(Some(OnCommit::PreserveRows)),
+        Some("delete rows") => Ok(Some(OnCommit::DeleteRows)),
+        Some(_) => Ok(Some(OnCommit::Drop)),
+        None => cursor.unexpected(),
+    }
 }
 
 fn source(cursor: &mut Cursor) -> Parsed<Statement> {

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `WHEN MATCHED AND c THEN UPDATE SET ...` | `UPDATE t SET ... FROM s WHERE on AND c AND (earlier) IS NOT TRUE` |
 //! | `WHEN MATCHED AND c THEN DELETE` | `DELETE FROM t USING s WHERE on AND c AND (earlier) IS NOT TRUE` |
+//! | `WHEN ... THEN DO NOTHING` | none: it only takes rows from the clauses after it |
 //! | `WHEN NOT MATCHED AND c THEN INSERT ...` | `INSERT INTO t ... SELECT ... FROM s WHERE NOT EXISTS (...) AND c ...` |
 
 use super::cursor::Cursor;
 use super::failure::{Failure, Parsed};
+use super::respell::NOTHING;
 use super::{Statement, parse};
 use millrace_types::SqlError;
 use sqlparser::ast::{self, MergeAction, MergeClauseKind, MergeInsertKind, TableFactor};
@@ -28,10 +30,22 @@ pub fn merge(cursor: &mut Cursor) -> Parsed<Statement> {
         let others = earlier.iter().map(|earlier| format!(" AND ({earlier}) IS NOT TRUE")).collect::<String>();
         let filter = format!("({condition}){others}");
         earlier.push(condition);
+        if does_nothing(&clause.action) {
+            continue;
+        }
         let text = text(&merge, &clause.action, &filter)?;
         parts.push(parse(&text)?.ok_or_else(|| SqlError::internal("a clause of MERGE is a statement"))?);
     }
     Ok(Statement::Merge(parts))
+}
+
+/// Whether a clause is `DO NOTHING`, as tokens are respelled.
+fn does_nothing(action: &MergeAction) -> bool {
+    match action {
+        MergeAction::Update(update) => update.assignments.iter().any(|set| set.to_string().contains(NOTHING)),
+        MergeAction::Insert(insert) => insert.columns.iter().any(|column| column.to_string().contains(NOTHING)),
+        MergeAction::Delete { .. } => false,
+    }
 }
 
 /// A clause as a statement.

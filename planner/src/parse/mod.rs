@@ -24,11 +24,13 @@ mod tokens;
 mod transaction;
 mod types;
 mod unsupported;
+mod with;
 
 pub(crate) use asof::{ASOF_MARK, VERSION_MARK};
 pub use statement::*;
 pub use types::sql_type;
 pub(crate) use types::syntax_of_type;
+pub(crate) use with::changes_rows;
 
 use cursor::Cursor;
 use failure::{Failure, Parsed};
@@ -126,33 +128,7 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
         | "vacuum" | "truncate" | "refresh" | "advance" => session::session(cursor),
         "insert" | "update" | "delete" => modification(cursor),
         "merge" => merge::merge(cursor),
-        _ => cursor.query().map(into_table),
-    }
-}
-
-/// What begins like a query: `SELECT ... INTO table` makes a table, and `WITH ... INSERT` gives its rows to INSERT.
-fn into_table(mut query: Box<ast::Query>) -> Statement {
-    if let ast::SetExpr::Insert(ast::Statement::Insert(insert)) = query.body.as_mut()
-        && let Some(source) = insert.source.as_mut().filter(|source| source.with.is_none())
-    {
-        source.with = query.with.take();
-        return Statement::Insert(Box::new(insert.clone()));
-    }
-    let into = match query.body.as_mut() {
-        ast::SetExpr::Select(select) => select.into.take(),
-        _ => None,
-    };
-    match into {
-        None => Statement::Query(query),
-        Some(into) => Statement::CreateTableAs(CreateTableAs {
-            name: into.name,
-            if_not_exists: false,
-            temporary: into.temporary,
-            columns: vec![],
-            query,
-            options: vec![],
-            with_data: true,
-        }),
+        _ => cursor.query().map(with::statement),
     }
 }
 
@@ -160,8 +136,8 @@ fn into_table(mut query: Box<ast::Query>) -> Statement {
 fn modification(cursor: &mut Cursor) -> Parsed<Statement> {
     match cursor.parser.parse_statement()? {
         ast::Statement::Insert(insert) => Ok(Statement::Insert(Box::new(insert))),
-        ast::Statement::Update(update) => Ok(Statement::Update(Box::new(update))),
-        ast::Statement::Delete(delete) => Ok(Statement::Delete(Box::new(delete))),
+        ast::Statement::Update(syntax) => Ok(Statement::Update(Box::new(Update { with: None, syntax }))),
+        ast::Statement::Delete(syntax) => Ok(Statement::Delete(Box::new(Delete { with: None, syntax }))),
         other => Err(Failure::unsupported(first_words(&other.to_string()))),
     }
 }

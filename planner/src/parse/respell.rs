@@ -8,6 +8,7 @@
 //! | `ORDER BY a USING >` | `ORDER BY a DESC` |
 //! | `SELECT a top` | `SELECT a "top"`: words that are keywords of other databases |
 //! | `(f(x)).*` | `(f(x))."*"`, by a name that no user can type |
+//! | `WHEN MATCHED THEN DO NOTHING` | `WHEN MATCHED THEN UPDATE SET "do nothing" = 0`, and an INSERT of that column when not matched |
 //! | `OVER (ORDER BY a ROWS 1 PRECEDING EXCLUDE TIES)` | `OVER (PARTITION BY "exclude ties"() ORDER BY a ROWS 1 PRECEDING)`, by a name that no user can type |
 
 use super::tokens::{texts, word};
@@ -22,6 +23,7 @@ pub fn respell(tokens: &mut Vec<TokenWithSpan>) {
     name_other_keywords(tokens);
     direct_order(tokens);
     exclude(tokens);
+    do_nothing(tokens);
     name_intervals(tokens);
     select_tables(tokens);
     name_all_columns(tokens);
@@ -80,6 +82,37 @@ fn direct_order(tokens: &mut [TokenWithSpan]) {
         };
         tokens[two[0]].token = direction;
         tokens[two[1]].token = Token::Whitespace(sqlparser::tokenizer::Whitespace::Space);
+    }
+}
+
+/// The column that `DO NOTHING` of MERGE sets: no user can type its name.
+pub const NOTHING: &str = "\u{1}nothing";
+
+/// `THEN DO NOTHING`, as the statement of the same kind of clause that does nothing.
+fn do_nothing(tokens: &mut Vec<TokenWithSpan>) {
+    let text = texts(tokens);
+    let words: Vec<String> = text.iter().map(|at| word(&tokens[*at].token)).collect();
+    if !words.iter().any(|word| word == "merge") {
+        return;
+    }
+    let column = || Token::make_word(NOTHING, Some('"'));
+    for place in (0..words.len()).rev() {
+        let is_nothing = words[place..].iter().take(3).eq(["then", "do", "nothing"]);
+        let Some(matched) = words[..place].iter().rposition(|word| word == "matched").filter(|_| is_nothing) else {
+            continue;
+        };
+        let zero = Token::Number("0".to_owned(), false);
+        let action = match matched.checked_sub(1).is_some_and(|before| words[before] == "not") {
+            false => vec![Token::make_keyword("UPDATE"), Token::make_keyword("SET"), column(), Token::Eq, zero],
+            true => {
+                let mut insert = vec![Token::make_keyword("INSERT"), Token::LParen, column(), Token::RParen];
+                insert.extend([Token::make_keyword("VALUES"), Token::LParen, zero, Token::RParen]);
+                insert
+            }
+        };
+        let span = tokens[text[place + 1]].span;
+        let action = action.into_iter().map(|token| TokenWithSpan { token, span });
+        tokens.splice(text[place + 1]..=text[place + 2], action);
     }
 }
 

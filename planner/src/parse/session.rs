@@ -86,7 +86,11 @@ fn set(cursor: &mut Cursor) -> Parsed<Statement> {
         return transaction::modes(cursor).map(Statement::SetSessionCharacteristics);
     }
     if cursor.accept("constraints") {
-        return cursor.unsupported("SET CONSTRAINTS");
+        let names = if cursor.accept("all") { vec![] } else { cursor.list(Cursor::name)? };
+        return match cursor.accept_one(&["deferred", "immediate"]) {
+            Some(word) => Ok(Statement::SetConstraints { names, deferred: word == "deferred" }),
+            None => cursor.unexpected(),
+        };
     }
     let named_session = cursor.peeks("session") && !cursor.peeks("session authorization");
     let scope = if named_session { cursor.accept_one(&["session"]) } else { cursor.accept_one(&["local"]) };
@@ -256,8 +260,8 @@ fn truncate(cursor: &mut Cursor) -> Parsed<Statement> {
         cursor.accept("only");
         cursor.name()
     })?;
-    cursor.accept_one(&["restart identity", "continue identity"]);
-    Ok(Statement::Truncate(Truncate { tables, cascade: create::cascade(cursor) }))
+    let restart = cursor.accept_one(&["restart identity", "continue identity"]) == Some("restart identity");
+    Ok(Statement::Truncate(Truncate { tables, restart, cascade: create::cascade(cursor) }))
 }
 
 fn refresh(cursor: &mut Cursor) -> Parsed<Statement> {

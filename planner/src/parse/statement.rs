@@ -9,10 +9,12 @@ pub enum Statement {
     Query(Box<Query>),
     Explain(Explain),
     Insert(Box<ast::Insert>),
-    Update(Box<ast::Update>),
+    Update(Box<Update>),
+    /// Statements of WITH that change rows, and the one that they are for.
+    With(Box<With>),
     /// MERGE, as the statements that its clauses are.
     Merge(Vec<Statement>),
-    Delete(Box<ast::Delete>),
+    Delete(Box<Delete>),
     Truncate(Truncate),
     Copy(Copy),
     CreateTable(CreateTable),
@@ -57,6 +59,11 @@ pub enum Statement {
     Set(Set),
     /// `SET TRANSACTION modes`
     SetTransaction(TransactionModes),
+    /// `SET CONSTRAINTS names DEFERRED`, or with false IMMEDIATE; no names for ALL.
+    SetConstraints {
+        names: Vec<ObjectName>,
+        deferred: bool,
+    },
     /// `SET SESSION CHARACTERISTICS AS TRANSACTION modes`
     SetSessionCharacteristics(TransactionModes),
     Reset(String),
@@ -112,6 +119,39 @@ pub enum Statement {
     Vacuum,
 }
 
+/// An UPDATE, with the queries of a WITH before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    pub with: Option<ast::With>,
+    pub syntax: ast::Update,
+}
+
+/// A DELETE, with the queries of a WITH before it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delete {
+    pub with: Option<ast::With>,
+    pub syntax: ast::Delete,
+}
+
+/// A statement after a WITH of which some parts change rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct With {
+    /// Those parts, in order.
+    pub parts: Vec<WithPart>,
+    /// What may read what they return.
+    pub body: Statement,
+}
+
+/// A part of WITH that changes rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WithPart {
+    /// The name under which what it returns is read.
+    pub name: String,
+    /// Other names for its first columns.
+    pub columns: Vec<String>,
+    pub statement: Statement,
+}
+
 /// What time it is for a server in test mode.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SetTime {
@@ -143,6 +183,8 @@ pub enum ExplainTarget {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Truncate {
     pub tables: Vec<ObjectName>,
+    /// Whether the sequences of the tables begin again.
+    pub restart: bool,
     pub cascade: bool,
 }
 
@@ -259,6 +301,19 @@ pub struct ForeignKeyDefinition {
     pub referred: Vec<Ident>,
     pub on_delete: ReferentialAction,
     pub on_update: ReferentialAction,
+    pub deferral: Deferral,
+}
+
+/// When a constraint may be checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deferral {
+    /// With each statement.
+    #[default]
+    Never,
+    /// With each statement, unless a transaction says otherwise.
+    Immediate,
+    /// When the transaction commits, unless it says otherwise.
+    Deferred,
 }
 
 /// What becomes of rows when what they refer to goes or changes.
@@ -309,7 +364,8 @@ pub enum ConflictBehavior {
 pub struct CreateTable {
     pub name: ObjectName,
     pub if_not_exists: bool,
-    pub temporary: bool,
+    /// Of a temporary table, what becomes of it at the end of a transaction.
+    pub temporary: Option<OnCommit>,
     pub columns: Vec<ColumnDefinition>,
     /// The primary key, from wherever it was written.
     pub primary_key: Option<KeyDefinition>,
@@ -325,11 +381,19 @@ pub struct CreateTable {
     pub not_enforced: bool,
 }
 
+/// What becomes of a temporary table at the end of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCommit {
+    PreserveRows,
+    DeleteRows,
+    Drop,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateTableAs {
     pub name: ObjectName,
     pub if_not_exists: bool,
-    pub temporary: bool,
+    pub temporary: Option<OnCommit>,
     pub columns: Vec<Ident>,
     pub query: Box<Query>,
     pub options: Vec<(String, String)>,
@@ -358,6 +422,7 @@ pub struct WatermarkDefinition {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateView {
     pub name: ObjectName,
+    pub temporary: bool,
     pub or_replace: bool,
     pub if_not_exists: bool,
     /// Names for the first columns of the query.

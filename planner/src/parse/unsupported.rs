@@ -106,6 +106,7 @@ const CONSTRUCTS: &[(&[&str], &str)] = &[
     (&["as", "changelog", "from"], "CHANGELOG"),
     (&["with", "mutually", "recursive"], "WITH MUTUALLY RECURSIVE"),
     (&["where", "current", "of"], "WHERE CURRENT OF"),
+    (&["group", "by", "distinct"], "GROUP BY DISTINCT"),
     (&["overriding", "system", "value"], "OVERRIDING SYSTEM VALUE"),
     (&["overriding", "user", "value"], "OVERRIDING USER VALUE"),
 ];
@@ -115,6 +116,7 @@ const CONSTRUCTS: &[(&[&str], &str)] = &[
 /// # Errors
 /// `0A000` naming the construct, at its first word.
 pub fn refuse_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
+    refuse_types(tokens)?;
     let words: Vec<(&TokenWithSpan, &str)> =
         tokens.iter().filter_map(|token| Some((token, word(&token.token)?))).collect();
     for (index, (token, _)) in words.iter().enumerate() {
@@ -124,6 +126,60 @@ pub fn refuse_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
         let found = CONSTRUCTS.iter().find(|(shape, _)| shape.iter().enumerate().all(|(at, word)| next(at, word)));
         if let Some((_, name)) = found {
             return Err(SqlError::unsupported(name).at(token.span.start.column as usize));
+        }
+    }
+    Ok(())
+}
+
+/// Types whose constants begin with their names, as `inet '10.0.0.1'`, which the grammar takes for something else.
+const TYPES: &[&str] = &[
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "money",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+    "tsvector",
+    "tsquery",
+    "xml",
+    "pg_lsn",
+    "bit",
+    "varbit",
+];
+
+/// Refuses constants of types that there are not.
+fn refuse_types(tokens: &[TokenWithSpan]) -> Result<()> {
+    let text: Vec<&TokenWithSpan> =
+        tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
+    for (at, token) in text.iter().enumerate() {
+        let error = |what: String| Err(SqlError::unsupported(what).at(token.span.start.column as usize));
+        match &token.token {
+            Token::SingleQuotedByteStringLiteral(_) | Token::HexStringLiteral(_) => {
+                let hint = "decode('1f', 'hex') and '\\x1f'::bytea give bytes.";
+                return error("type bit".to_owned()).map_err(|error: SqlError| error.with_hint(hint));
+            }
+            Token::Word(word) if word.quote_style.is_none() => {
+                let name = word.value.to_lowercase();
+                let is_constant =
+                    matches!(text.get(at + 1).map(|next| &next.token), Some(Token::SingleQuotedString(_)));
+                // `SELECT 1 AS box 'x'` is nothing, and `a.box 'x'` neither.
+                if is_constant && TYPES.contains(&name.as_str()) {
+                    return error(format!("type {name}"));
+                }
+            }
+            _ => {}
         }
     }
     Ok(())

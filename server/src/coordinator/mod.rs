@@ -70,7 +70,7 @@ pub use sinks::SinkStatus;
 pub use source_status::{SplitState, SplitStatus};
 pub use subscriptions::Subscription;
 pub use wall_clock::{WallClock, machine_now};
-pub use writes::{Accepted, Writes, key_identities, row_identities, value_text};
+pub use writes::{Accepted, Deferring, Writes, key_identities, row_identities, value_text};
 
 use arc_swap::ArcSwap;
 use checkpoint::CheckpointHistory;

@@ -7,7 +7,7 @@
 use super::published::Published;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millrace_catalog::{Key, Relation};
+use millrace_catalog::{Deferral, ForeignKey, Key, Relation};
 use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -31,6 +31,11 @@ impl Writes {
         for (table, deltas) in other.tables {
             self.tables.entry(table).or_default().extend(deltas);
         }
+    }
+
+    /// Leaves the changes of a table out.
+    pub fn forget(&mut self, table: RelationId) {
+        self.tables.remove(&table);
     }
 
     /// Whether nothing changes.
@@ -79,7 +84,15 @@ impl Accepted {
     /// there, `42P01` when a table was dropped. The
     /// accepted state is then unchanged.
     pub fn accept(&mut self, writes: &Writes, published: &Published) -> Result<()> {
-        let mut trial = Trial { accepted: self, rows: HashMap::new(), keys: HashMap::new() };
+        self.accept_deferring(writes, published, Deferring::None)
+    }
+
+    /// As [`Accepted::accept`], without the foreign keys that are to be checked later.
+    ///
+    /// # Errors
+    /// As [`Accepted::accept`].
+    pub fn accept_deferring(&mut self, writes: &Writes, published: &Published, deferring: Deferring) -> Result<()> {
+        let mut trial = Trial { accepted: self, rows: HashMap::new(), keys: HashMap::new(), deferring };
         for (table, deltas) in writes.iter() {
             let relation = published.catalog.get(table).ok_or_else(|| {
                 SqlError::new(SqlState::UNDEFINED_TABLE, "a table of the transaction was dropped meanwhile")
@@ -116,6 +129,29 @@ impl Accepted {
     }
 }
 
+/// Which foreign keys are checked when a transaction commits, and not with each statement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deferring {
+    /// None.
+    None,
+    /// Those that say so.
+    #[default]
+    Declared,
+    /// All that may be.
+    All,
+}
+
+impl Deferring {
+    /// Whether a foreign key is checked later.
+    pub fn applies(self, foreign: &ForeignKey) -> bool {
+        match foreign.deferral {
+            Deferral::Never => false,
+            Deferral::Immediate => self == Deferring::All,
+            Deferral::Deferred => self != Deferring::None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Direction {
     Retract,
@@ -127,6 +163,7 @@ pub(super) struct Trial<'a> {
     accepted: &'a Accepted,
     rows: HashMap<(RelationId, Identity), i64>,
     keys: HashMap<(RelationId, Identity), i64>,
+    pub(super) deferring: Deferring,
 }
 
 impl Trial<'_> {

@@ -34,6 +34,7 @@ impl Batch {
                     | Statement::Update(_)
                     | Statement::Delete(_)
                     | Statement::Merge(_)
+                    | Statement::With(_)
                     | Statement::Truncate(_)
             )
         );

@@ -44,6 +44,7 @@ impl Backend for Door {
             held: None,
             prepared: HashMap::new(),
             cursors: HashMap::new(),
+            on_commit: vec![],
             several: false,
             batch: Batch::default(),
             notices: vec![],

@@ -23,6 +23,7 @@ use arrow::array::ArrayRef;
 use batch::Batch;
 use futures::future::BoxFuture;
 use millrace_planner::FunctionSource;
+use millrace_planner::parse::OnCommit;
 use millrace_types::{RelationId, Result, SqlState};
 use millrace_wire::{CancelToken, Deallocation, Notice, Response};
 use std::collections::HashMap;
@@ -45,6 +46,8 @@ pub struct Session {
     /// Statements by the names that PREPARE or the protocol gave them.
     pub prepared: HashMap<String, Arc<Prepared>>,
     pub cursors: HashMap<String, Cursor>,
+    /// Its temporary tables that a transaction's end empties or drops.
+    pub on_commit: Vec<(RelationId, OnCommit)>,
     /// Whether the open batch may hold more than one statement, so that its changes are committed at its end.
     several: bool,
     /// What the open batch has done so far.
@@ -61,6 +64,15 @@ pub struct Session {
 impl Session {
     /// What the next statement sees.
     pub fn snapshot(&mut self) -> Arc<Snapshot> {
+        self.snapshot_for(false)
+    }
+
+    /// What a SELECT FOR UPDATE sees: in a block, the commit has to know what it read.
+    pub fn validated_snapshot(&mut self) -> Arc<Snapshot> {
+        self.snapshot_for(self.transaction.explicit)
+    }
+
+    fn snapshot_for(&mut self, update: bool) -> Arc<Snapshot> {
         let Transaction { explicit, read_only, .. } = self.transaction;
         let isolation = self.settings.isolation(explicit);
         let keeps_one = explicit && (read_only || isolation >= Isolation::RepeatableRead);
@@ -69,7 +81,7 @@ impl Session {
             (true, None) => self.transaction.snapshot.insert(self.database.coordinator.published()).clone(),
             (false, _) => self.held.clone().unwrap_or_else(|| self.database.coordinator.published()),
         };
-        let validated = isolation == Isolation::Serializable && !read_only;
+        let validated = update || (isolation == Isolation::Serializable && !read_only);
         let reads = validated.then(|| self.transaction.reads.get_or_insert_default().clone());
         Arc::new(Snapshot { published, writes: Arc::new(self.transaction.writes.clone()), reads })
     }
@@ -108,7 +120,7 @@ impl Session {
             }
             let (writes, answer) = compute(self).await?;
             let published = self.database.coordinator.published();
-            let writes = crate::statements::follow_references(&published, &self.transaction.writes, writes)?;
+            let mut writes = crate::statements::follow_references(self, &published, writes)?;
             if in_transaction {
                 self.transaction.add(writes, &published)?;
                 return Ok(answer);
@@ -117,6 +129,7 @@ impl Session {
             if writes.is_empty() {
                 return Ok(answer);
             }
+            self.end_temporary_rows(&mut writes);
             let (reads, durable) = (self.transaction.reads.take(), self.settings.synchronous_commit());
             match self.database.coordinator.commit(writes, reads, durable).await {
                 Ok(_) => return Ok(answer),
@@ -130,8 +143,11 @@ impl Session {
 
     /// Ends the transaction with what it wrote.
     pub async fn commit(&mut self) -> Result<()> {
-        let transaction = std::mem::take(&mut self.transaction);
+        let mut transaction = std::mem::take(&mut self.transaction);
         self.end_cursors();
+        self.end_temporary_rows(&mut transaction.writes);
+        transaction.dropping.extend(self.temporary_of(OnCommit::Drop));
+        self.on_commit.retain(|(_, on_commit)| *on_commit != OnCommit::Drop);
         let committed = self.commit_writes(transaction.writes, transaction.reads, transaction.explicit).await;
         let committed = match (committed, transaction.dropping.is_empty()) {
             (Ok(()), false) => self.drop_now(transaction.dropping).await,
@@ -143,6 +159,15 @@ impl Session {
         };
         self.settings.end(committed.is_ok())?;
         committed
+    }
+
+    fn temporary_of(&self, wanted: OnCommit) -> impl Iterator<Item = RelationId> {
+        self.on_commit.iter().filter(move |(_, on_commit)| *on_commit == wanted).map(|(id, _)| *id)
+    }
+
+    /// Takes the rows of tables that each commit empties out of what is committed: so these are always empty.
+    fn end_temporary_rows(&self, writes: &mut Writes) {
+        self.temporary_of(OnCommit::DeleteRows).for_each(|table| writes.forget(table));
     }
 
     /// Commits changes. Those of a batch outside of a block are computed again when others were faster, as long as the
@@ -233,6 +258,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.stop_timer();
+        crate::statements::end_temporary(self);
         self.database.sessions.lock().remove(&self.process_id);
     }
 }

@@ -123,6 +123,8 @@ pub struct Settings {
     local: BTreeMap<String, Option<String>>,
     /// Reported parameters that changed since the client was last told.
     changed: Vec<String>,
+    /// The schema of the session's temporary relations, which is searched first.
+    temporary_schema: Option<String>,
     asked: Asked,
 }
 
@@ -149,6 +151,7 @@ impl Settings {
             before_transaction: None,
             local: BTreeMap::new(),
             changed: REPORTED.iter().map(|name| (*name).to_owned()).collect(),
+            temporary_schema: None,
             asked: Asked::default(),
         };
         settings.put("session_authorization".to_owned(), Some(user.to_owned()))?;
@@ -223,18 +226,31 @@ impl Settings {
             extra_float_digits: self.get("extra_float_digits")?.parse().unwrap_or(1),
         };
         let unquoted = self.get("search_path")?.split(',').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());
+        let named = unquoted.filter(|part| !part.is_empty() && part != "$user");
         let timeout = |name| {
             let milliseconds = self.get(name).ok().and_then(milliseconds)?;
             (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
         };
         Ok(Asked {
             format,
-            search_path: unquoted.filter(|part| !part.is_empty() && part != "$user").collect(),
+            search_path: self.temporary_schema.iter().cloned().chain(named).collect(),
             synchronous_commit: self.get("synchronous_commit")? != "off",
             isolation: Isolation::named(self.get("transaction_isolation")?),
             default_isolation: Isolation::named(self.get("default_transaction_isolation")?),
             timeouts: TIMEOUTS.map(timeout),
         })
+    }
+
+    /// The schema of the session's temporary relations.
+    pub fn temporary_schema(&self) -> Option<&str> {
+        self.temporary_schema.as_deref()
+    }
+
+    /// From now on the session has, or no longer has, temporary relations.
+    pub fn set_temporary_schema(&mut self, schema: Option<String>) -> Result<()> {
+        self.temporary_schema = schema;
+        self.asked = self.ask()?;
+        Ok(())
     }
 
     /// A transaction begins: what is set in it is undone if it rolls back.

@@ -1,6 +1,6 @@
 //! Transactions of a session: what is written but not committed, and what to do at its end.
 
-use crate::coordinator::{Accepted, Published, Reads, Writes};
+use crate::coordinator::{Accepted, Deferring, Published, Reads, Writes};
 use millrace_types::{RelationId, Result, SqlError, SqlState};
 use millrace_wire::TransactionStatus;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub struct Transaction {
     pub reads: Option<Arc<Reads>>,
     /// What the writes do to keys, so that a statement that takes one twice fails by itself.
     accepted: Accepted,
+    /// Which foreign keys it checks only at its end.
+    deferring: Deferring,
     /// Relations made in it, in order: ROLLBACK drops them.
     pub created: Vec<RelationId>,
     /// Relations to be dropped when it commits.
@@ -100,8 +102,20 @@ impl Transaction {
     /// # Errors
     /// `23505` and `40001` as far as they can be known now; the commit looks again.
     pub fn add(&mut self, writes: Writes, published: &Published) -> Result<()> {
-        self.accepted.accept(&writes, published)?;
+        self.accepted.accept_deferring(&writes, published, self.deferring)?;
         self.writes.append(writes);
+        Ok(())
+    }
+
+    /// SET CONSTRAINTS ALL. What was put off is checked when nothing is any more.
+    ///
+    /// # Errors
+    /// `23503`
+    pub fn defer(&mut self, deferred: bool, published: &Published) -> Result<()> {
+        if !deferred {
+            Accepted::default().accept(&self.writes, published)?;
+        }
+        self.deferring = if deferred { Deferring::All } else { Deferring::None };
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::alter::mentions;
 use super::alter_table::without_regclass;
+use super::with::Given;
 use crate::coordinator::{Published, schema_of};
 use crate::database::Database;
 use crate::reading::{ModelTable, SourceTable, with_hidden};
@@ -42,6 +43,8 @@ pub struct Context {
     meant: Vec<Seen>,
     /// Jobs that are read instead of relations whose places they will take.
     stand_ins: HashMap<RelationId, RelationId>,
+    /// What the parts of WITH before the statement gave.
+    given: Given,
 }
 
 impl Context {
@@ -71,6 +74,7 @@ impl Context {
             named: Mutex::default(),
             meant: vec![],
             stand_ins: HashMap::new(),
+            given: Given::default(),
         }
     }
 
@@ -97,6 +101,7 @@ impl Context {
             named: Mutex::default(),
             meant: relation.seen.clone(),
             stand_ins: HashMap::new(),
+            given: Given::default(),
         }
     }
 
@@ -110,6 +115,11 @@ impl Context {
     /// The context in which some relations are read from the jobs that will take their places.
     pub fn with_stand_ins(self, stand_ins: HashMap<RelationId, RelationId>) -> Context {
         Context { stand_ins, ..self }
+    }
+
+    /// The context of a statement that may read what the parts of WITH before it gave.
+    pub fn with_given(self, given: Given) -> Context {
+        Context { given, ..self }
     }
 
     /// Whether the statement may read the system's state, so that its plan is good for one run only.
@@ -131,8 +141,15 @@ impl Context {
 
     /// The relation with a name, which must exist.
     pub fn resolve(&self, name: &[String]) -> Result<&Arc<catalog::Relation>> {
-        let (schema, name) = schema_and_name(name)?;
+        let (schema, name) = self.schema_and_name(name)?;
         self.published.catalog.resolve(schema, name, &self.search_path)
+    }
+
+    /// The parts of a name, in which `pg_temp` stands for the session's own schema.
+    fn schema_and_name<'n>(&'n self, name: &'n [String]) -> Result<(Option<&'n str>, &'n str)> {
+        let (schema, name) = schema_and_name(name)?;
+        let own = self.search_path.iter().find(|schema| catalog::is_temporary_schema(schema));
+        Ok((schema.map(|schema| own.filter(|_| schema == "pg_temp").map_or(schema, String::as_str)), name))
     }
 
     /// The schema and the name that a new relation gets.
@@ -276,7 +293,7 @@ impl Context {
     /// The relation with a name: among those that it meant when it was written, if one of them fits, else along the
     /// search path.
     fn find(&self, name: &[String], meant: &[Seen]) -> Result<Option<(RelationId, Arc<planner::Relation>)>> {
-        let (schema, name) = schema_and_name(name)?;
+        let (schema, name) = self.schema_and_name(name)?;
         if let Some(relation) = self.system_relation(schema, name) {
             return Ok(Some((relation.id, Arc::new(relation))));
         }
@@ -307,7 +324,7 @@ impl Context {
 }
 
 /// A relation that is computed when it is read.
-fn system_relation(schema: String, name: &str, provider: Arc<dyn TableProvider>) -> planner::Relation {
+pub fn system_relation(schema: String, name: &str, provider: Arc<dyn TableProvider>) -> planner::Relation {
     planner::Relation {
         id: RelationId(0),
         schema_name: schema,
@@ -330,6 +347,11 @@ fn system_relation(schema: String, name: &str, provider: Arc<dyn TableProvider>)
 
 impl planner::Catalog for Context {
     fn relation(&self, name: &[String]) -> Result<Option<Arc<planner::Relation>>> {
+        if let [name] = name
+            && let Some(rows) = self.given.find(name)
+        {
+            return rows.relation().map(Some);
+        }
         let found = self.find(name, &self.meant)?;
         self.named.lock().extend(found.iter().map(|(id, _)| *id));
         Ok(found.map(|(_, relation)| relation))

@@ -15,7 +15,11 @@ pub fn ends_a_block(statement: &Statement) -> bool {
 /// The command's name when a read-only transaction must refuse it.
 pub fn changes_something(statement: &Statement) -> Option<&'static str> {
     use Statement::*;
+    if let With(with) = statement {
+        return with.parts.first().and_then(|part| changes_something(&part.statement));
+    }
     Some(match statement {
+        Query(query) if !query.locks.is_empty() => "SELECT FOR UPDATE",
         Insert(_) => "INSERT",
         Update(_) => "UPDATE",
         Delete(_) => "DELETE",
@@ -46,7 +50,10 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
 pub fn defines(statement: &Statement) -> bool {
     use Statement::*;
     changes_something(statement).is_some()
-        && !matches!(statement, Insert(_) | Update(_) | Delete(_) | Truncate(_) | Copy(_))
+        && !matches!(
+            statement,
+            Query(_) | Insert(_) | Update(_) | Delete(_) | Merge(_) | With(_) | Truncate(_) | Copy(_)
+        )
 }
 
 /// The tag of commands that are accepted without effect.

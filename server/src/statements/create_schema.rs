@@ -4,7 +4,7 @@ use super::answer::done;
 use super::drop::cascade_notice;
 use crate::coordinator::Definition;
 use crate::session::Session;
-use millrace_catalog::{Change, DropBehavior};
+use millrace_catalog::{Change, DropBehavior, is_temporary_schema};
 use millrace_planner::parse::name_parts;
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Notice, Response};
@@ -15,6 +15,10 @@ pub async fn create(session: &mut Session, name: &ObjectName, if_not_exists: boo
     if if_not_exists && session.published().catalog.has_schema(&name) {
         session.notice(Notice::plain(format!("schema \"{name}\" already exists, skipping")));
         return done("CREATE SCHEMA");
+    }
+    if is_temporary_schema(&name) {
+        return Err(SqlError::new(SqlState::RESERVED_NAME, format!("unacceptable schema name \"{name}\""))
+            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
     }
     let change = Change::CreateSchema { name, owner: session.user.clone() };
     session.database.coordinator.define(Definition::Alter(change)).await?;

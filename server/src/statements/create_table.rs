@@ -5,12 +5,13 @@ use super::answer::done;
 use super::context::Context;
 use super::create_source::{check_names, declared, settled};
 use super::create_view::{already_there, define};
-use super::{like, references, sequences, watermark};
+use super::{like, references, sequences, temporary, watermark};
 use crate::coordinator::{Parts, machine_now};
 use crate::session::Session;
 use millrace_catalog::{Check, Column, Generated, Key, Relation, RelationKind, TableDefinition};
 use millrace_planner::parse::{
-    CheckDefinition, ColumnDefinition, ConflictBehavior, CreateTable, GeneratedColumn, KeyDefinition, fold, name_parts,
+    CheckDefinition, ColumnDefinition, ConflictBehavior, CreateTable, GeneratedColumn, KeyDefinition, OnCommit, fold,
+    name_parts,
 };
 use millrace_types::{RelationId, Result, SqlError, SqlState, sql_type_of};
 use millrace_wire::{Notice, Response};
@@ -20,8 +21,8 @@ use sqlparser::ast::Ident;
 const COLUMNS_MAX: usize = 1600;
 
 pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) -> Result<Response> {
+    let taken = new_name(session, &name_parts(&create.name), create.temporary, text).await?;
     let context = Context::new(session, session.published(), text);
-    let taken = context.new_name(&name_parts(&create.name))?;
     if create.if_not_exists
         && let Some(response) = already_there(session, &context, &taken, "CREATE TABLE")
     {
@@ -86,12 +87,27 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
         sequences::define(session, sequence).await?;
     }
     define(session, relation, parts, false).await?;
+    session.on_commit.extend(create.temporary.map(|on_commit| (first, on_commit)));
     done("CREATE TABLE")
 }
 
+/// The schema and the name of a new table.
+pub async fn new_name(
+    session: &mut Session,
+    name: &[String],
+    temporary: Option<OnCommit>,
+    text: &str,
+) -> Result<(String, String)> {
+    let names_temporary = matches!(name, [schema, _] if schema == "pg_temp");
+    match temporary.is_some() || names_temporary {
+        true => temporary::new_name(session, name).await,
+        false => Context::new(session, session.published(), text).new_name(name),
+    }
+}
+
 fn refuse(create: &CreateTable) -> Result<()> {
-    if create.temporary {
-        return Err(SqlError::unsupported("CREATE TEMPORARY TABLE"));
+    if create.temporary.is_some() && !create.options.is_empty() {
+        return Err(SqlError::unsupported("a temporary table with a connector"));
     }
     // What a connector feeds overwrites by key anyway.
     let overwrites =

@@ -1,6 +1,7 @@
 //! CREATE TABLE AS.
 
 use super::context::Context;
+use super::create_table::new_name;
 use super::create_view::{already_there, define, view_columns};
 use super::select;
 use crate::coordinator::{Parts, Writes, machine_now};
@@ -12,15 +13,15 @@ use millrace_types::{Delta, Result, SqlError};
 use millrace_wire::Response;
 
 pub async fn execute(session: &mut Session, create: &CreateTableAs, text: &str) -> Result<Response> {
+    let taken = new_name(session, &name_parts(&create.name), create.temporary, text).await?;
     let context = Context::new(session, session.published(), text);
-    let taken = context.new_name(&name_parts(&create.name))?;
     if create.if_not_exists
         && let Some(response) = already_there(session, &context, &taken, "CREATE TABLE AS")
     {
         return Ok(response);
     }
-    if create.temporary || !create.options.is_empty() {
-        return Err(SqlError::unsupported("CREATE TABLE AS with TEMPORARY or options"));
+    if !create.options.is_empty() {
+        return Err(SqlError::unsupported("CREATE TABLE AS with options"));
     }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     let (schema, batches) = match create.with_data {
@@ -49,6 +50,7 @@ pub async fn execute(session: &mut Session, create: &CreateTableAs, text: &str) 
     };
     let schema = crate::coordinator::schema_of(&relation);
     define(session, relation, Parts::default(), false).await?;
+    session.on_commit.extend(create.temporary.map(|on_commit| (id, on_commit)));
     let rows: usize = batches.iter().map(|rows| rows.num_rows()).sum();
     let mut writes = Writes::default();
     for rows in batches {

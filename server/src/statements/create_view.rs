@@ -2,11 +2,11 @@
 
 use super::answer::done;
 use super::context::Context;
-use super::{emission, replace};
+use super::{emission, replace, temporary};
 use crate::coordinator::{Definition, Parts, machine_now};
 use crate::session::Session;
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use millrace_catalog::{Column, Relation, RelationKind, Seen, parse_bytes};
+use millrace_catalog::{Column, Relation, RelationKind, Seen, is_temporary_schema, parse_bytes};
 use millrace_ir::Job;
 use millrace_planner::bind::{Bound, bind_stored};
 use millrace_planner::lower::{Emission, job, lower_to_emit};
@@ -116,9 +116,32 @@ pub fn already_there(session: &mut Session, context: &Context, name: &(String, S
     Some(Response::Complete(tag.to_owned()))
 }
 
-pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &str) -> Result<Response> {
+/// The schema and the name of a view; one of temporary relations is temporary too.
+async fn name_of_view(session: &mut Session, create: &CreateView, text: &str) -> Result<(String, String)> {
     let context = Context::new(session, session.published(), text);
-    let taken = context.new_name(&name_parts(&create.name))?;
+    let parts = name_parts(&create.name);
+    if create.temporary {
+        return temporary::new_name(session, &parts).await;
+    }
+    let name = context.new_name(&parts)?;
+    if session.settings.temporary_schema().is_none() {
+        return Ok(name);
+    }
+    maintainable(&context, &create.ast)?;
+    let catalog = &context.published.catalog;
+    let mut used = context.used().into_iter().filter_map(|id| catalog.get(id));
+    match used.any(|relation| is_temporary_schema(&relation.schema)) {
+        true => {
+            session.notice(Notice::plain(format!("view \"{}\" will be a temporary view", name.1)));
+            temporary::new_name(session, &parts).await
+        }
+        false => Ok(name),
+    }
+}
+
+pub async fn execute_plain(session: &mut Session, create: &CreateView, text: &str) -> Result<Response> {
+    let taken = name_of_view(session, create, text).await?;
+    let context = Context::new(session, session.published(), text);
     let before = if create.or_replace { replace::target(session, &context, &taken, "view")? } else { None };
     if create.if_not_exists
         && let Some(response) = already_there(session, &context, &taken, "CREATE VIEW")
@@ -210,6 +233,7 @@ pub async fn execute_materialized(
 /// Makes a relation, and remembers that the transaction made it. A statement that is cancelled while it waits for the
 /// history of its sources takes the relation back.
 pub async fn define(session: &mut Session, relation: Relation, parts: Parts, wait: bool) -> Result<()> {
+    temporary::check(&session.published().catalog, &relation)?;
     let (id, cancel) = (relation.id, session.cancel.clone());
     let database = session.database.clone();
     let made = tokio::select! {

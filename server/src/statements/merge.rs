@@ -36,23 +36,32 @@ async fn merged(session: &mut Session, parts: &[Arc<Prepared>], parameters: &[Ar
     let (mut writes, mut rows) = (Writes::default(), 0);
     for part in parts {
         let own = parameters[..part.parameters.len()].to_vec();
-        let (more, changed) = match &part.statement {
-            Some(Statement::Update(_)) => update::compute(session, part.clone(), own).await?,
-            Some(Statement::Delete(_)) => delete::compute(session, part.clone(), own).await?,
-            _ => insert::compute(session, part.clone(), own).await?,
-        };
+        let (more, changed) = part_of(session, part, own).await?;
         if changed.repeated {
-            return Err(second_time());
+            return Err(second_time("MERGE command"));
         }
         writes.append(more);
         rows += changed.rows;
     }
-    check_once(session, &writes)?;
+    check_once(session, &writes, "MERGE command")?;
     Ok((writes, Changed { rows, returned: None, repeated: false }))
 }
 
-/// Refuses changes of which several concern one row.
-fn check_once(session: &mut Session, writes: &Writes) -> Result<()> {
+/// What an INSERT, UPDATE or DELETE that is a part of a statement changes.
+pub async fn part_of(
+    session: &mut Session,
+    part: &Arc<Prepared>,
+    parameters: Vec<ArrayRef>,
+) -> Result<(Writes, Changed)> {
+    match &part.statement {
+        Some(Statement::Update(_)) => update::compute(session, part.clone(), parameters).await,
+        Some(Statement::Delete(_)) => delete::compute(session, part.clone(), parameters).await,
+        _ => insert::compute(session, part.clone(), parameters).await,
+    }
+}
+
+/// Refuses changes by a statement of which several concern one row.
+pub fn check_once(session: &mut Session, writes: &Writes, statement: &str) -> Result<()> {
     let snapshot = session.snapshot();
     for (table, deltas) in writes.iter() {
         let mut taken: HashMap<_, i64> = HashMap::new();
@@ -67,14 +76,14 @@ fn check_once(session: &mut Session, writes: &Writes) -> Result<()> {
             let identities = row_identities(delta.rows())?;
             let mut gone = (0..delta.len()).filter(|row| delta.weight(*row) < 0);
             if gone.any(|row| taken[&identities[row]] > there[row]) {
-                return Err(second_time());
+                return Err(second_time(statement));
             }
         }
     }
     Ok(())
 }
 
-fn second_time() -> SqlError {
-    SqlError::new(SqlState::CARDINALITY_VIOLATION, "MERGE command cannot affect row a second time")
+fn second_time(statement: &str) -> SqlError {
+    SqlError::new(SqlState::CARDINALITY_VIOLATION, format!("{statement} cannot affect row a second time"))
         .with_hint("Ensure that not more than one source row matches any one target row.")
 }

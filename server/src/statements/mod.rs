@@ -35,14 +35,17 @@ mod set;
 mod show;
 mod snapshots;
 mod subscribe;
+mod temporary;
 mod truncate;
 mod update;
 mod watermark;
+mod with;
 
 pub use context::Context;
 pub use copy::copy_in;
 pub use prepared::{Prepared, prepare};
 pub use references::follow as follow_references;
+pub use temporary::{drop_left_over, end as end_temporary};
 
 use crate::session::Session;
 use arrow::array::ArrayRef;
@@ -100,6 +103,7 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Update(_) => update::execute(session, prepared, parameters).await,
         Delete(_) => delete::execute(session, prepared, parameters).await,
         Merge(_) => merge::execute(session, prepared, parameters).await,
+        With(with) => with::execute(session, with, prepared, parameters).await,
         Truncate(truncate) => truncate::execute(session, truncate).await,
         Copy(copy) => copy::execute(session, copy, prepared).await,
         Explain(explain) => explain::execute(session, explain, prepared).await,
@@ -121,6 +125,7 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Release(name) => control::release(session, name),
         RollbackTo(name) => control::roll_back_to(session, name).await,
         Set(set) => set::execute(session, set),
+        SetConstraints { names, deferred } => set::constraints(session, names, *deferred),
         SetTransaction(modes) => set::transaction(session, modes),
         SetSessionCharacteristics(modes) => set::characteristics(session, modes),
         Reset(name) => set::reset(session, name),
@@ -135,7 +140,7 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         Declare(declare) => cursors::declare(session, declare).await,
         Fetch(fetch) => cursors::fetch(session, fetch).await,
         Close(name) => cursors::close(session, name.as_ref()),
-        Discard(what) => set::discard(session, *what),
+        Discard(what) => set::discard(session, *what).await,
         Subscribe(subscribe) => subscribe::execute(session, subscribe, &prepared.text).await,
         Listen(_) | Unlisten(_) | Notify { .. } => control::notifications(statement),
         Flush | Wait => {

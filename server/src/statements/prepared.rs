@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::lookup::Lookup;
+use super::with::{self, Given};
 use super::{answer, explain, select, show, subscribe};
 use crate::session::Session;
 use arrow::array::ArrayRef;
@@ -25,6 +26,8 @@ pub struct Prepared {
     /// The columns of its rows; `None` when it returns none.
     pub columns: Option<SchemaRef>,
     plan: Mutex<Option<Arc<Planned>>>,
+    /// What the parts of WITH before it gave.
+    given: Given,
 }
 
 /// A statement bound to the definitions of one moment.
@@ -44,6 +47,8 @@ pub enum Body {
     Delete(Delete),
     /// The statements of a MERGE.
     Merge(Vec<Arc<Prepared>>),
+    /// The statements of a WITH, and the one that they are for.
+    With(Vec<Arc<Prepared>>),
     /// Statements that are not planned.
     Other,
 }
@@ -56,16 +61,18 @@ pub async fn prepare(session: &mut Session, text: &str, types: &[Option<SqlType>
     {
         session.transaction.check_usable()?;
     }
-    describe(session, text.to_owned(), statement, types)
+    describe(session, text.to_owned(), statement, types, Given::default())
 }
 
-fn describe(
+/// Finds out what a statement takes and gives that may read what the parts of WITH before it gave.
+pub fn describe(
     session: &mut Session,
     text: String,
     statement: Option<Statement>,
     types: &[Option<SqlType>],
+    given: Given,
 ) -> Result<Prepared> {
-    let planned = statement.as_ref().map(|statement| plan(session, &text, statement, types)).transpose()?;
+    let planned = statement.as_ref().map(|statement| plan(session, &text, statement, types, &given)).transpose()?;
     let (parameters, mut columns) = match planned.as_ref().map(|planned| &planned.body) {
         Some(Body::Query { bound, .. }) => (bound.parameters.clone(), Some(bound.schema.clone())),
         Some(Body::Insert(insert)) => (insert.parameters.clone(), insert.returning.as_ref().map(|r| r.schema.clone())),
@@ -75,6 +82,7 @@ fn describe(
             let longest = parts.iter().map(|part| &part.parameters).max_by_key(|parameters| parameters.len());
             (longest.cloned().unwrap_or_default(), None)
         }
+        Some(Body::With(parts)) => with::described(parts),
         Some(Body::Other) | None => (vec![], None),
     };
     let mut parameters = parameters;
@@ -92,7 +100,7 @@ fn describe(
         }
         _ => {}
     }
-    Ok(Prepared { text, statement, parameters, columns, plan: Mutex::new(planned.map(Arc::new)) })
+    Ok(Prepared { text, statement, parameters, columns, plan: Mutex::new(planned.map(Arc::new)), given })
 }
 
 impl Prepared {
@@ -109,7 +117,7 @@ impl Prepared {
             }
         }
         let types: Vec<_> = self.parameters.iter().cloned().map(Some).collect();
-        let planned = Arc::new(plan(session, &self.text, statement, &types)?);
+        let planned = Arc::new(plan(session, &self.text, statement, &types, &self.given)?);
         if let (Body::Query { bound, .. }, Some(columns)) = (&planned.body, &self.columns)
             && bound.schema.fields() != columns.fields()
         {
@@ -121,9 +129,15 @@ impl Prepared {
     }
 }
 
-fn plan(session: &mut Session, text: &str, statement: &Statement, types: &[Option<SqlType>]) -> Result<Planned> {
+fn plan(
+    session: &mut Session,
+    text: &str,
+    statement: &Statement,
+    types: &[Option<SqlType>],
+    given: &Given,
+) -> Result<Planned> {
     let published = session.published();
-    let context = Context::new(session, published, text);
+    let context = Context::new(session, published, text).with_given(given.clone());
     let body = match statement {
         Statement::Query(query) => {
             let bound = select::bind(&context, query, types)?;
@@ -138,9 +152,12 @@ fn plan(session: &mut Session, text: &str, statement: &Statement, types: &[Optio
         }
         Statement::Delete(delete) => Body::Delete(bind::bind_delete(delete, &context, &context.functions, types)?),
         Statement::Merge(parts) => {
-            let part = |part: &Statement| describe(session, text.to_owned(), Some(part.clone()), types).map(Arc::new);
+            let part = |part: &Statement| {
+                describe(session, text.to_owned(), Some(part.clone()), types, Given::default()).map(Arc::new)
+            };
             Body::Merge(parts.iter().map(part).collect::<Result<_>>()?)
         }
+        Statement::With(with) => Body::With(with::describe_all(session, text, with, types)?),
         Statement::Copy(Copy { target: CopyTarget::Query(query), direction: CopyDirection::ToStdout, .. }) => {
             Body::Query { bound: select::bind(&context, query, &[])?, lookup: None }
         }
@@ -170,7 +187,8 @@ pub async fn declare(session: &mut Session, prepare: &Prepare) -> Result<Respons
         return Err(SqlError::new(SqlState::DUPLICATE_PREPARED_STATEMENT, message));
     }
     let types: Vec<_> = prepare.types.iter().cloned().map(Some).collect();
-    let prepared = describe(session, prepare.text.clone(), Some((*prepare.statement).clone()), &types)?;
+    let prepared =
+        describe(session, prepare.text.clone(), Some((*prepare.statement).clone()), &types, Given::default())?;
     session.prepared.insert(name, Arc::new(prepared));
     answer::done("PREPARE")
 }

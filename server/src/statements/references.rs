@@ -2,12 +2,15 @@
 
 use super::context::Context;
 use super::create_table::{free, position};
+use super::returning::check_rows;
 use super::truncate::check_stored;
 use crate::coordinator::{Published, Reference, Writes};
 use crate::reading::Snapshot;
+use crate::session::Session;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{cast, take};
-use millrace_catalog::{Catalog, ForeignKey, Generated, Index, Key, ReferentialAction, Relation, RelationKind};
+use millrace_catalog::{Catalog, Deferral, ForeignKey, Index, Key, ReferentialAction, Relation, RelationKind};
+use millrace_planner::bind::{Checks, GeneratedColumns};
 use millrace_planner::parse::{self, ForeignKeyDefinition, fold, name_parts};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, SqlType, Weights};
 use std::collections::{HashMap, HashSet};
@@ -44,33 +47,20 @@ pub fn add(
         parse::ReferentialAction::Cascade => ReferentialAction::Cascade,
         parse::ReferentialAction::SetNull => ReferentialAction::SetNull,
     };
+    let deferral = match definition.deferral {
+        parse::Deferral::Never => Deferral::Never,
+        parse::Deferral::Immediate => Deferral::Immediate,
+        parse::Deferral::Deferred => Deferral::Deferred,
+    };
     let (on_delete, on_update) = (action(definition.on_delete), action(definition.on_update));
     let index = Key { name: name.clone(), index: id, columns };
     let sql = format!("({})", joined.join(", "));
     relation.indexes.push(Index { key: index, unique: false, ordered: false, sql, comment: None });
-    let foreign = ForeignKey { name, index: id, table: parent.id, key: key.index, on_delete, on_update };
+    let foreign = ForeignKey { name, index: id, table: parent.id, key: key.index, on_delete, on_update, deferral };
     if let RelationKind::Table(table) = &mut relation.kind {
         table.foreign_keys.push(foreign);
     }
-    check_changes(relation)
-}
-
-/// Refuses foreign keys that change rows where more than the key would have to be computed or looked at then.
-///
-/// # Errors
-/// `0A000` when the table has such a key, and generated columns or CHECK constraints.
-pub fn check_changes(relation: &Relation) -> Result<()> {
-    let changes = |foreign: &ForeignKey| {
-        foreign.on_update != ReferentialAction::Refuse || foreign.on_delete == ReferentialAction::SetNull
-    };
-    let is_computed = relation.columns.iter().any(|column| matches!(column.generated, Some(Generated::Stored(_))));
-    let what = match (is_computed, relation.checks().is_empty()) {
-        _ if !relation.foreign_keys().iter().any(changes) => return Ok(()),
-        (true, _) => "a foreign key that changes rows with generated columns",
-        (false, false) => "a foreign key that changes rows with CHECK constraints",
-        (false, true) => return Ok(()),
-    };
-    Err(SqlError::unsupported(what).with_hint("ON DELETE CASCADE changes no row; ON UPDATE and SET NULL do."))
+    Ok(())
 }
 
 fn constraint_names(relation: &Relation) -> impl Iterator<Item = String> {
@@ -181,7 +171,8 @@ pub fn check_truncated(tables: &[RelationId], catalog: &Catalog) -> Result<()> {
 
 /// The changes of a statement with what follows from them for rows that refer to what it deletes or changes. `before`
 /// are the changes of its transaction until then.
-pub fn follow(published: &Arc<Published>, before: &Writes, mut writes: Writes) -> Result<Writes> {
+pub fn follow(session: &Session, published: &Arc<Published>, mut writes: Writes) -> Result<Writes> {
+    let before = &session.transaction.writes;
     let mut done: HashMap<RelationId, usize> = HashMap::new();
     loop {
         let mut next = Writes::default();
@@ -201,7 +192,7 @@ pub fn follow(published: &Arc<Published>, before: &Writes, mut writes: Writes) -
                 so_far.append(writes.clone());
                 so_far.append(next.clone());
                 let snapshot = Snapshot { published: published.clone(), writes: Arc::new(so_far), reads: None };
-                following(reference, delta, &snapshot)?
+                following(session, reference, delta, &snapshot)?
                     .into_iter()
                     .for_each(|delta| next.add(reference.child.id, delta));
             }
@@ -218,7 +209,7 @@ fn only_inserts(delta: &Delta) -> bool {
 }
 
 /// What becomes of the rows that refer to keys that a change of their table takes away.
-fn following(reference: &Reference, delta: &Delta, snapshot: &Snapshot) -> Result<Vec<Delta>> {
+fn following(session: &Session, reference: &Reference, delta: &Delta, snapshot: &Snapshot) -> Result<Vec<Delta>> {
     let part = |sign: i64| -> UInt32Array {
         (0..delta.len()).filter(|row| delta.weight(*row).signum() == sign).map(|row| row as u32).collect()
     };
@@ -249,13 +240,14 @@ fn following(reference: &Reference, delta: &Delta, snapshot: &Snapshot) -> Resul
         if rows.num_rows() == 0 {
             continue;
         }
-        changes.push(changed(reference, rows, action, come)?);
+        changes.push(changed(session, reference, rows, action, come)?);
     }
     Ok(changes)
 }
 
 /// Rows that go, or that get other values instead of those by which they refer.
 fn changed(
+    session: &Session,
     reference: &Reference,
     rows: RecordBatch,
     action: ReferentialAction,
@@ -271,14 +263,6 @@ fn changed(
         }
         _ => {
             let columns = reference.columns.iter().map(|column| &reference.child.columns[*column]);
-            if let Some(column) = columns.clone().find(|column| column.not_null) {
-                let table = &reference.child.name;
-                let message = format!(
-                    "null value in column \"{}\" of relation \"{table}\" violates not-null constraint",
-                    column.name
-                );
-                return Err(SqlError::new(SqlState::NOT_NULL_VIOLATION, message));
-            }
             columns.map(|column| new_null_array(&column.sql_type.arrow(), count)).collect()
         }
     };
@@ -287,5 +271,17 @@ fn changed(
         columns[*column] = cast(&value, rows.column(*column).data_type())?;
     }
     let schema = crate::coordinator::nullable(&rows.schema());
-    super::update::replacement(rows, RecordBatch::try_new(schema, columns)?, &vec![1; count])
+    let new = checked(session, &reference.child, RecordBatch::try_new(schema, columns)?)?;
+    super::update::replacement(rows, new, &vec![1; count])
+}
+
+/// New rows of a table with its generated columns filled in, which its constraints allow.
+fn checked(session: &Session, table: &Relation, rows: RecordBatch) -> Result<RecordBatch> {
+    let context = Context::new(session, session.published(), "");
+    let name = [table.schema.clone(), table.name.clone()];
+    let gone = || SqlError::new(SqlState::UNDEFINED_TABLE, "a table of the transaction was dropped meanwhile");
+    let relation = millrace_planner::Catalog::relation(&context, &name)?.ok_or_else(gone)?;
+    let rows = GeneratedColumns::of(&relation, &context, &context.functions)?.fill(rows)?;
+    check_rows(&relation, &Checks::of(&relation, &context, &context.functions)?, &rows)?;
+    Ok(rows)
 }

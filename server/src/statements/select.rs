@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::LogicalPlan;
 use futures::StreamExt;
 use millrace_planner::bind::{self, Bound, bind_query, name_outputs};
+use millrace_planner::parse::Statement;
 use millrace_types::{Result, SqlError, SqlType};
 use millrace_wire::{Response, Tag};
 use sqlparser::ast;
@@ -29,7 +30,8 @@ pub fn bind(context: &Context, query: &ast::Query, types: &[Option<SqlType>]) ->
 pub async fn execute(session: &mut Session, prepared: &Prepared, parameters: Vec<ArrayRef>) -> Result<Response> {
     let planned = prepared.planned(session)?;
     let Body::Query { bound, lookup } = &planned.body else { return Err(SqlError::internal("a query has a plan")) };
-    let snapshot = session.snapshot();
+    let locks = matches!(&prepared.statement, Some(Statement::Query(query)) if !query.locks.is_empty());
+    let snapshot = if locks { session.validated_snapshot() } else { session.snapshot() };
     let schema = prepared.columns.clone().unwrap_or_else(|| bound.schema.clone());
     if let Some(lookup) = lookup {
         let rows = lookup.run(&snapshot, &parameters)?;

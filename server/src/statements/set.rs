@@ -1,10 +1,12 @@
 //! SET, RESET, DISCARD.
 
 use super::answer::done;
+use super::temporary;
 use crate::session::Session;
-use millrace_planner::parse::{Discard, Set, TransactionModes};
+use millrace_planner::parse::{Discard, Set, TransactionModes, name_parts};
 use millrace_types::{Result, SqlError, SqlState};
 use millrace_wire::{Deallocation, Notice, Response};
+use sqlparser::ast::ObjectName;
 
 pub fn execute(session: &mut Session, set: &Set) -> Result<Response> {
     match (&set.values, set.local) {
@@ -46,6 +48,29 @@ pub fn characteristics(session: &mut Session, modes: &TransactionModes) -> Resul
     done("SET")
 }
 
+/// SET CONSTRAINTS: it concerns the transaction alone. What is said of some constraints holds for all.
+pub fn constraints(session: &mut Session, names: &[ObjectName], deferred: bool) -> Result<Response> {
+    let catalog = session.published().catalog.clone();
+    for name in names.iter().filter_map(|name| name_parts(name).pop()) {
+        let mut keys = catalog.relations().flat_map(|relation| relation.foreign_keys());
+        if !keys.any(|key| key.name == name) {
+            let message = format!("constraint \"{name}\" does not exist");
+            return Err(SqlError::new(SqlState::UNDEFINED_OBJECT, message));
+        }
+    }
+    match session.transaction.explicit {
+        true => {
+            let published = session.published();
+            session.transaction.defer(deferred, &published)?;
+        }
+        false => {
+            let message = "SET CONSTRAINTS can only be used in transaction blocks";
+            session.notice(Notice::warning(SqlState::NO_ACTIVE_SQL_TRANSACTION, message));
+        }
+    }
+    done("SET CONSTRAINTS")
+}
+
 pub fn reset(session: &mut Session, name: &str) -> Result<Response> {
     session.settings.reset(name)?;
     done("RESET")
@@ -56,7 +81,7 @@ pub fn reset_all(session: &mut Session) -> Result<Response> {
     done("RESET")
 }
 
-pub fn discard(session: &mut Session, what: Discard) -> Result<Response> {
+pub async fn discard(session: &mut Session, what: Discard) -> Result<Response> {
     let tag = match what {
         Discard::All => {
             session.settings.reset_all()?;
@@ -64,11 +89,15 @@ pub fn discard(session: &mut Session, what: Discard) -> Result<Response> {
             session.cursors.clear();
             session.deallocate(Deallocation::AllStatements);
             session.deallocate(Deallocation::AllPortals);
+            temporary::discard(session).await?;
             "DISCARD ALL"
         }
         Discard::Plans => "DISCARD PLANS",
         Discard::Sequences => "DISCARD SEQUENCES",
-        Discard::Temporary => "DISCARD TEMP",
+        Discard::Temporary => {
+            temporary::discard(session).await?;
+            "DISCARD TEMP"
+        }
     };
     done(tag)
 }

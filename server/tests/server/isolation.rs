@@ -155,3 +155,22 @@ async fn many_at_once_keep_what_each_of_them_alone_keeps() {
     assert_eq!(number(&one, "SELECT balance FROM total").await, 2000 - 66 * 30, "never below zero, and all taken");
     assert!(refused > 0, "they met");
 }
+
+#[tokio::test]
+async fn what_a_block_reads_for_update_is_checked_when_it_commits() {
+    let folder = tempdir().unwrap();
+    let (_server, one, other) = two_sessions(folder.path()).await;
+    for (locks, expected) in
+        [("", None), (" FOR UPDATE", Some(SqlState::T_R_SERIALIZATION_FAILURE)), (" FOR SHARE", None)]
+    {
+        one.batch_execute("BEGIN").await.unwrap();
+        number(&one, &format!("SELECT balance FROM accounts WHERE id = 1{locks}")).await;
+        // By its key it is another row that others may change.
+        let changed = if locks == " FOR SHARE" { 2 } else { 1 };
+        other.batch_execute(&format!("UPDATE accounts SET balance = balance + 1 WHERE id = {changed}")).await.unwrap();
+        one.batch_execute("INSERT INTO accounts SELECT max(id) + 1, 0 FROM accounts").await.unwrap();
+        assert_eq!(refusal(&one, "COMMIT").await, expected, "{locks}");
+    }
+    let read_only = "BEGIN READ ONLY; SELECT balance FROM accounts FOR UPDATE";
+    assert_eq!(refusal(&one, read_only).await, Some(SqlState::READ_ONLY_SQL_TRANSACTION));
+}

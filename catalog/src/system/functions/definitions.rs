@@ -5,10 +5,10 @@ use super::super::relations::{
 };
 use super::Function;
 use super::names::type_name;
-use crate::definition::{Key, Relation};
+use crate::definition::{Key, Relation, RelationKind};
 use crate::system::cell::Cell;
 use crate::system::snapshot::{Snapshot, derived_oid, quote_identifier};
-use millrace_types::{RelationId, Result};
+use millrace_types::{RelationId, Result, SqlError, SqlState};
 
 pub const FUNCTIONS: &[Function] = &[
     Function::new("format_type", &["oid", "int4"], "text", format_type).lenient(),
@@ -22,7 +22,7 @@ pub const FUNCTIONS: &[Function] = &[
     Function::new("pg_get_partition_constraintdef", &["oid"], "text", absent),
     Function::new("pg_get_statisticsobjdef", &["oid"], "text", absent),
     Function::new("pg_get_statisticsobjdef_columns", &["oid"], "text", absent),
-    Function::new("pg_get_serial_sequence", &["text", "text"], "text", absent),
+    Function::new("pg_get_serial_sequence", &["text", "text"], "text", serial_sequence),
     Function::new("pg_get_functiondef", &["oid"], "text", absent),
     Function::new("pg_get_function_sqlbody", &["oid"], "text", absent),
     Function::new("pg_get_function_arg_default", &["oid", "int4"], "text", absent),
@@ -35,6 +35,25 @@ pub const FUNCTIONS: &[Function] = &[
     Function::new("shobj_description", &["oid", "name"], "text", absent),
     Function::new("col_description", &["oid", "int4"], "text", column_description),
 ];
+
+/// The sequence that numbers a column of a table.
+fn serial_sequence(snapshot: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
+    let (Some(table), Some(column)) = (arguments[0].text(), arguments[1].text()) else { return Ok(Cell::Null) };
+    let table = RelationId(snapshot.require_class(table)?);
+    let Some(relation) = snapshot.relations().find(|relation| relation.id == table) else { return Ok(Cell::Null) };
+    let Some(column) = relation.column_index(column) else {
+        let message = format!("column \"{column}\" of relation \"{}\" does not exist", relation.name);
+        return Err(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+    };
+    let owned = |relation: &&std::sync::Arc<Relation>| match &relation.kind {
+        RelationKind::Sequence(sequence) => sequence.owned_by == Some((table, column)),
+        _ => false,
+    };
+    let found = snapshot.relations().find(owned);
+    Ok(found.map_or(Cell::Null, |sequence| {
+        format!("{}.{}", quote_identifier(&sequence.schema), quote_identifier(&sequence.name)).into()
+    }))
+}
 
 /// For what no catalog here holds.
 fn absent(_: &Snapshot, _: &[Cell]) -> Result<Cell> {

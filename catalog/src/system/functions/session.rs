@@ -1,6 +1,7 @@
 //! What a session can ask about itself and the server.
 
 use super::Function;
+use crate::catalog::is_temporary_schema;
 use crate::system::cell::Cell;
 use crate::system::snapshot::Snapshot;
 use millrace_types::{Result, SqlError, SqlState};
@@ -12,7 +13,7 @@ pub const FUNCTIONS: &[Function] = &[
     Function::new("current_role", &[], "name", user),
     Function::new("session_user", &[], "name", user),
     Function::new("user", &[], "name", user),
-    Function::new("current_schema", &[], "name", |snapshot, _| Ok(snapshot.search_path.first().into())),
+    Function::new("current_schema", &[], "name", |snapshot, _| Ok(named_path(snapshot).next().into())),
     Function::new("current_schemas", &["bool"], "_name", schemas),
     Function::new("version", &[], "text", version),
     Function::new("current_setting", &["text", "bool"], "text", current_setting).optional(1),
@@ -21,7 +22,7 @@ pub const FUNCTIONS: &[Function] = &[
     Function::new("pg_is_in_recovery", &[], "bool", |_, _| Ok(false.into())),
     Function::new("pg_postmaster_start_time", &[], "timestamptz", |snapshot, _| Ok(snapshot.started_at.into())),
     Function::new("pg_conf_load_time", &[], "timestamptz", |snapshot, _| Ok(snapshot.started_at.into())),
-    Function::new("pg_my_temp_schema", &[], "oid", |_, _| Ok(0u32.into())),
+    Function::new("pg_my_temp_schema", &[], "oid", temporary_schema),
     Function::new("pg_is_other_temp_schema", &["oid"], "bool", |_, _| Ok(false.into())),
     Function::new("pg_client_encoding", &[], "name", |_, _| Ok("UTF8".into())),
     Function::new("getdatabaseencoding", &[], "name", |_, _| Ok("UTF8".into())),
@@ -57,11 +58,22 @@ fn user(snapshot: &Snapshot, _: &[Cell]) -> Result<Cell> {
     Ok(snapshot.user.as_str().into())
 }
 
+/// The search path without the schema of temporary relations, which nobody named.
+fn named_path(snapshot: &Snapshot) -> impl Iterator<Item = &str> {
+    snapshot.search_path.iter().map(String::as_str).filter(|schema| !is_temporary_schema(schema))
+}
+
+/// The schema of the session's temporary relations, 0 while it has none.
+fn temporary_schema(snapshot: &Snapshot, _: &[Cell]) -> Result<Cell> {
+    let schema = snapshot.search_path.iter().find(|schema| is_temporary_schema(schema));
+    Ok(schema.and_then(|schema| snapshot.schema_oid(schema)).unwrap_or(0).into())
+}
+
 fn schemas(snapshot: &Snapshot, arguments: &[Cell]) -> Result<Cell> {
     let implicit = arguments[0] == Cell::Bool(true);
     let path: Vec<&str> = match implicit {
         true => snapshot.path().collect(),
-        false => snapshot.search_path.iter().map(String::as_str).collect(),
+        false => named_path(snapshot).collect(),
     };
     Ok(path.into())
 }

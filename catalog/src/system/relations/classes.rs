@@ -3,9 +3,11 @@
 //! Tables are `r`, views `v`, materialized views `m`. Sources and sinks are foreign tables, `f`: their rows live
 //! outside, behind a server that is the connector.
 
+use super::super::cell::Cell;
 use super::super::rows::Rows;
 use super::super::shape::SHAPES;
 use super::super::snapshot::Snapshot;
+use crate::catalog::is_temporary_schema;
 use crate::definition::{Key, Relation, RelationKind};
 
 /// OID of the access method `heap`.
@@ -48,6 +50,11 @@ pub fn kind_letter(kind: &RelationKind) -> char {
     }
 }
 
+/// `pg_class.relpersistence`: `t` for what ends with its session.
+fn persistence(relation: &Relation) -> Cell {
+    if is_temporary_schema(&relation.schema) { 't' } else { 'p' }.into()
+}
+
 fn relation_row(snapshot: &Snapshot, relation: &Relation, rows: &mut Rows) {
     let kind = kind_letter(&relation.kind);
     let stored = matches!(kind, 'r' | 'm');
@@ -62,7 +69,7 @@ fn relation_row(snapshot: &Snapshot, relation: &Relation, rows: &mut Rows) {
         ("relpages", size.map_or(0, |size| size.bytes.div_ceil(8_192) as i64).min(i64::from(i32::MAX)).into()),
         ("reltuples", size.map_or(-1.0, |size| size.rows as f64).into()),
         ("relhasindex", relation.index_keys().next().is_some().into()),
-        ("relpersistence", 'p'.into()),
+        ("relpersistence", persistence(relation)),
         ("relkind", kind.into()),
         ("relnatts", relation.columns.len().into()),
         ("relchecks", relation.checks().len().into()),
@@ -82,7 +89,7 @@ fn index_row(snapshot: &Snapshot, relation: &Relation, key: &Key, rows: &mut Row
         ("relam", BTREE.into()),
         ("relfilenode", key.index.into()),
         ("reltuples", size.map_or(-1.0, |size| size.rows as f64).into()),
-        ("relpersistence", 'p'.into()),
+        ("relpersistence", persistence(relation)),
         ("relkind", 'i'.into()),
         ("relnatts", key.columns.len().into()),
         ("relispopulated", true.into()),

@@ -3,7 +3,7 @@
 use super::super::rows::Rows;
 use super::super::snapshot::{Snapshot, derived_oid, quote_identifier};
 use super::indexes::{attribute_numbers, is_primary};
-use crate::definition::{Check, ForeignKey, Key, ReferentialAction, Relation};
+use crate::definition::{Check, Deferral, ForeignKey, Key, ReferentialAction, Relation};
 
 pub fn fill(snapshot: &Snapshot, rows: &mut Rows) {
     for relation in snapshot.relations() {
@@ -44,6 +44,8 @@ pub fn fill(snapshot: &Snapshot, rows: &mut Rows) {
                 ("conname", reference.foreign.name.as_str().into()),
                 ("connamespace", snapshot.schema_oid(&relation.schema).into()),
                 ("contype", 'f'.into()),
+                ("condeferrable", (reference.foreign.deferral != Deferral::Never).into()),
+                ("condeferred", (reference.foreign.deferral == Deferral::Deferred).into()),
                 ("convalidated", true.into()),
                 ("conrelid", relation.id.into()),
                 ("conindid", reference.key.index.into()),
@@ -90,12 +92,17 @@ pub fn reference_definition(reference: &KnownReference) -> String {
         ReferentialAction::SetNull => format!(" ON {event} SET NULL"),
     };
     format!(
-        "FOREIGN KEY ({}) REFERENCES {}({}){}{}",
+        "FOREIGN KEY ({}) REFERENCES {}({}){}{}{}",
         column_list(child, own),
         quote_identifier(&parent.name),
         column_list(parent, key),
         action("UPDATE", foreign.on_update),
         action("DELETE", foreign.on_delete),
+        match foreign.deferral {
+            Deferral::Never => "",
+            Deferral::Immediate => " DEFERRABLE",
+            Deferral::Deferred => " DEFERRABLE INITIALLY DEFERRED",
+        },
     )
 }
 

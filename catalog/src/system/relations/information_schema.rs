@@ -27,13 +27,16 @@ fn table_kind(kind: &RelationKind) -> &'static str {
 pub fn tables(snapshot: &Snapshot, rows: &mut Rows) {
     let is_sequence = |kind: &RelationKind| matches!(kind, RelationKind::Sequence(_));
     for relation in snapshot.relations().filter(|relation| !is_sequence(&relation.kind)) {
-        let kind = table_kind(&relation.kind);
+        let kind = match table_kind(&relation.kind) {
+            "BASE TABLE" if crate::is_temporary_schema(&relation.schema) => "LOCAL TEMPORARY",
+            kind => kind,
+        };
         rows.push([
             ("table_catalog", snapshot.database.as_str().into()),
             ("table_schema", relation.schema.as_str().into()),
             ("table_name", relation.name.as_str().into()),
             ("table_type", kind.into()),
-            ("is_insertable_into", yes_or_no(kind == "BASE TABLE")),
+            ("is_insertable_into", yes_or_no(relation.kind.is_table())),
             ("is_typed", "NO".into()),
         ]);
     }
