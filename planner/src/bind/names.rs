@@ -9,7 +9,8 @@ use crate::parse::fold;
 use millrace_functions::Walk;
 use millrace_types::{SqlError, SqlType};
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Ident, Query, Select, SelectItem, SetExpr, TrimWhereField, VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TrimWhereField,
+    VisitorMut,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -35,6 +36,8 @@ pub enum Wildcards {
     Distinct,
     /// Columns beside a wildcard may repeat its columns: all are marked.
     Repeated,
+    /// As `Distinct`; outputs may hide the columns by which the rows are sorted: these are marked.
+    Hiding,
 }
 
 /// Gives every unnamed expression in the select lists of a query, also of its subqueries, Postgres's name.
@@ -50,6 +53,9 @@ impl VisitorMut for Namer {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<SqlError> {
         expand_table(&mut query.body);
+        if self.0 == Wildcards::Hiding {
+            mark_hidden(query);
+        }
         ControlFlow::Continue(())
     }
 
@@ -64,6 +70,38 @@ impl VisitorMut for Namer {
             name_item(item, &mut seen, mark_all);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Marks outputs that have the name of an input column by which `ORDER BY t.a` sorts: both would be there by that name.
+fn mark_hidden(query: &mut Query) {
+    let Some(OrderByKind::Expressions(order)) = query.order_by.as_ref().map(|order| &order.kind) else { return };
+    let inputs: Vec<&Vec<Ident>> = order
+        .iter()
+        .filter_map(|item| match &item.expr {
+            Expr::CompoundIdentifier(names) => Some(names),
+            _ => None,
+        })
+        .collect();
+    let outputs: Vec<String> = order
+        .iter()
+        .filter_map(|item| match &item.expr {
+            Expr::Identifier(name) => Some(fold(name)),
+            _ => None,
+        })
+        .collect();
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    for item in &mut select.projection {
+        let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = &*item else { continue };
+        let name = match &*item {
+            SelectItem::ExprWithAlias { alias, .. } => fold(alias),
+            _ => expression_name(expr),
+        };
+        let hides = inputs.iter().any(|names| names.last().is_some_and(|last| fold(last) == name));
+        if hides && !is_column(expr) && !outputs.contains(&name) {
+            let alias = Ident::with_quote('"', format!("{name}{MARK}0"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::functions::FunctionSource;
 use crate::lateness::reject_late;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::metadata::ScalarAndMetadata;
-use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
 use millrace_functions::sets::{functions_in_from, into_rows};
@@ -166,6 +166,7 @@ pub fn plan(
         planned = attempt(&query, Wildcards::Distinct, false);
     }
     let planned = match planned {
+        Err(error) if is_ambiguous(&error) => attempt(&query, Wildcards::Hiding, false).or(Err(error)),
         Err(error) if repeats_a_column(&error) => attempt(&query, Wildcards::Repeated, false),
         // What fails with rows as values, too, fails for its own reason.
         Err(error) if whole_rows::may_be_meant(&error) => attempt(&query, Wildcards::Distinct, true).or(Err(error)),
@@ -195,6 +196,14 @@ pub fn output_names(query: &ast::Query, provider: &Provider) -> Result<Vec<Strin
 /// Whether planning failed on an alias that names fewer columns than there are.
 fn names_some_columns(error: &DataFusionError) -> bool {
     error.to_string().contains("names given as column alias")
+}
+
+/// Whether planning failed on a name that two columns have.
+fn is_ambiguous(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::SchemaError(error, _) => matches!(error.as_ref(), SchemaError::AmbiguousReference { .. }),
+        _ => false,
+    }
 }
 
 /// Whether planning failed on `SELECT *, a`, which Postgres takes.

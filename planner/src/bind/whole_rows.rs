@@ -123,7 +123,9 @@ fn relations(
                     let mut names = output_names(subquery, provider).ok()?;
                     let given = alias.columns.iter().map(|column| fold(&column.name));
                     given.zip(&mut names).for_each(|(given, name)| *name = given);
-                    Some(row(&name, names))
+                    // Of columns of one name nobody could tell which is meant.
+                    let is_told = names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
+                    is_told.then(|| row(&name, names))
                 };
                 if let Some(value) = of_subquery(subquery, &name, outer).or_else(planned) {
                     rows.insert(name, value);

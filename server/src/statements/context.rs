@@ -491,7 +491,6 @@ pub fn concerns_system(text: &str) -> bool {
         "inet_",
         "txid",
         "::oid",
-        "array(select",
         "operator(",
         "parse_ident",
         "like_escape",

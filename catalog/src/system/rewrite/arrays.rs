@@ -160,6 +160,10 @@ fn of_rows(query: &Query) -> Option<Expr> {
     if query.limit_clause.is_some() || select.distinct.is_some() || select.from.is_empty() {
         return None;
     }
+    // Rows of groups are aggregated already.
+    if select.having.is_some() || !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty()) {
+        return None;
+    }
     let [item] = select.projection.as_mut_slice() else { return None };
     let item = item_expression(item)?;
     let by_position = |order: OrderByExpr| match &order.expr {
