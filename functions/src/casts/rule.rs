@@ -84,7 +84,7 @@ fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions, marks: bool) -> 
     };
     // A column of an outer query has no field here; what it is cast to by coercion, DataFusion's cast does.
     let Ok((_, source)) = inner.to_field(schema) else {
-        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })));
+        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field: type_only(field) })));
     };
     if let Expr::Literal(value, metadata) = inner.as_ref() {
         let literal = literal(value, metadata, &source, &field, config)?;
@@ -94,11 +94,19 @@ fn lower(expr: Expr, schema: &DFSchema, config: &ConfigOptions, marks: bool) -> 
     if source.data_type() == field.data_type() && sql_type_of(&source) == sql_type_of(&field) {
         return Ok(Transformed::yes(*inner));
     }
-    if agrees(&source, &field) {
-        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field })));
+    if agrees(&source, &field) && !source.metadata().contains_key(TYPE_KEY) {
+        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field: type_only(field) })));
     }
     let function = Arc::new(ScalarUDF::from(CastTo::new(field, Purpose::Explicit)));
     Ok(Transformed::yes(crate::operators::call(function, vec![*inner])))
+}
+
+/// The target of a cast that stays DataFusion's. One with a name would say whether the result may be NULL, too.
+fn type_only(target: FieldRef) -> FieldRef {
+    match target.name().is_empty() {
+        true => target,
+        false => Arc::new(target.as_ref().clone().with_name("")),
+    }
 }
 
 /// A cast to `numeric` keeps the scale of what is cast, where that is known.
