@@ -8,6 +8,7 @@
 //! distinct/N  key_hash | row_hash | counts                    the Nth of the arguments of DISTINCT
 //! distinct/N/times  key_hash | row_hash | time                when its counts go, if they do
 //! started     key_hash                                        without keys: the one row has been given
+//! given       key_hash | time                                 where groups are given once: until when they have been
 //! rows        the rows of all groups, where an aggregate needs them
 //! ```
 
@@ -26,6 +27,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 const STARTED: &str = "started";
+const GIVEN: &str = "given";
 
 /// How many groups a batch of a section has at most.
 const BATCH: usize = 16_384;
@@ -45,6 +47,10 @@ impl Aggregate {
             to.write("groups", sorted_batch(hashes.clone(), named(&keys, tail, ["rows", "words"]))?)?;
             self.write_values(groups, &keys, &hashes, to)?;
             self.write_states(groups, &keys, &hashes, to)?;
+        }
+        if let Some(Some(given)) = self.once {
+            let given = Arc::new(Int64Array::from(vec![given])) as ArrayRef;
+            to.write(GIVEN, sorted_batch(vec![0], vec![("given", given)])?)?;
         }
         if self.keys.is_empty() && self.started {
             to.write(STARTED, sorted_batch(self.key_hashes(&[], 1)?, vec![])?)?;
@@ -121,6 +127,11 @@ impl Aggregate {
                     self.read_states(number, &batch)?;
                 }
             }
+        }
+        for batch in from.read(GIVEN)? {
+            let given = batch.columns().get(1).and_then(|given| given.as_primitive_opt::<Int64Type>());
+            let given = given.ok_or_else(|| corrupt("its columns are others"))?;
+            self.once = self.once.map(|known| known.max(given.values().first().copied()));
         }
         for batch in from.read(STARTED)? {
             self.started |= in_range(&batch, owned)?.num_rows() > 0;
