@@ -333,7 +333,7 @@ impl Block {
 
     /// The rows with their weights, which make up the relation together with those of the other blocks.
     pub fn deltas(&self) -> impl Iterator<Item = Delta> + '_ {
-        self.0.chunks().iter().map(|chunk| Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone().into())))
+        self.0.chunks().iter().map(|chunk| Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone())))
     }
 
     /// Its identity.

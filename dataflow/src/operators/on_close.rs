@@ -192,7 +192,7 @@ impl Bucket {
     fn net(&mut self, schema: &SchemaRef) -> Result<()> {
         let net = Run::of(schema, &[], &self.changes)?;
         let chunks = net.iter().flat_map(|run| run.chunks());
-        let deltas = chunks.map(|chunk| Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone().into())));
+        let deltas = chunks.map(|chunk| Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone())));
         self.changes = deltas.collect();
         self.rows = self.changes.iter().map(Delta::len).sum();
         self.netted = self.rows;

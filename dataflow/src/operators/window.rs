@@ -167,7 +167,7 @@ impl Functions {
         }
         if let Some(run) = Run::of(&self.schema, &[], &sides)? {
             for chunk in run.chunks() {
-                out.push(Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone().into())));
+                out.push(Delta::new(chunk.rows.clone(), Weights::Each(chunk.weights.clone())));
             }
         }
         Ok(())

@@ -196,6 +196,7 @@ struct Accepting {
 }
 
 impl Clock {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the server by itself")]
     pub fn new(
         engine: Engine,
         journal: Journal,
