@@ -92,7 +92,7 @@ const LOOKS: usize = 100;
 const EAGER_STEPS: usize = 50;
 /// How long a worker sleeps in a tick when nothing wakes it.
 const NAP: Duration = Duration::from_millis(1);
-/// An input delta of at least this many rows is shared among the workers.
+/// Input of at least this many rows is shared among the workers.
 const SHARED_ROWS: usize = 4096;
 /// Pieces of a read model that are fed before the dataflow works on them.
 const PIECES: usize = 8;
@@ -325,13 +325,20 @@ impl Worker<'_, '_> {
         };
         for changes in run.inputs.iter().filter(seen) {
             let columns = port.among(&changes.columns)?;
-            for (number, delta) in changes.deltas.iter().enumerate() {
-                let (start, end) = (delta.len() * worker / workers, delta.len() * (worker + 1) / workers);
-                if delta.len() >= SHARED_ROWS {
-                    port.feed_columns(input, &delta.slice(start, end - start), &columns)?;
-                } else if (number as u64 + run.tick.0) % workers as u64 == worker as u64 {
-                    port.feed_columns(input, delta, &columns)?;
+            let rows: usize = changes.deltas.iter().map(Delta::len).sum();
+            // Consecutive rows go to one worker: what leaves the workers one after the other is in the order of the rows.
+            let ours = match rows >= SHARED_ROWS {
+                true => rows * worker / workers..rows * (worker + 1) / workers,
+                false if run.tick.0 % workers as u64 == worker as u64 => 0..rows,
+                false => 0..0,
+            };
+            let mut first = 0;
+            for delta in &changes.deltas {
+                let (start, end) = (ours.start.max(first), ours.end.min(first + delta.len()));
+                if start < end {
+                    port.feed_columns(input, &delta.slice(start - first, end - start), &columns)?;
                 }
+                first += delta.len();
             }
         }
         Ok(())

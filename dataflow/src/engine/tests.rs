@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::engine::naive::{Rows, evaluate, rows_of};
+use arrow::array::AsArray;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::Operator as Sign;
 use datafusion::physical_expr::PhysicalExpr;
@@ -493,6 +495,21 @@ fn streams_and_subscriptions_carry_whole_ticks() {
     world.engine.unsubscribe(TABLES[0]);
     let result = world.feed(vec![changes(TABLES[0], vec![delta(&[([Some(-1), Some(1)], 1)])])]);
     assert!(result.outputs.is_empty());
+}
+
+#[test]
+fn a_stream_is_in_the_order_of_its_input() {
+    let (mut world, source) = (World::new(3, 5), RelationId(99));
+    let plan = filter(input(source, schema_of(&[DataType::Int64, DataType::Int64])), compare(0, Sign::Gt, 0));
+    world.start(Job { id: VIEW, name: "stream".to_owned(), plan, output: Output::Stream });
+    for size in [10, 10, 1_000, 3_000] {
+        let part = |part: i64| (1..=size).map(|n| ([Some(part * size + n), None], 1)).collect::<Vec<_>>();
+        let deltas = (0..5).map(|number| delta(&part(number))).collect();
+        let result = world.feed(vec![changes(source, deltas)]);
+        let deltas = result.outputs.into_iter().filter(|(id, _)| *id == VIEW).flat_map(|(_, deltas)| deltas);
+        let numbers = deltas.flat_map(|delta| delta.rows().column(0).as_primitive::<Int64Type>().values().to_vec());
+        assert_eq!(numbers.collect::<Vec<_>>(), (1..=5 * size).collect::<Vec<_>>());
+    }
 }
 
 #[test]

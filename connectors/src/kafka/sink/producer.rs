@@ -66,6 +66,8 @@ pub(super) struct Outlet {
     open: Vec<OutRecord>,
     /// Whether a transaction is open.
     begun: bool,
+    /// Whether some of the records are not in it.
+    is_torn: bool,
     tick: Tick,
     /// How many records were committed in all.
     committed: u64,
@@ -108,6 +110,7 @@ impl Outlet {
             state,
             open: vec![],
             begun: false,
+            is_torn: false,
             tick: Tick::default(),
             committed: known.unwrap_or(0),
             known,
@@ -127,13 +130,17 @@ impl Outlet {
         }
         let from = self.open.len();
         self.open.extend(records);
-        if self.open.len() == from {
+        // What could not be sent at once is sent with all the others, and in their order, when the transaction ends.
+        if self.open.len() == from || self.is_torn || (from > 0 && !self.begun) {
             return Ok(());
         }
         let sent = self.begin().and_then(|()| self.open[from..].iter().try_for_each(|record| self.enqueue(record)));
         // What goes wrong in a transaction shows at its end, where all of it is tried again.
         match sent {
-            Err(error) if self.is_fatal().is_none() && error.state() != SqlState::ADMIN_SHUTDOWN => Ok(()),
+            Err(error) if self.is_fatal().is_none() && error.state() != SqlState::ADMIN_SHUTDOWN => {
+                self.is_torn = self.begun;
+                Ok(())
+            }
             sent => sent,
         }
     }
@@ -188,6 +195,9 @@ impl Outlet {
             Delivery::ExactlyOnce { id, .. } => id.clone(),
             Delivery::AtLeastOnce => return Ok(()),
         };
+        if self.is_torn {
+            return Err(KafkaError::Canceled);
+        }
         if !self.begun {
             self.producer.begin_transaction()?;
             self.begun = true;
@@ -209,7 +219,7 @@ impl Outlet {
 
     /// Gives up the open transaction.
     fn give_up(&mut self) -> Result<()> {
-        self.begun = false;
+        (self.begun, self.is_torn) = (false, false);
         self.producer.context().failure.lock().take();
         loop {
             match self.producer.abort_transaction(TRANSACTION_STEP) {
