@@ -132,8 +132,11 @@ pub fn read_all_at(servers: &str, topic: &str) -> Vec<Seen> {
     let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
     let count = metadata.topics()[0].partitions().len();
     let mut assignment = TopicPartitionList::new();
-    for partition in 0..count {
-        assignment.add_partition_offset(topic, partition as i32, Offset::Beginning).unwrap();
+    // Where partitions end now: one that is written all the time may never be read to its end.
+    let mut ends = vec![];
+    for partition in 0..count as i32 {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        ends.push(consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1);
     }
     consumer.assign(&assignment).unwrap();
     let (mut seen, mut ended) = (vec![], std::collections::BTreeSet::new());
@@ -142,12 +145,17 @@ pub fn read_all_at(servers: &str, topic: &str) -> Vec<Seen> {
         assert!(begun.elapsed() < PATIENCE, "topic {topic} has no end");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => seen.push(Seen {
-                partition: message.partition(),
-                offset: message.offset(),
-                key: message.key().map(text),
-                value: message.payload().map(text),
-            }),
+            Some(Ok(message)) => {
+                if message.offset() + 1 >= ends[message.partition() as usize] {
+                    ended.insert(message.partition());
+                }
+                seen.push(Seen {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: message.key().map(text),
+                    value: message.payload().map(text),
+                });
+            }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
             Some(Err(error)) => panic!("{error}"),
             None => {}
