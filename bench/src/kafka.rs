@@ -69,7 +69,7 @@ async fn freshness(bench: &Bench, broker: &Broker) -> Result<Vec<Figure>> {
     let begun = Instant::now() + Duration::from_millis(500);
     let count = RATE * bench.size(10, 4);
     let sender = {
-        let producer = producer(broker, "0")?;
+        let producer = producer(broker, "1")?;
         std::thread::spawn(move || -> Result<()> {
             for n in 0..count {
                 while Instant::now() < sent_at(begun, n) {

@@ -5,6 +5,7 @@ use crate::life::Knowledge;
 use crate::model::Model;
 use crate::statements::{FIXED, QUERIES, RECENT};
 use anyhow::{Context, Result, ensure};
+use millrace_sqllogictest::difference;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -52,8 +53,8 @@ pub(crate) async fn check_views(client: &Client, known: &Model) -> Result<()> {
     let fixed = FIXED.iter().map(|(view, query)| (view.to_string(), *query));
     let changing = known.views.iter().map(|(view, query)| (view.clone(), QUERIES[*query]));
     for (view, query) in fixed.chain(changing) {
-        let differs = format!("((TABLE {view}) EXCEPT ALL ({query})) UNION ALL (({query}) EXCEPT ALL (TABLE {view}))");
-        let differing = client.query(&differs, &[]).await.with_context(|| format!("reading {view}"))?;
+        let differing =
+            client.query(&difference(&view, query), &[]).await.with_context(|| format!("reading {view}"))?;
         ensure!(differing.is_empty(), "{} rows of {view} differ from its query", differing.len());
     }
     Ok(())

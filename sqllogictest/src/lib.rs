@@ -20,6 +20,11 @@ pub mod registry;
 mod server;
 mod suite;
 
+/// A query for the rows in which a view differs from its query: none, if it is right.
+pub fn difference(view: &str, query: &str) -> String {
+    format!("((TABLE {view}) EXCEPT ALL ({query})) UNION ALL (({query}) EXCEPT ALL (TABLE {view}))")
+}
+
 pub use client::{Client, Failure};
 pub use mode::Mode;
 pub use postgres::{Postgres, postgres_programs};

@@ -1,8 +1,7 @@
 //! Records that have arrived: their bytes one after the other, so that a format decodes them as one block.
 
 use super::metadata::headers_text;
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
+use super::queue::Record as Arrived;
 use std::ops::Range;
 
 /// Records of one partition in their order.
@@ -37,19 +36,19 @@ pub(super) struct Wanted {
 }
 
 impl Batch {
-    /// Copies a message to the end; answers how many bytes it takes.
-    pub fn push(&mut self, message: &BorrowedMessage<'_>, wanted: Wanted) -> usize {
+    /// Copies a record to the end; answers how many bytes it takes.
+    pub fn push(&mut self, arrived: &Arrived<'_>, wanted: Wanted) -> usize {
         let start = self.bytes.len();
-        let value = message.payload().map(|payload| self.add(payload));
-        let key = message.key().filter(|_| wanted.key).map(|key| self.add(key));
-        let headers = message.headers().filter(|_| wanted.headers).map(|headers| {
+        let value = arrived.value().map(|value| self.add(value));
+        let key = arrived.key().filter(|_| wanted.key).map(|key| self.add(key));
+        let headers = wanted.headers.then(|| arrived.headers()).flatten().map(|headers| {
             let start = self.bytes.len();
-            headers_text(headers, &mut self.bytes);
+            headers_text(&headers, &mut self.bytes);
             self.bytes.push(b'\n');
             start..self.bytes.len() - 1
         });
-        let timestamp = message.timestamp().to_millis();
-        self.records.push(Record { offset: message.offset(), start, timestamp, value, key, headers });
+        let timestamp = arrived.timestamp();
+        self.records.push(Record { offset: arrived.offset(), start, timestamp, value, key, headers });
         self.bytes.len() - start
     }
 

@@ -2,8 +2,8 @@
 //! partition's reader takes it.
 //!
 //! ```text
-//!   broker --> librdkafka's queue --poll--> lane 0 --> reader 0
-//!              (bounded: when nobody        lane 1 --> reader 1
+//!   broker --> queue of records --poll--> lane 0 --> reader 0
+//!              (bounded: when nobody      lane 1 --> reader 1
 //!               polls, fetching stops)
 //! ```
 //!
@@ -11,6 +11,7 @@
 
 use super::batch::{Batch, Wanted};
 use super::connection::{Connection, PATIENCE};
+use super::queue::{Arrival, RecordQueue};
 use millrace_types::{Result, SqlError, SqlState};
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
@@ -72,7 +73,7 @@ impl ConsumerContext for Reports {}
 
 /// A consumer of some partitions of a topic.
 pub(super) struct SharedConsumer {
-    client: BaseConsumer<Reports>,
+    queue: RecordQueue<Reports>,
     connection: Connection,
     wanted: Wanted,
     skip_gaps: bool,
@@ -94,7 +95,15 @@ struct Lane {
     /// The offset after the last record that arrived.
     next: i64,
     at_end: bool,
+    /// Whether something has arrived: until then its way here may still be closed by the end of a reading before.
+    is_open: bool,
     failure: Option<SqlError>,
+}
+
+impl Lane {
+    fn new(next: i64) -> Lane {
+        Lane { batch: Batch::default(), next, at_end: false, is_open: false, failure: None }
+    }
 }
 
 /// What a lane holds.
@@ -115,10 +124,11 @@ impl SharedConsumer {
         mirror: Option<Arc<Mutex<Mirror>>>,
     ) -> Result<SharedConsumer> {
         let config = connection.consumer(if skip_gaps { "earliest" } else { "error" });
-        let client =
-            config.create_with_context(Reports::default()).map_err(|error| connection.error("connect to", &error))?;
+        let failed = |error| connection.error("connect to", &error);
+        let client: BaseConsumer<Reports> = config.create_with_context(Reports::default()).map_err(failed)?;
+        let queue = RecordQueue::new(client).ok_or_else(|| SqlError::internal("the Kafka client makes no queue"))?;
         let connection = connection.clone();
-        Ok(SharedConsumer { client, connection, wanted, skip_gaps, state: Mutex::default(), mirror })
+        Ok(SharedConsumer { queue, connection, wanted, skip_gaps, state: Mutex::default(), mirror })
     }
 
     /// Begins to read a partition.
@@ -127,11 +137,20 @@ impl SharedConsumer {
         let partition = partition as i32;
         let failed = |error| self.connection.error("read", &error);
         list.add_partition_offset(&self.connection.topic, partition, Offset::Offset(from as i64)).map_err(failed)?;
-        self.state
-            .lock()
-            .lanes
-            .insert(partition, Lane { batch: Batch::default(), next: from as i64, at_end: false, failure: None });
-        self.client.incremental_assign(&list).map_err(failed)
+        self.state.lock().lanes.insert(partition, Lane::new(from as i64));
+        self.route(partition);
+        self.client().incremental_assign(&list).map_err(failed)
+    }
+
+    fn client(&self) -> &BaseConsumer<Reports> {
+        self.queue.client()
+    }
+
+    fn route(&self, partition: i32) {
+        if self.queue.route(&self.connection.topic, partition).is_none() {
+            let message = format!("partition {partition} of Kafka topic \"{}\" has no queue", self.connection.topic);
+            self.state.lock().trouble = Some(SqlError::internal(message));
+        }
     }
 
     /// Ends reading a partition.
@@ -143,7 +162,7 @@ impl SharedConsumer {
             drop(state);
             let mut list = TopicPartitionList::new();
             list.add_partition(&self.connection.topic, partition);
-            if let Err(error) = self.client.incremental_unassign(&list) {
+            if let Err(error) = self.client().incremental_unassign(&list) {
                 tracing::debug!(%error, partition, "a partition could not be given back");
             }
         }
@@ -152,34 +171,57 @@ impl SharedConsumer {
     /// Sorts what has arrived into lanes; waits so long for the first record.
     pub fn poll(&self, timeout: Duration) {
         self.show_read();
-        let (mut records, mut timeout) = (0, timeout);
-        while records < POLL_RECORDS && self.state.lock().held < HELD_BYTES {
-            let Some(event) = self.client.poll(timeout) else { break };
-            timeout = Duration::ZERO;
-            match event {
-                Ok(message) => {
-                    records += 1;
-                    let State { lanes, held, trouble } = &mut *self.state.lock();
-                    *trouble = None;
-                    if let Some(lane) = lanes.get_mut(&message.partition()) {
-                        *held += lane.batch.push(&message, self.wanted);
-                        lane.next = message.offset() + 1;
-                        lane.at_end = false;
-                    }
-                }
-                Err(KafkaError::PartitionEOF(partition)) => {
-                    let mut state = self.state.lock();
-                    state.trouble = None;
-                    if let Some(lane) = state.lanes.get_mut(&partition) {
-                        lane.at_end = true;
-                    }
-                }
-                Err(error) => self.note(&error),
-            }
+        let closed = |(partition, lane): (&i32, &Lane)| (!lane.is_open).then_some(*partition);
+        let closed: Vec<i32> = self.state.lock().lanes.iter().filter_map(closed).collect();
+        closed.into_iter().for_each(|partition| self.route(partition));
+        let mut troubles: Vec<KafkaError> = vec![];
+        // Statistics, and errors that are of no partition.
+        match self.client().poll(Duration::ZERO) {
+            Some(Err(error)) => troubles.push(error),
+            Some(Ok(record)) => self.stray(record.partition()),
+            None => {}
         }
-        if *self.client.context().connected.lock() == Some(true) {
+        if self.state.lock().held < HELD_BYTES {
+            self.sort(timeout, &mut troubles);
+        }
+        troubles.iter().for_each(|error| self.note(error));
+        if *self.client().context().connected.lock() == Some(true) {
             let mut state = self.state.lock();
             state.trouble = state.trouble.take().filter(|error| error.state() != SqlState::CONNECTION_FAILURE);
+        }
+    }
+
+    fn sort(&self, timeout: Duration, troubles: &mut Vec<KafkaError>) {
+        // Locked when something has arrived.
+        let (mut state, mut records) = (None, 0);
+        self.queue.take(timeout, |arrival| {
+            let State { lanes, held, trouble } = &mut **state.get_or_insert_with(|| self.state.lock());
+            match arrival {
+                Arrival::Record(record) => {
+                    records += 1;
+                    *trouble = None;
+                    if let Some(lane) = lanes.get_mut(&record.partition()) {
+                        *held += lane.batch.push(&record, self.wanted);
+                        lane.next = record.offset() + 1;
+                        (lane.at_end, lane.is_open) = (false, true);
+                    }
+                }
+                Arrival::End(partition) => {
+                    *trouble = None;
+                    if let Some(lane) = lanes.get_mut(&partition) {
+                        (lane.at_end, lane.is_open) = (true, true);
+                    }
+                }
+                Arrival::Trouble(error) => troubles.push(error),
+            }
+            records < POLL_RECORDS && *held < HELD_BYTES
+        });
+    }
+
+    /// A record that came by another way would be missing in its order.
+    fn stray(&self, partition: i32) {
+        if let Some(lane) = self.state.lock().lanes.get_mut(&partition) {
+            lane.failure = Some(SqlError::internal(format!("a record of partition {partition} came out of order")));
         }
     }
 
@@ -189,7 +231,7 @@ impl SharedConsumer {
         if matches!(code, Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange)) {
             return self.find_gaps();
         }
-        *self.client.context().connected.lock() = None;
+        *self.client().context().connected.lock() = None;
         self.state.lock().trouble = Some(self.connection.error("read", error));
     }
 
@@ -197,7 +239,7 @@ impl SharedConsumer {
     fn find_gaps(&self) {
         let places: Vec<_> = self.state.lock().lanes.iter().map(|(partition, lane)| (*partition, lane.next)).collect();
         for (partition, next) in places {
-            match self.client.fetch_watermarks(&self.connection.topic, partition, PATIENCE) {
+            match self.client().fetch_watermarks(&self.connection.topic, partition, PATIENCE) {
                 Ok((low, high)) if next < low || next > high => {
                     let error = gap(&self.connection.topic, partition, next, (low, high));
                     if let Some(lane) = self.state.lock().lanes.get_mut(&partition) {
@@ -252,7 +294,7 @@ impl SharedConsumer {
             // What is no offset is left out.
             let _ = offsets.add_partition_offset(&self.connection.topic, *partition, Offset::Offset(*offset));
         }
-        if let Err(error) = self.client.commit(&offsets, CommitMode::Async) {
+        if let Err(error) = self.client().commit(&offsets, CommitMode::Async) {
             tracing::debug!(%error, topic = self.connection.topic, "the group's offsets are not written");
         }
         (*written, *at) = (read.clone(), Some(Instant::now()));
@@ -260,7 +302,7 @@ impl SharedConsumer {
 
     /// How many records follow `next`, as far as that is known.
     pub fn lag(&self, partition: u32, next: u64) -> Option<u64> {
-        let end = self.client.context().ends.lock().get(&(partition as i32)).copied()?;
+        let end = self.client().context().ends.lock().get(&(partition as i32)).copied()?;
         Some((end as u64).saturating_sub(next))
     }
 }

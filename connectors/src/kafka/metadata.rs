@@ -8,7 +8,8 @@ use crate::value::write::write_hex;
 use arrow::array::{ArrayRef, BinaryBuilder, Int32Array, Int64Array, StringViewBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use millrace_types::{Result, SqlError, SqlState, SqlType, field_of, sql_type_of};
-use rdkafka::message::{BorrowedHeaders, Headers};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The options that INCLUDE becomes.
@@ -116,11 +117,10 @@ impl Metadata {
     }
 }
 
-/// Headers as a JSON object; of equal names the last one counts. A value that is no text is written as hex.
-pub(super) fn headers_text(headers: &BorrowedHeaders, out: &mut Vec<u8>) {
-    let all: std::collections::BTreeMap<_, _> = headers.iter().map(|header| (header.key, header.value)).collect();
+/// Headers as a JSON object. A value that is no text is written as hex.
+pub(super) fn headers_text(headers: &BTreeMap<Cow<'_, str>, Option<&[u8]>>, out: &mut Vec<u8>) {
     out.push(b'{');
-    for (index, (name, value)) in all.into_iter().enumerate() {
+    for (index, (name, value)) in headers.iter().enumerate() {
         if index > 0 {
             out.extend_from_slice(b", ");
         }

@@ -15,6 +15,7 @@ mod consumer;
 mod decode;
 mod envelope;
 mod metadata;
+mod queue;
 mod reader;
 mod schema;
 pub(crate) mod sink;

@@ -1,10 +1,10 @@
 //! What jobs keep, handed over between two ticks; and jobs that go on where they were.
 
-use super::{Engine, TickResult};
+use super::Engine;
 use crate::capture::{CapturedJob, Known, StoredJob};
 use crate::read_model::ReadModel;
-use crate::worker::{Answer, Command, Run};
-use millrace_types::{EventTime, RelationId, Result, SqlError, SqlState, Tick};
+use crate::worker::{Answer, Command};
+use millrace_types::{EventTime, RelationId, Result, SqlError, SqlState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -49,8 +49,8 @@ impl Engine {
     }
 
     /// Gives a job that was created and has seen nothing what it kept, and attaches it; answers its read model, if it has
-    /// one. All that it reads must be as it was then. It goes on with [`Engine::resume`]. A job that cannot be restored is
-    /// to be dropped.
+    /// one. All that it reads must be as it was then. It goes on with the next tick. A job that cannot be restored is to be
+    /// dropped.
     ///
     /// # Errors
     /// `XX001` when the state is not that of such a job, `0A000` when it cannot go to so many workers.
@@ -76,18 +76,5 @@ impl Engine {
     /// What time it is for the jobs that go on: the watermarks of sources and tables.
     pub fn recall_watermarks(&self, watermarks: &[(RelationId, EventTime)]) {
         self.state.lock().jobs.advance(watermarks);
-    }
-
-    /// The first tick of all jobs that were restored. Nothing has happened but that time has passed.
-    ///
-    /// # Errors
-    /// `XX000` when ticks are not in order or the engine has broken down.
-    pub fn resume(&self, tick: Tick, now: EventTime) -> Result<TickResult> {
-        let mut state = self.state.lock();
-        state.advance(tick)?;
-        let levels = state.jobs.reached(&[], now);
-        let mut result = state.run(Run { tick, now, levels, inputs: vec![], hydrate: false })?;
-        result.outputs.retain(|(_, deltas)| !deltas.is_empty());
-        Ok(result)
     }
 }

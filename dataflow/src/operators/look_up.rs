@@ -9,15 +9,13 @@
 
 use super::expression::evaluate_where_possible;
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Arrangement, Counts, Probe, RowId, Run, batch_of, corrupt, ids_of, in_range, sorted_batch};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use crate::state::{Arrangement, Counts, Probe, RowId, Run, batch_of, ids_of, weighted_rows, weighted_section};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{take, take_record_batch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use millrace_ir::{Expr, JoinKey, JoinKind};
-use millrace_types::hash::{KEY_SEED, hash_rows};
 use millrace_types::{Delta, KeyGroupRange, Result, SqlError, Tick, Weights};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// What a look-up computes: the fields of the `ir::Join`, with schemas for its inputs. The kind is `Inner` or `Left`.
 #[derive(Clone, Debug)]
@@ -231,13 +229,7 @@ impl Operator for LookUp {
         given.copies.snapshot(COPIES, ["copies"], to)?;
         // They are kept by another key than the one that rows are distributed by.
         for chunk in given.rows.runs().flat_map(|run| run.chunks()) {
-            let key: Vec<ArrayRef> = self.left_key.iter().map(|&column| chunk.rows.column(column).clone()).collect();
-            let hashes = hash_rows(&key, chunk.rows.num_rows(), KEY_SEED)?;
-            let weights = Arc::new(Int64Array::new(chunk.weights.clone(), None)) as ArrayRef;
-            let schema = chunk.rows.schema();
-            let names = schema.fields().iter().map(|field| field.name().as_str());
-            let columns = [("weight", weights)].into_iter().chain(names.zip(chunk.rows.columns().iter().cloned()));
-            to.write(GIVEN, sorted_batch(hashes, columns.collect())?)?;
+            to.write(GIVEN, weighted_section(chunk, &self.left_key)?)?;
         }
         Ok(())
     }
@@ -246,17 +238,8 @@ impl Operator for LookUp {
         self.right.restore(RIGHT, from, &groups)?;
         let Some(given) = &mut self.given else { return Ok(()) };
         given.copies.restore(COPIES, from, &groups)?;
-        let schema = self.options.schema.clone();
         for batch in from.read(GIVEN)? {
-            let batch = in_range(&batch, &groups)?;
-            let types = schema.fields().iter().map(|field| field.data_type());
-            let found = batch.columns().iter().map(|column| column.data_type());
-            if !found.eq([&DataType::UInt64, &DataType::Int64].into_iter().chain(types)) {
-                return Err(corrupt("its columns are others"));
-            }
-            let weights = batch.column(1).as_primitive::<Int64Type>().values().clone();
-            let rows = batch_of(&schema, batch.columns()[2..].to_vec(), batch.num_rows())?;
-            given.rows.append(&Delta::new(rows, Weights::Each(weights)))?;
+            given.rows.append(&weighted_rows(&batch, &self.options.schema, &groups)?)?;
         }
         Ok(())
     }

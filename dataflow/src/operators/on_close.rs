@@ -14,12 +14,11 @@
 //! A row without a time is never final, and is in no window: it is left out.
 
 use crate::operator::{Operator, Output, SnapshotKind, StateReader, StateSize, StateWriter};
-use crate::state::{Run, batch_of, corrupt, in_range, sorted_batch};
+use crate::state::{Run, corrupt, sorted_batch, weighted_rows, weighted_section};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use millrace_ir::Closing;
-use millrace_types::hash::{KEY_SEED, hash_rows};
 use millrace_types::{Delta, EventTime, KeyGroupRange, Result, Tick, Weights};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -245,35 +244,15 @@ impl Operator for OnClose {
         for bucket in self.pending.values() {
             let Some(run) = Run::of(&self.options.schema, &[], &bucket.changes)? else { continue };
             for chunk in run.chunks() {
-                let key: Vec<ArrayRef> =
-                    self.options.partitioned_by.iter().map(|&column| chunk.rows.column(column).clone()).collect();
-                let hashes = hash_rows(&key, chunk.rows.num_rows(), KEY_SEED)?;
-                let order = sort_to_indices(&arrow::array::UInt64Array::from(hashes.clone()), None, None)?;
-                let rows = take_record_batch(&chunk.rows, &order)?;
-                let weights: Int64Array = order.values().iter().map(|&row| chunk.weights[row as usize]).collect();
-                let hashes = order.values().iter().map(|&row| hashes[row as usize]).collect();
-                let schema = rows.schema();
-                let columns = schema.fields().iter().zip(rows.columns());
-                let columns = columns.map(|(field, column)| (&**field.name(), column.clone()));
-                let weights = Arc::new(weights) as ArrayRef;
-                to.write(SECTION, sorted_batch(hashes, [("weight", weights)].into_iter().chain(columns).collect())?)?;
+                to.write(SECTION, weighted_section(chunk, &self.options.partitioned_by)?)?;
             }
         }
         Ok(())
     }
 
     fn restore(&mut self, from: &mut dyn StateReader, groups: KeyGroupRange) -> Result<()> {
-        let schema = self.options.schema.clone();
         for batch in from.read(SECTION)? {
-            let batch = in_range(&batch, &groups)?;
-            let types = schema.fields().iter().map(|field| field.data_type());
-            let found = batch.columns().iter().map(|column| column.data_type());
-            if !found.eq([&DataType::UInt64, &DataType::Int64].into_iter().chain(types)) {
-                return Err(corrupt("its columns are others"));
-            }
-            let weights = batch.column(1).as_primitive::<Int64Type>().values().clone();
-            let rows = batch_of(&schema, batch.columns()[2..].to_vec(), batch.num_rows())?;
-            self.wait(&Delta::new(rows, Weights::Each(weights)))?;
+            self.wait(&weighted_rows(&batch, &self.options.schema, &groups)?)?;
         }
         for batch in from.read(CLOSED)? {
             let closed = batch.columns().get(1).and_then(|closed| closed.as_primitive_opt::<Int64Type>());

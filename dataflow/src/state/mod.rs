@@ -77,5 +77,5 @@ pub use probe::{Matches, Probe};
 pub use rows::{OrderedRow, RowView, Rows};
 pub use run::{CHUNK_ROWS, Chunk, RowId, Run, ids_of};
 pub use scan::Scan;
-pub use snapshot::{corrupt, in_range, section_of, sorted_batch};
+pub use snapshot::{corrupt, in_range, section_of, sorted_batch, weighted_rows, weighted_section};
 pub use spill::limit_memory;

@@ -9,7 +9,8 @@ use crate::read_model::Block;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, UInt64Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
-use millrace_types::{KeyGroupRange, Result, SqlError, SqlState};
+use millrace_types::hash::{KEY_SEED, hash_rows};
+use millrace_types::{Delta, KeyGroupRange, Result, SqlError, SqlState, Weights};
 use std::sync::Arc;
 
 /// The columns that an arrangement's section has before those of the rows.
@@ -27,6 +28,31 @@ pub fn sorted_batch(hashes: Vec<u64>, columns: Vec<(&str, ArrayRef)>) -> Result<
         sorted.push(take(&column, &order, None)?);
     }
     batch_of(&Arc::new(Schema::new(fields)), sorted, order.len())
+}
+
+/// Rows with weights as a section for which the place of their key, `key`, in the key groups is all that counts.
+pub fn weighted_section(chunk: &Chunk, key: &[usize]) -> Result<RecordBatch> {
+    let key: Vec<ArrayRef> = key.iter().map(|&column| chunk.rows.column(column).clone()).collect();
+    let hashes = hash_rows(&key, chunk.len(), KEY_SEED)?;
+    let weights = Arc::new(Int64Array::new(chunk.weights.clone(), None)) as ArrayRef;
+    let schema = chunk.rows.schema();
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    sorted_batch(
+        hashes,
+        [("weight", weights)].into_iter().chain(names.zip(chunk.rows.columns().iter().cloned())).collect(),
+    )
+}
+
+/// The rows of a [`weighted_section`] that belong to `groups`.
+pub fn weighted_rows(batch: &RecordBatch, schema: &SchemaRef, groups: &KeyGroupRange) -> Result<Delta> {
+    let batch = in_range(batch, groups)?;
+    let types = schema.fields().iter().map(|field| field.data_type());
+    let found = batch.columns().iter().map(|column| column.data_type());
+    if !found.eq([&DataType::UInt64, &DataType::Int64].into_iter().chain(types)) {
+        return Err(corrupt("its columns are others"));
+    }
+    let weights = batch.column(1).as_primitive::<Int64Type>().values().clone();
+    Ok(Delta::new(batch_of(schema, batch.columns()[2..].to_vec(), batch.num_rows())?, Weights::Each(weights)))
 }
 
 /// The rows of a section's batch whose key hash belongs to `groups`.

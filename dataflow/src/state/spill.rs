@@ -7,9 +7,10 @@
 
 use super::gather::batch_of;
 use super::run::Chunk;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt64Array};
+use super::snapshot::section_of;
+use arrow::array::AsArray;
 use arrow::buffer::Buffer;
-use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef, UInt64Type};
+use arrow::datatypes::{Int64Type, SchemaRef, UInt64Type};
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::root_as_footer;
@@ -83,26 +84,11 @@ pub fn settle(chunk: Chunk) -> Chunk {
 }
 
 fn spilled(chunk: &Chunk, folder: &Path) -> Result<Chunk> {
-    let batch = as_batch(chunk)?;
+    let batch = section_of(chunk)?;
     let mut writer = FileWriter::try_new(BufWriter::new(tempfile::tempfile_in(folder)?), &batch.schema())?;
     writer.write(&batch)?;
     let file = writer.into_inner()?.into_inner().map_err(|error| SqlError::from(error.into_error()))?;
     from_file(&file, chunk.rows.schema())
-}
-
-/// The chunk as one batch: its identities and weights, then its rows.
-fn as_batch(chunk: &Chunk) -> Result<RecordBatch> {
-    let head: [ArrayRef; 3] = [
-        Arc::new(UInt64Array::new(chunk.keys.clone(), None)),
-        Arc::new(UInt64Array::new(chunk.hashes.clone(), None)),
-        Arc::new(Int64Array::new(chunk.weights.clone(), None)),
-    ];
-    let rows = super::gather::compact_rows(chunk.rows.clone())?;
-    // Names may stand twice in a schema of rows; only places count here.
-    let columns: Vec<ArrayRef> = head.into_iter().chain(rows.columns().iter().cloned()).collect();
-    let field = |(at, column): (usize, &ArrayRef)| Field::new(at.to_string(), column.data_type().clone(), true);
-    let schema = Arc::new(Schema::new(columns.iter().enumerate().map(field).collect::<Vec<_>>()));
-    batch_of(&schema, columns, chunk.len())
 }
 
 fn from_file(file: &File, schema: SchemaRef) -> Result<Chunk> {
@@ -130,8 +116,8 @@ fn from_file(file: &File, schema: SchemaRef) -> Result<Chunk> {
 mod tests {
     use super::*;
     use crate::state::Run;
-    use arrow::array::{Int32Array, StringViewArray};
-    use arrow::datatypes::DataType;
+    use arrow::array::{ArrayRef, Int32Array, StringViewArray};
+    use arrow::datatypes::{DataType, Field, Schema};
     use millrace_types::Delta;
 
     #[test]

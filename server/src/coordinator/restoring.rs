@@ -22,6 +22,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, UInt64Type};
 use millrace_catalog::{Catalog, Relation, RelationKind};
 use millrace_connectors::BadRecord;
+use millrace_dataflow::TickInput;
 use millrace_dataflow::capture::{Stored, StoredJob};
 use millrace_ir::Job;
 use millrace_storage::{Checkpoints, Manifest, ReadingState, SectionPiece, StateFile, StatePiece, ViewState};
@@ -244,7 +245,9 @@ impl Clock {
         if restoring.restored.is_empty() {
             return Ok(());
         }
-        let result = self.engine.resume(self.state.tick.next(), self.now())?;
+        let time_passes =
+            TickInput { tick: self.state.tick.next(), inputs: vec![], now: self.now(), watermarks: vec![] };
+        let result = self.engine.tick(time_passes)?;
         self.publish(result);
         tracing::info!(views = restoring.restored.len(), "views go on from the last checkpoint");
         Ok(())

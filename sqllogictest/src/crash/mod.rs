@@ -9,7 +9,7 @@ mod events;
 mod ledger;
 mod transfers;
 
-use crate::Server;
+use crate::{Server, difference};
 use anyhow::{Context, Result, ensure};
 use definitions::Definitions;
 use events::Events;
@@ -158,8 +158,7 @@ impl State {
 
 /// Checks that a view is its query.
 async fn check_view(client: &Client, view: &str, query: &str) -> Result<()> {
-    let differs = format!("((TABLE {view}) EXCEPT ALL ({query})) UNION ALL (({query}) EXCEPT ALL (TABLE {view}))");
-    let differing = client.query(&differs, &[]).await.with_context(|| format!("reading {view}"))?;
+    let differing = client.query(&difference(view, query), &[]).await.with_context(|| format!("reading {view}"))?;
     ensure!(differing.is_empty(), "{} rows of {view} differ from its query", differing.len());
     Ok(())
 }

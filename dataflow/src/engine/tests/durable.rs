@@ -41,7 +41,10 @@ impl World {
 
     fn resume(&mut self) {
         self.tick = self.tick.next();
-        let result = self.engine.resume(self.tick, EventTime(0)).unwrap();
+        let result = self
+            .engine
+            .tick(TickInput { tick: self.tick, inputs: vec![], now: EventTime(0), watermarks: vec![] })
+            .unwrap();
         assert!(result.failed.is_empty() && result.outputs.is_empty(), "{result:?}");
         self.publish(result);
     }

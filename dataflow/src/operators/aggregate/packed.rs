@@ -4,9 +4,8 @@
 use super::rows::Rows;
 use super::total;
 use arrow::array::{
-    ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, PrimitiveArray,
+    ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Int64Array, NullBufferBuilder, PrimitiveArray,
 };
-use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 use millrace_ir::AggregateFunction;
 use millrace_types::{Result, SqlError};
@@ -214,19 +213,18 @@ fn collect<T: ArrowPrimitiveType>(
     values: impl Iterator<Item = Result<Option<T::Native>>>,
 ) -> Result<ArrayRef> {
     let mut there = Vec::with_capacity(values.size_hint().0);
-    let mut missing = Vec::new();
+    let mut valid = NullBufferBuilder::new(there.capacity());
     for value in values {
-        let value = value?;
-        if value.is_none() {
-            missing.push(there.len());
+        match value? {
+            Some(value) => {
+                valid.append_non_null();
+                there.push(value);
+            }
+            None => {
+                valid.append_null();
+                there.push(T::default_value());
+            }
         }
-        there.push(value.unwrap_or_default());
     }
-    let nulls = (!missing.is_empty()).then(|| {
-        let mut valid = BooleanBufferBuilder::new(there.len());
-        valid.append_n(there.len(), true);
-        missing.into_iter().for_each(|at| valid.set_bit(at, false));
-        NullBuffer::new(valid.finish())
-    });
-    Ok(Arc::new(PrimitiveArray::<T>::new(there.into(), nulls).with_data_type(output.clone())))
+    Ok(Arc::new(PrimitiveArray::<T>::new(there.into(), valid.finish()).with_data_type(output.clone())))
 }
