@@ -39,6 +39,11 @@ pub trait Source: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// Whether readers of some columns can tell the others of a few rows afterwards: see [`SplitReader::whole`].
+    fn tells_whole(&self) -> bool {
+        false
+    }
+
     /// Whether every reader finishes some day and no new splits appear.
     fn is_bounded(&self) -> bool;
 }
@@ -66,6 +71,12 @@ pub trait SplitReader: Send {
     /// Lets the reader finish before the first record at `end` or after it; false if it cannot do so by itself.
     fn end_at(&mut self, _end: Offset) -> bool {
         false
+    }
+
+    /// Some rows of the last chunk with all columns of the source, any of which may be NULL, by their places in it in
+    /// ascending order. `None` if the reader cannot tell.
+    fn whole(&mut self, _places: &[u32]) -> Result<Option<RecordBatch>> {
+        Ok(None)
     }
 
     /// Waits until there may be something for this reader, or for another one of the same thread; at most about 100 ms.

@@ -1,5 +1,7 @@
 //! The binary as a process: what it refuses, how it ends, and what a crash leaves.
 
+#[path = "server/arrivals.rs"]
+mod arrivals;
 #[path = "server/checkpoints.rs"]
 mod checkpoints;
 #[path = "server/event_time.rs"]

@@ -19,6 +19,7 @@
 //! failed is never tried again; only the unsynced end of the newest segment is ever cut. File formats stand byte by byte
 //! in `docs/formats.md`. All calls block: callers run them on threads of their own.
 
+pub mod arrivals;
 pub mod batch;
 pub mod blob;
 pub mod catalog_store;
@@ -41,6 +42,7 @@ mod sections;
 pub mod snapshot;
 pub mod verify;
 
+pub use arrivals::{Arrival, ArrivalNote};
 pub use blob::{Blob, BlobWriter, FileBlobs};
 pub use catalog_store::{CatalogHistory, CatalogStore};
 pub use checkpoint::Checkpoints;

@@ -54,6 +54,9 @@ pub struct Manifest {
     /// Where the readings stood that brought the views to their state, and the times of tables.
     #[serde(default)]
     pub readings: Vec<ReadingState>,
+    /// The sources of which it is kept what the wall clock decided about their rows, with the part of their state files.
+    #[serde(default)]
+    pub arrivals: Vec<(RelationId, u32)>,
 }
 
 /// What is kept of a view besides its rows: the state of its operators.
@@ -108,6 +111,9 @@ pub struct SplitReading {
     pub records: u64,
     /// The bad ones of these.
     pub bad_records: u64,
+    /// Rows taken into ticks.
+    #[serde(default)]
+    pub rows: u64,
     /// How far its times had come.
     pub time: Option<SplitReadingTime>,
 }
@@ -182,6 +188,7 @@ impl Manifest {
             workers: 0,
             views: Vec::new(),
             readings: Vec::new(),
+            arrivals: Vec::new(),
         }
     }
 

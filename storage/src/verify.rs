@@ -79,6 +79,7 @@ fn check_payload(record: crate::Record<'_>) -> Result<()> {
     match record.kind {
         crate::RecordKind::Transaction => crate::batch::decode(record.payload).map(drop),
         crate::RecordKind::Offsets => crate::offsets::decode(record.payload).map(drop),
+        crate::RecordKind::Arrivals => crate::arrivals::decode(record.payload).map(drop),
         crate::RecordKind::CatalogChange => crate::recovery::decode_change(record.payload).map(drop),
     }
 }

@@ -18,7 +18,7 @@ use crate::format::{Rows, TextFormat, parquet};
 use crate::options::{DELIMITER, NULL, OptionInfo, OptionKind, Options, QUOTE, TIMESTAMP_FORMAT};
 use crate::source::{Source, Split, SplitReader};
 use crate::value::{Epoch, Token};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use input::{Compression, Input};
 use millrace_types::{Offset, Result, SqlError, SqlState};
 use paths::Paths;
@@ -157,13 +157,29 @@ impl Source for FileSource {
         let path = Path::new(&split.name);
         let schema = Arc::new(self.schema.project(columns)?);
         let Reading { follow, max_line, epoch, csv } = &self.reading;
-        let format: Box<dyn TextFormat> = match self.format {
-            Format::Parquet => return parquet::open(path, from, schema),
-            Format::Json => Box::new(JsonLines::new(&schema, *max_line)),
-            Format::Csv => Box::new(open_csv(path, from, Csv::new(csv.clone(), &self.schema, columns, *max_line))?),
+        let format = |schema: &SchemaRef, columns: &[usize]| -> Result<Box<dyn TextFormat>> {
+            Ok(match self.format {
+                Format::Csv => Box::new(open_csv(path, from, Csv::new(csv.clone(), &self.schema, columns, *max_line))?),
+                Format::Json | Format::Parquet => Box::new(JsonLines::new(schema, *max_line)),
+            })
         };
-        let rows = Rows::new(schema, *epoch);
-        Ok(Box::new(TextReader::new(Input::open(path, from.0)?, from, format, rows, *follow, *max_line)))
+        if self.format == Format::Parquet {
+            return parquet::open(path, from, schema);
+        }
+        let (decoder, rows) = (format(&schema, columns)?, Rows::new(schema, *epoch));
+        let reader = TextReader::new(Input::open(path, from.0)?, from, decoder, rows, *follow, *max_line);
+        if columns.len() == self.schema.fields().len() {
+            return Ok(Box::new(reader));
+        }
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let fields = self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let whole = format(&schema, &all)?;
+        Ok(Box::new(reader.with_whole(whole, Rows::new(schema, *epoch))))
+    }
+
+    fn tells_whole(&self) -> bool {
+        self.format != Format::Parquet
     }
 
     fn is_bounded(&self) -> bool {

@@ -3,6 +3,7 @@
 use super::input::Input;
 use crate::format::{Block, Rows, TextFormat, json};
 use crate::source::{BadRecord, Poll, SplitReader};
+use arrow::array::RecordBatch;
 use millrace_types::{Offset, Result};
 
 /// How much is read at a time: a block stays within a core's cache until it is decoded.
@@ -13,6 +14,8 @@ pub(super) struct TextReader {
     input: Input,
     format: Box<dyn TextFormat>,
     rows: Rows,
+    /// Decodes single records again with all columns, where the others have only some.
+    whole: Option<(Box<dyn TextFormat>, Rows)>,
     block: Block,
     /// The first byte of the block that is not decoded.
     at: usize,
@@ -36,7 +39,13 @@ impl TextReader {
         max_line: usize,
     ) -> TextReader {
         let block = Block::new(Vec::new(), from.0);
-        TextReader { input, format, rows, block, at: 0, follow, last: false, oversized: None, max_line }
+        let whole = None;
+        TextReader { input, format, rows, whole, block, at: 0, follow, last: false, oversized: None, max_line }
+    }
+
+    /// A reader that can tell all columns of rows afterwards, by these.
+    pub fn with_whole(self, format: Box<dyn TextFormat>, rows: Rows) -> TextReader {
+        TextReader { rows: self.rows.with_starts(), whole: Some((format, rows.tolerant())), ..self }
     }
 
     fn position(&self) -> Offset {
@@ -106,6 +115,17 @@ impl SplitReader for TextReader {
             }
             self.last = true;
         }
+    }
+
+    fn whole(&mut self, places: &[u32]) -> Result<Option<RecordBatch>> {
+        let (Some((format, whole)), Some(starts)) = (&mut self.whole, self.rows.starts()) else { return Ok(None) };
+        for (count, place) in places.iter().enumerate() {
+            let Some(start) = starts.get(*place as usize) else { return Ok(None) };
+            whole.set_limit(count + 1);
+            format.decode(&self.block, *start, true, whole)?;
+        }
+        let rows = whole.finish(&self.block, Offset::default())?.rows;
+        Ok(Some(rows).filter(|rows| rows.num_rows() == places.len()))
     }
 
     fn lag(&self) -> Option<u64> {

@@ -30,6 +30,8 @@ pub(crate) struct Rows {
     refused: Vec<usize>,
     limit: usize,
     failures: Failures,
+    /// Where the converted rows start in the block, those refused among them, if that is wanted.
+    starts: Option<Vec<usize>>,
 }
 
 impl Rows {
@@ -47,7 +49,19 @@ impl Rows {
             refused: Vec::new(),
             limit: 0,
             failures: Failures::default(),
+            starts: None,
         }
+    }
+
+    /// Lets it be asked where rows start.
+    pub fn with_starts(mut self) -> Rows {
+        self.starts = Some(Vec::new());
+        self
+    }
+
+    /// Where the rows of the last chunk start in its block, if that is kept: until the next ones come.
+    pub fn starts(&self) -> Option<&[usize]> {
+        self.starts.as_deref()
     }
 
     /// Sets how many records the chunk may have.
@@ -127,6 +141,12 @@ impl Rows {
             self.refused.push(self.converted + row);
             self.refuse(block, self.spans[row].clone(), reason);
         }
+        if let Some(starts) = &mut self.starts {
+            if self.converted == 0 {
+                starts.clear();
+            }
+            starts.extend(self.spans.iter().map(|span| span.start));
+        }
         self.converted += self.spans.len();
         self.tokens.clear();
         self.spans.clear();
@@ -145,6 +165,10 @@ impl Rows {
         let arrays = self.columns.iter_mut().map(|column| column.finish(block.buffer(), &extra)).collect();
         let count = std::mem::take(&mut self.converted);
         let refused = std::mem::take(&mut self.refused);
+        if let Some(starts) = self.starts.as_mut().filter(|_| !refused.is_empty()) {
+            let mut row = 0..;
+            starts.retain(|_| row.next().is_some_and(|row| !refused.contains(&row)));
+        }
         let mut bad = std::mem::take(&mut self.bad);
         bad.sort_by_key(|record| record.offset);
         let rows = match refused.is_empty() {

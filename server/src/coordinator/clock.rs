@@ -12,6 +12,7 @@
 //! journal writes (and syncs, if a commit wants it) while the engine computes; nothing is published before both are
 //! through.
 
+use super::arrivals::Arrivals;
 use super::checkpoint::{Checkpointing, Outcome};
 use super::define::{Built, Definition};
 use super::event_time::{RelationTime, Timed};
@@ -33,6 +34,7 @@ use super::writes::{Accepted, Writes};
 use arc_swap::ArcSwap;
 use millrace_connectors::Source;
 use millrace_dataflow::engine::{Engine, OperatorInfo, RelationInput, TickInput, TickResult};
+use millrace_storage::ArrivalNote;
 use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -120,6 +122,8 @@ pub struct DefinedSource {
     pub timed: Option<Arc<Timed>>,
     /// Its rows that came too late.
     pub late: Arc<LateStore>,
+    /// What the wall clock decides about its rows, if it does.
+    pub arrivals: Option<Arc<Arrivals>>,
     /// Whether it feeds the table of its id.
     pub feeds: bool,
 }
@@ -166,6 +170,10 @@ pub struct Clock {
     pub(super) timed: HashMap<RelationId, Arc<Timed>>,
     /// How far the times of tables have come; those of sources are known to their readings.
     pub(super) table_times: HashMap<RelationId, RelationTime>,
+    /// What the wall clock decides about the rows of sources and tables.
+    pub(super) arrivals: HashMap<RelationId, Arc<Arrivals>>,
+    /// What was written down of that, of relations that are not there again yet.
+    pub(super) recovered_arrivals: HashMap<RelationId, Vec<ArrivalNote>>,
     pub(super) memory: Memory,
     /// Whether there is anybody who would have to wait for a long tick: not while the server recovers.
     pub(super) serving: bool,
@@ -230,6 +238,8 @@ impl Clock {
             wall,
             timed: HashMap::new(),
             table_times: HashMap::new(),
+            arrivals: HashMap::new(),
+            recovered_arrivals: HashMap::new(),
             memory,
             serving: false,
             turn: 0,
@@ -385,6 +395,7 @@ impl Clock {
         let (with, alone) = if writes.is_empty() { (vec![], offsets) } else { (offsets, vec![]) };
         let written = self.journal.write(tick, self.as_stored(&writes), with, durable);
         let noted = self.journal.offsets(tick, alone);
+        let arrived = self.journal.arrivals(tick, self.new_arrivals());
         let mut result = self.engine.tick(TickInput { tick, inputs, now: self.now(), watermarks })?;
         if let Err(error) = written.wait() {
             let undo = writes
@@ -397,7 +408,7 @@ impl Clock {
             self.read_feeds_again();
             return Err(error);
         }
-        if let Err(error) = noted.wait() {
+        if let Err(error) = noted.wait().and(arrived.wait()) {
             tracing::warn!(%error, "how far sources are read is not written down");
         }
         self.publish(result);

@@ -12,7 +12,7 @@ use super::reshape::Reshape;
 use super::sinks::SinkStatus;
 use super::source_status::SourceStatus;
 use arrow::datatypes::{Schema, SchemaRef};
-use millrace_catalog::{Catalog, Change, Relation, RelationKind};
+use millrace_catalog::{Catalog, Change, Column, Relation, RelationKind};
 use millrace_connectors::Sink;
 use millrace_connectors::Source;
 use millrace_ir::{Job, Node, Output, Plan};
@@ -129,6 +129,7 @@ impl Clock {
 
     /// Brings a relation of the catalog to life; its inputs must live already.
     pub(super) fn start(&mut self, relation: &Relation, parts: Parts) -> Result<()> {
+        self.keep_arrivals(relation, parts.timed.as_deref());
         self.keep_time(relation, parts.timed.clone());
         if let Some(source) = parts.source {
             if let RelationKind::Table(_) = &relation.kind {
@@ -137,7 +138,8 @@ impl Clock {
                 return self.start_feed(relation, source);
             }
             let (status, late) = (Arc::new(SourceStatus::default()), Arc::new(LateStore::default()));
-            let defined = DefinedSource { source, status, timed: parts.timed, late, feeds: false };
+            let arrivals = self.arrivals.get(&relation.id).cloned();
+            let defined = DefinedSource { source, status, timed: parts.timed, late, arrivals, feeds: false };
             self.sources.lock().insert(relation.id, Arc::new(defined));
         }
         let feeds = match (&relation.kind, parts.sink) {
@@ -206,7 +208,8 @@ impl Clock {
         let held: BTreeSet<usize> = self.readings[shared].columns.iter().copied().collect();
         if !columns.is_subset(&held) {
             let union = held.union(&columns).copied().collect();
-            let bounds = Bounds { from: position.clone(), until: None };
+            let rows = self.readings[shared].rows_taken();
+            let bounds = Bounds { from: position.clone(), until: None, rows };
             // Chunks that wait in the old queue are read again: the offsets count only what ticks have taken.
             let time = self.readings[shared].time.take();
             self.readings[shared] = self.read(source, union, None, bounds)?;
@@ -224,7 +227,7 @@ impl Clock {
     pub(super) fn read(
         &self,
         source: RelationId,
-        columns: BTreeSet<usize>,
+        mut columns: BTreeSet<usize>,
         only: Option<RelationId>,
         bounds: Bounds,
     ) -> Result<Reading> {
@@ -235,6 +238,9 @@ impl Clock {
             defined.late.reset();
             self.remembered.resume(source, &*defined.source);
             self.engine.forget_watermark(source);
+        }
+        if let Some(arrivals) = &defined.arrivals {
+            columns = arrivals.widened(columns.into_iter());
         }
         let timed = self.timed.get(&source);
         let time = timed.map(|timed| RelationTime::new(timed.clone(), defined.source.is_bounded()));
@@ -278,6 +284,7 @@ impl Clock {
         self.sources.lock().remove(&id);
         self.timed.remove(&id);
         self.table_times.remove(&id);
+        self.arrivals.remove(&id);
         self.engine.forget_watermark(id);
         self.state.building.remove(&id);
         self.state.failed.remove(&id);
@@ -322,8 +329,13 @@ pub fn is_temporary(relation: &Relation) -> bool {
 
 /// The Arrow schema of a relation's rows.
 pub fn schema_of(relation: &Relation) -> SchemaRef {
-    let fields = relation.columns.iter().map(|column| field_of(&column.name, &column.sql_type, !column.not_null));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    schema_of_columns(&relation.columns)
+}
+
+/// The Arrow schema of rows with these columns.
+pub fn schema_of_columns<'a>(columns: impl IntoIterator<Item = &'a Column>) -> SchemaRef {
+    let field = |column: &Column| field_of(&column.name, &column.sql_type, !column.not_null);
+    Arc::new(Schema::new(columns.into_iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The same columns, each of which may be NULL: what rows on their way have, before and beside constraints.

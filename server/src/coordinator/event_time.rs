@@ -13,6 +13,8 @@
 //! The source's watermark is the least of its splits. A split that has been silent for the idle timeout holds nothing
 //! back any more; when it speaks again, or when a split comes that was not there before, its own watermark is raised to
 //! the source's: what was final stays final. A table is one split, with its rows in the order of commits.
+//!
+//! What the wall clock has to do with it is noted (`arrivals`), so that rows that are read again are judged as they were.
 
 use super::late_rows::LateRows;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
@@ -45,25 +47,24 @@ const SPLIT_SHIFT: u32 = 40;
 pub struct Held {
     /// The columns that its rows have in the end, the hidden ones last.
     pub columns: Arc<[usize]>,
-    /// Those of them that a connector reads.
+    /// Those of them that are not hidden.
     pub read: Arc<[usize]>,
+    /// Whether late rows are kept.
+    pub keeps_late: bool,
 }
 
 impl Timed {
-    /// What is to be read for those who ask for some columns. Late rows are kept whole, so that where there may be such
-    /// rows all columns are read.
-    pub fn held(&self, mut columns: BTreeSet<usize>) -> Held {
+    /// What is to be read for those who ask for some columns. Late rows are kept whole, so that all columns are read where
+    /// there may be such rows; but if `tells_whole`, those of late rows can be had afterwards.
+    pub fn held(&self, mut columns: BTreeSet<usize>, tells_whole: bool) -> Held {
         columns.insert(self.column);
         columns.extend(self.expression.columns());
-        if self.keeps_late(&columns) {
+        let keeps_late = self.definition.late == Late::Drop || columns.contains(&(self.width + 1));
+        if keeps_late && !tells_whole {
             columns.extend(0..self.width);
         }
         let read = columns.iter().copied().filter(|column| *column < self.width).collect();
-        Held { columns: columns.into_iter().collect(), read }
-    }
-
-    fn keeps_late(&self, columns: &BTreeSet<usize>) -> bool {
-        self.definition.late == Late::Drop || columns.contains(&(self.width + 1))
+        Held { columns: columns.into_iter().collect(), read, keeps_late }
     }
 }
 
@@ -73,6 +74,8 @@ pub struct Stamped {
     pub rows: RecordBatch,
     /// Those that came too late, if they are kept; with `late = drop` they are not among the others.
     pub late: Option<LateRows>,
+    /// The places of these among all.
+    pub late_places: Vec<u32>,
 }
 
 /// How far the times of a relation have come, and those of its splits.
@@ -84,6 +87,8 @@ pub struct RelationTime {
     pub watermark: Option<EventTime>,
     /// No split will come that is not there.
     bounded: bool,
+    /// How far the watermark had come without rows when the server ended, once all rows of then are there.
+    floor: Option<i64>,
     /// Splits that are not known again since the server started, as they were when they were read so far.
     remembered: BTreeMap<String, SplitTime>,
 }
@@ -101,6 +106,8 @@ pub struct SplitTime {
     pub ahead: u64,
     /// When its last row came, by the wall clock.
     pub heard: EventTime,
+    /// Whether there are rows that have not come yet, as far as is known: then it is not silent.
+    pub is_behind: bool,
     pub state: SplitPhase,
 }
 
@@ -128,7 +135,14 @@ impl SplitPhase {
 impl RelationTime {
     /// The time of a relation none of whose rows have come.
     pub fn new(timed: Arc<Timed>, bounded: bool) -> RelationTime {
-        RelationTime { timed, splits: BTreeMap::new(), watermark: None, bounded, remembered: BTreeMap::new() }
+        RelationTime {
+            timed,
+            splits: BTreeMap::new(),
+            watermark: None,
+            bounded,
+            floor: None,
+            remembered: BTreeMap::new(),
+        }
     }
 
     /// Goes on where it was: see [`RelationTime::stored`]. Nobody could be heard while the server was away.
@@ -141,7 +155,16 @@ impl RelationTime {
             let phases = [SplitPhase::Active, SplitPhase::Idle, SplitPhase::Finished];
             let state = phases.into_iter().find(|phase| phase.word() == time.state).unwrap_or(SplitPhase::Active);
             let SplitReadingTime { watermark, rows, late, ahead, .. } = *time;
-            let time = SplitTime { name: split.name.clone(), watermark, rows, late, ahead, heard: now, state };
+            let time = SplitTime {
+                name: split.name.clone(),
+                watermark,
+                rows,
+                late,
+                ahead,
+                heard: now,
+                is_behind: false,
+                state,
+            };
             match known.next() {
                 Some(known) => *known = time,
                 None => drop(self.remembered.insert(split.name.clone(), time)),
@@ -170,8 +193,48 @@ impl RelationTime {
             late: 0,
             ahead: 0,
             heard: now,
+            is_behind: false,
             state: SplitPhase::Active,
         });
+    }
+
+    /// Whether a split is known to have rows that have not come yet.
+    pub fn set_behind(&mut self, split: u32, is_behind: bool) {
+        if let Some(split) = self.splits.get_mut(&split) {
+            split.is_behind = is_behind;
+        }
+    }
+
+    /// How far a split that speaks now is raised: one that held nothing back to the source's watermark.
+    pub fn wakes(&self, split: u32) -> Option<i64> {
+        let split = self.splits.get(&split).filter(|split| split.state != SplitPhase::Active)?;
+        self.watermark.map(|watermark| watermark.0).filter(|source| split.watermark < Some(*source))
+    }
+
+    /// Rows of a split have been read now, whenever they came first.
+    pub fn hear(&mut self, split: u32, now: EventTime) {
+        if let Some(split) = self.splits.get_mut(&split) {
+            split.heard = split.heard.max(now);
+        }
+    }
+
+    /// Brings a split at least as far as a moment.
+    pub fn raise_split(&mut self, split: u32, to: i64) {
+        if let Some(split) = self.splits.get_mut(&split) {
+            split.watermark = split.watermark.max(Some(to));
+        }
+    }
+
+    /// The watermark has come at least so far.
+    pub fn set_floor(&mut self, to: Option<i64>) {
+        self.floor = self.floor.max(to);
+    }
+
+    /// Whether the watermark has come farther than rows say.
+    pub fn is_ahead_of_rows(&self) -> bool {
+        let open = self.splits.values().filter(|split| split.state != SplitPhase::Finished);
+        let least = open.map(|split| split.watermark).min();
+        least.is_some_and(|least| least < self.watermark.map(|watermark| watermark.0))
     }
 
     /// A split will have no more rows.
@@ -181,13 +244,12 @@ impl RelationTime {
         }
     }
 
-    /// Rows of a split, in order: how far time has come with each, and their own times. Answers the split's watermark as
-    /// of the row before each.
+    /// Rows of a split that came at a moment, in order: how far time has come with each, and their own times. Answers the
+    /// split's watermark as of the row before each.
     pub fn observe(&mut self, split: u32, marks: &Int64Array, times: &Int64Array, now: EventTime) -> Int64Array {
-        let source = self.watermark.map(|watermark| watermark.0);
         let latest = self.timed.definition.max_future_skew.map(|skew| now.0.saturating_add(skew));
         match self.splits.get_mut(&split) {
-            Some(split) => split.observe(marks, times, source, latest, now),
+            Some(split) => split.observe(marks, times, latest, now),
             None => Int64Array::new_null(marks.len()),
         }
     }
@@ -211,8 +273,9 @@ impl RelationTime {
         let numbers = Int64Array::from_iter_values(first..first + rows.num_rows() as i64);
         let late = lt(&times, &before)?;
         let late = late.nulls().map_or_else(|| late.clone(), |known| BooleanArray::from(late.values() & known.inner()));
-        let keeps = held.read.len() == timed.width && late.true_count() > 0;
+        let keeps = held.keeps_late && late.true_count() > 0;
         let kept = keeps.then(|| kept(&rows, &late, &numbers, &before)).transpose()?;
+        let late_places = if keeps { late.values().set_indices_u32().collect() } else { vec![] };
         let time_type = rows.column(place).data_type();
         let hidden: [ArrayRef; 2] = [arrow::compute::cast(&before, time_type)?, Arc::new(numbers)];
         let rows = with_columns(
@@ -223,14 +286,17 @@ impl RelationTime {
         )?;
         let drops = timed.definition.late == Late::Drop && late.true_count() > 0;
         let rows = if drops { filter_record_batch(&rows, &not(&late)?)? } else { rows };
-        Ok(Stamped { rows, late: kept })
+        Ok(Stamped { rows, late: kept, late_places })
     }
 
-    /// Brings all splits at least as far as a moment.
-    pub fn raise(&mut self, to: EventTime) {
-        for split in self.splits.values_mut() {
-            split.watermark = split.watermark.max(Some(to.0));
-        }
+    /// Brings all splits at least as far as a moment. Answers those that were not, with how many rows each has.
+    pub fn raise(&mut self, to: EventTime) -> Vec<(String, u64)> {
+        let behind = self.splits.values_mut().filter(|split| split.watermark < Some(to.0));
+        let raised = behind.map(|split| {
+            split.watermark = Some(to.0);
+            (split.name.clone(), split.rows)
+        });
+        raised.collect()
     }
 
     /// What time it is now: splits fall idle, and the watermark moves. Answers whether anything is different, and the
@@ -238,13 +304,18 @@ impl RelationTime {
     pub fn advance(&mut self, now: EventTime) -> (bool, Option<EventTime>) {
         let mut changed = false;
         if let Some(timeout) = self.timed.definition.idle_timeout {
-            for split in self.splits.values_mut().filter(|split| split.state == SplitPhase::Active) {
+            let speaking = |split: &&mut SplitTime| split.state == SplitPhase::Active && !split.is_behind;
+            for split in self.splits.values_mut().filter(speaking) {
                 if now.0.saturating_sub(split.heard.0) >= timeout {
                     (split.state, changed) = (SplitPhase::Idle, true);
                 }
             }
         }
-        let moved = self.least().map(EventTime).filter(|least| self.watermark.is_none_or(|known| known < *least));
+        let moved = self
+            .least()
+            .max(self.floor)
+            .map(EventTime)
+            .filter(|least| self.watermark.is_none_or(|known| known < *least));
         self.watermark = moved.or(self.watermark);
         (changed || moved.is_some(), moved)
     }
@@ -277,12 +348,12 @@ impl RelationTime {
     /// The moment of the wall clock at which the next split falls idle.
     pub fn next_idle(&self) -> Option<EventTime> {
         let timeout = self.timed.definition.idle_timeout?;
-        let active = self.splits.values().filter(|split| split.state == SplitPhase::Active);
+        let active = self.splits.values().filter(|split| split.state == SplitPhase::Active && !split.is_behind);
         active.map(|split| EventTime(split.heard.0.saturating_add(timeout))).min()
     }
 }
 
-/// The late rows among rows.
+/// The late rows among rows, with the columns that these have.
 fn kept(rows: &RecordBatch, late: &BooleanArray, numbers: &Int64Array, before: &Int64Array) -> Result<LateRows> {
     let numbers = micros(&filter(numbers, late)?)?.values().to_vec();
     let watermarks = micros(&filter(before, late)?)?;
@@ -302,18 +373,8 @@ fn with_columns(rows: RecordBatch, more: impl Iterator<Item = (usize, ArrayRef)>
 }
 
 impl SplitTime {
-    fn observe(
-        &mut self,
-        marks: &Int64Array,
-        times: &Int64Array,
-        source: Option<i64>,
-        latest: Option<i64>,
-        now: EventTime,
-    ) -> Int64Array {
-        if self.state != SplitPhase::Active {
-            self.watermark = self.watermark.max(source);
-        }
-        (self.state, self.heard) = (SplitPhase::Active, now);
+    fn observe(&mut self, marks: &Int64Array, times: &Int64Array, latest: Option<i64>, now: EventTime) -> Int64Array {
+        (self.state, self.heard) = (SplitPhase::Active, self.heard.max(now));
         self.rows += marks.len() as u64;
         let before = (0..marks.len()).map(|row| {
             let before = self.watermark;

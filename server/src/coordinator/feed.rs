@@ -7,12 +7,13 @@
 //! With a primary key the last record of a key counts; without one, rows are added. How far the connector is read is
 //! written with the changes, so that reading goes on there after a restart, and no record counts twice or not at all.
 
+use super::arrivals::moments;
 use super::clock::{Clock, DefinedSource};
 use super::define::nullable;
 use super::ingest::{Bounds, Fed, Reading};
 use super::writes::{Identity, Writes, key_identities, row_identities};
-use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::{cast, concat_batches, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
 use millrace_catalog::{Column, Generated, Relation};
 use millrace_connectors::Source;
 use millrace_dataflow::read_model::ReadModel;
@@ -24,7 +25,7 @@ impl Clock {
     /// Begins to feed a table, or goes on where it was when the server ended.
     pub(super) fn start_feed(&mut self, table: &Relation, source: Arc<dyn Source>) -> Result<()> {
         let (status, late) = (Arc::default(), Arc::default());
-        let defined = Arc::new(DefinedSource { source, status, timed: None, late, feeds: true });
+        let defined = Arc::new(DefinedSource { source, status, timed: None, late, arrivals: None, feeds: true });
         self.sources.lock().insert(table.id, defined);
         self.read_feed(table.id)
     }
@@ -34,7 +35,7 @@ impl Clock {
         self.readings.retain(|reading| reading.relation != table);
         let Some(defined) = self.sources.lock().get(&table).cloned() else { return Ok(()) };
         let columns = (0..self.state.catalog.get(table).map_or(0, |table| table.columns.len())).collect();
-        let bounds = Bounds { from: self.remembered.of(table), until: None };
+        let bounds = Bounds { from: self.remembered.of(table), ..Bounds::default() };
         let mut reading = Reading::start(table, &defined, columns, None, bounds, None, self.waker.clone())?;
         reading.feeds = true;
         self.readings.push(reading);
@@ -100,9 +101,8 @@ fn arrived(table: &Relation, rows: RecordBatch, now: EventTime) -> Result<Record
     if !table.columns.iter().any(tells) {
         return Ok(rows);
     }
-    let moments = TimestampMicrosecondArray::from_value(now.0, rows.num_rows()).with_timezone("UTC");
     let column = |(column, values): (&Column, &ArrayRef)| match tells(column) {
-        true => cast(&moments, values.data_type()).map_err(SqlError::from),
+        true => moments(now, rows.num_rows(), values.data_type()),
         false => Ok(values.clone()),
     };
     let columns = table.columns.iter().zip(rows.columns()).map(column).collect::<Result<_>>()?;

@@ -6,8 +6,8 @@ use super::writes::Writes;
 use millrace_catalog::{Catalog, Change};
 use millrace_storage::recovery::encode_change;
 use millrace_storage::{
-    CatalogHistory, CatalogStore, CommandLog, DataFolder, Position, Record, RecordKind, SourceOffset, Storage, batch,
-    offsets,
+    ArrivalNote, CatalogHistory, CatalogStore, CommandLog, DataFolder, Position, Record, RecordKind, SourceOffset,
+    Storage, arrivals, batch, offsets,
 };
 use millrace_types::{Result, SqlError, Tick};
 use std::sync::Arc;
@@ -34,6 +34,7 @@ enum Task {
     Transactions { tick: Tick, writes: Writes, offsets: Vec<SourceOffset>, durable: bool, done: Sender<Result<()>> },
     Change { tick: Tick, change: Vec<u8>, catalog: Catalog, done: Sender<Result<()>> },
     Offsets { tick: Tick, offsets: Vec<SourceOffset>, done: Sender<Result<()>> },
+    Arrivals { tick: Tick, notes: Vec<ArrivalNote>, done: Sender<Result<()>> },
     Mark { done: Sender<Result<Mark>> },
     Truncate { before: Tick },
 }
@@ -105,6 +106,17 @@ impl Journal {
         Written(Some(answer))
     }
 
+    /// Writes what the wall clock decided about rows of a tick, like [`offsets`](Journal::offsets).
+    pub fn arrivals(&self, tick: Tick, notes: Vec<ArrivalNote>) -> Written {
+        if notes.is_empty() {
+            return Written(None);
+        }
+        let (done, answer) = channel();
+        // When the thread is gone the answer says so.
+        let _ = self.tasks.send(Task::Arrivals { tick, notes, done });
+        Written(Some(answer))
+    }
+
     /// Marks the place after everything that was given so far. The answer comes when all of that is durable.
     pub fn mark(&self) -> Receiver<Result<Mark>> {
         let (done, answer) = channel();
@@ -167,6 +179,11 @@ impl Writer {
                     unsynced = true;
                     let written = offsets::encode(&offsets);
                     let _ = done.send(written.and_then(|payload| self.append(tick, RecordKind::Offsets, &payload)));
+                }
+                Ok(Task::Arrivals { tick, notes, done }) => {
+                    unsynced = true;
+                    let written = arrivals::encode(&notes);
+                    let _ = done.send(written.and_then(|payload| self.append(tick, RecordKind::Arrivals, &payload)));
                 }
                 Ok(Task::Mark { done }) => {
                     self.sync();

@@ -27,6 +27,7 @@
 //! | `remembered` | how far sources had been read before the server ended |
 //! | `recovery` | the way back after a crash |
 
+mod arrivals;
 mod checkpoint;
 mod clock;
 mod define;
@@ -55,9 +56,10 @@ mod view_state;
 mod wall_clock;
 mod writes;
 
+pub use arrivals::{Arrivals, Coming};
 pub use checkpoint::{CheckpointFacts, CheckpointPolicy};
 pub use clock::{DefinedSource, TimeChange};
-pub use define::{Built, Definition, Parts, nullable, schema_of, temporary};
+pub use define::{Built, Definition, Parts, nullable, schema_of, schema_of_columns, temporary};
 pub use event_time::{Held, RelationTime, SplitPhase, SplitTime, Timed};
 pub use late_rows::Rejected;
 pub use published::Published;

@@ -1,5 +1,6 @@
 //! The way back: catalog, then tables from the command log, then everything made from them.
 
+use super::arrivals::notes_of;
 use super::checkpoint::{CheckpointHistory, Checkpointing, load, note_recovered};
 use super::clock::{Clock, Shown, Waker};
 use super::define::Parts;
@@ -20,11 +21,12 @@ use millrace_dataflow::engine::{Engine, EngineOptions, TickInput};
 use millrace_dataflow::state::limit_memory;
 use millrace_planner::FunctionSource;
 use millrace_storage::{
-    Checkpoints, DataFolder, Disk, RecordKind, Recovered, Snapshots, StateFile, Storage, StorageOptions, batch, offsets,
+    ArrivalNote, Checkpoints, DataFolder, Disk, RecordKind, Recovered, SectionPiece, Snapshots, StateFile, Storage,
+    StorageOptions, arrivals, batch, offsets,
 };
-use millrace_types::{Delta, RelationId, Result};
+use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::channel;
@@ -97,7 +99,25 @@ struct Replay {
     files: BTreeMap<RelationId, Vec<StateFile>>,
     deltas: BTreeMap<RelationId, Vec<Delta>>,
     offsets: Remembered,
+    /// What the wall clock decided about rows of sources and tables.
+    arrivals: HashMap<RelationId, Vec<ArrivalNote>>,
     restoring: Restoring,
+}
+
+/// What the last checkpoint says of how rows came in.
+fn noted_arrivals(storage: &Storage, recovered: &Recovered) -> Result<HashMap<RelationId, Vec<ArrivalNote>>> {
+    let mut notes = HashMap::<_, Vec<_>>::new();
+    let Some(manifest) = &recovered.manifest else { return Ok(notes) };
+    for (source, part) in &manifest.arrivals {
+        let file = manifest.state_files.iter().find(|file| (file.relation, file.part) == (*source, *part));
+        let lost = || SqlError::new(SqlState::DATA_CORRUPTED, "a checkpoint does not name a file that it needs");
+        for (split, content) in storage.checkpoints.load_sections(file.ok_or_else(lost)?)? {
+            if let SectionPiece::Rows(rows) = content {
+                notes.entry(*source).or_default().extend(notes_of(*source, &split, &rows)?);
+            }
+        }
+    }
+    Ok(notes)
 }
 
 impl Replay {
@@ -105,6 +125,7 @@ impl Replay {
         let tables: BTreeMap<_, _> = catalog.relations().map(|relation| (relation.storage(), relation.id)).collect();
         let (mut files, mut deltas) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
         let mut offsets = Remembered::default();
+        let mut notes = noted_arrivals(storage, recovered)?;
         if let Some(manifest) = &recovered.manifest {
             offsets.learn(manifest.source_offsets.clone());
             for file in &manifest.state_files {
@@ -134,13 +155,18 @@ impl Replay {
                     }
                     offsets.learn(offsets::decode(record.payload)?);
                 }
+                RecordKind::Arrivals => {
+                    for note in arrivals::decode(record.payload)? {
+                        notes.entry(note.relation).or_default().push(note);
+                    }
+                }
                 RecordKind::CatalogChange => {}
             }
             Ok(())
         })?;
         offsets.retain(|source| catalog.get(source).is_some());
         let restoring = Restoring::new(storage.checkpoints.clone(), recovered.manifest.as_ref(), catalog);
-        Ok(Replay { store: storage.checkpoints.clone(), files, deltas, offsets, restoring })
+        Ok(Replay { store: storage.checkpoints.clone(), files, deltas, offsets, arrivals: notes, restoring })
     }
 
     /// The rows of a table as of the checkpoint, in pieces that need not be in memory together.
@@ -153,6 +179,7 @@ impl Replay {
 impl Clock {
     fn revive(&mut self, mut replay: Replay, functions: &FunctionSource, config: &Config) -> Result<()> {
         let relations = self.state.catalog.in_order_of_need();
+        self.recovered_arrivals = std::mem::take(&mut replay.arrivals);
         for relation in relations.iter().filter(|relation| is_stored(relation)) {
             let timed = self.recovered_time(relation, functions);
             self.start(relation, Parts { timed, ..Parts::default() })?;
@@ -178,6 +205,8 @@ impl Clock {
         for table in relations.iter().filter(|relation| is_stored(relation)) {
             let logged = replay.deltas.remove(&table.id).unwrap_or_default();
             self.replay_table(table.id, logged)?;
+            let floor = self.arrivals.get(&table.id).and_then(|arrivals| arrivals.watermark());
+            self.table_times.get_mut(&table.id).into_iter().for_each(|time| time.set_floor(floor));
         }
         let is_left = |relation: &&Arc<Relation>| !replay.restoring.has(relation.id) && !is_source(relation);
         let mut left: Vec<_> = early.into_iter().filter(is_left).chain(late).collect();

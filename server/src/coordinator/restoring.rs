@@ -25,7 +25,9 @@ use millrace_connectors::BadRecord;
 use millrace_dataflow::capture::{Stored, StoredJob};
 use millrace_dataflow::engine::TickInput;
 use millrace_ir::Job;
-use millrace_storage::{Checkpoints, Manifest, ReadingState, SectionPiece, StateFile, StatePiece, ViewState};
+use millrace_storage::{
+    Checkpoints, Manifest, ReadingState, SectionPiece, SplitReading, StateFile, StatePiece, ViewState,
+};
 use millrace_types::{EventTime, Offset, RelationId, Result, SqlError, SqlState};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -257,7 +259,9 @@ impl Clock {
         let Some(defined) = self.sources.lock().get(&state.relation).cloned() else { return Ok(()) };
         self.remembered.resume(state.relation, &*defined.source);
         let from = state.splits.iter().map(|split| (split.name.clone(), split.offset)).collect();
-        let mut reading = self.read(state.relation, columns, None, Bounds { from, until: None })?;
+        let counted = |split: &SplitReading| split.rows.max(split.time.as_ref().map_or(0, |time| time.rows));
+        let rows = state.splits.iter().map(|split| (split.name.clone(), counted(split))).collect();
+        let mut reading = self.read(state.relation, columns, None, Bounds { from, until: None, rows })?;
         let now = self.now();
         reading.time.iter_mut().for_each(|time| time.recall(state, now));
         self.readings.push(reading);

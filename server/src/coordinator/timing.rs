@@ -1,10 +1,11 @@
 //! What time it is for the ticks: the wall clock, and the watermarks of sources and tables.
 
+use super::arrivals::{Coming, OF_TABLE, Piece};
 use super::clock::{Clock, IDLE, TimeChange};
 use super::event_time::{RelationTime, Timed};
 use super::ingest::Reading;
 use super::writes::Writes;
-use arrow::array::{Array, BooleanArray};
+use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use millrace_catalog::Relation;
 use millrace_planner::bind::micros;
@@ -108,15 +109,29 @@ impl Clock {
 
     /// Takes in the times of rows of a table; those that go say nothing.
     pub(super) fn observe_table(&mut self, table: RelationId, delta: &Delta) {
-        let now = self.now();
+        let (now, is_noted) = (self.now(), self.serving);
+        let arrivals = self.arrivals.get(&table).cloned();
         let Some(time) = self.table_times.get_mut(&table) else { return };
         let come: BooleanArray = (0..delta.len()).map(|row| Some(delta.weight(row) > 0)).collect();
         let observed = filter_record_batch(delta.rows(), &come).map_err(SqlError::from).and_then(|rows| {
+            let count = rows.num_rows();
+            if count == 0 {
+                return Ok(());
+            }
             let times = micros(rows.column(time.timed.column))?;
             let marks = time.timed.expression.times(&rows);
-            if !rows.column(0).is_empty() {
-                time.observe(0, &marks, &times, now);
+            let first = time.splits.get(&0).map_or(0, |split| split.rows);
+            let coming = Coming { now, raise: time.wakes(0), is_noted };
+            let pieces = arrivals.map(|arrivals| arrivals.pieces(OF_TABLE, first..first + count as u64, coming));
+            let mut at = 0;
+            for piece in pieces.unwrap_or_else(|| vec![Piece { rows: count, moment: now, raise: coming.raise }]) {
+                if let Some(to) = piece.raise {
+                    time.raise_split(0, to);
+                }
+                time.observe(0, &marks.slice(at, piece.rows), &times.slice(at, piece.rows), piece.moment);
+                at += piece.rows;
             }
+            time.hear(0, now);
             Ok(())
         });
         if let Err(error) = observed {
@@ -126,11 +141,19 @@ impl Clock {
 
     /// Moves all watermarks to where they are now; answers those that moved.
     pub(super) fn advance_times(&mut self) -> Vec<(RelationId, EventTime)> {
-        let (now, mut changed, mut moved) = (self.now(), false, vec![]);
+        let (now, mut changed, mut moved, mut ahead) = (self.now(), false, vec![], vec![]);
+        for reading in self.readings.iter_mut().filter(|reading| reading.only.is_none()) {
+            let floor = reading.floor();
+            reading.time.iter_mut().for_each(|time| time.set_floor(floor));
+        }
         for (relation, time) in self.times_mut() {
             let (is_different, watermark) = time.advance(now);
             changed |= is_different;
             moved.extend(watermark.map(|watermark| (relation, watermark)));
+            ahead.extend(watermark.filter(|_| time.is_ahead_of_rows()).map(|watermark| (relation, watermark)));
+        }
+        for (relation, watermark) in ahead {
+            self.arrivals.get(&relation).into_iter().for_each(|arrivals| arrivals.note_watermark(watermark.0));
         }
         if changed || self.times().count() != self.state.times.len() || self.has_read() {
             self.state.times = self.published_times();
@@ -166,7 +189,14 @@ impl Clock {
             TimeChange::Watermark(relation, to) => {
                 let time = self.times_mut().find(|(timed, _)| *timed == relation).map(|(_, time)| time);
                 let Some(time) = time else { return Err(self.without_time(relation)) };
-                time.raise(to);
+                let raised = time.raise(to);
+                if let Some(arrivals) = self.arrivals.get(&relation) {
+                    let is_table = self.table_times.contains_key(&relation);
+                    for (split, rows) in raised {
+                        arrivals.note_raise(if is_table { OF_TABLE } else { &split }, rows, to.0);
+                    }
+                    arrivals.note_watermark(to.0);
+                }
             }
         }
         let watermarks = self.advance_times();

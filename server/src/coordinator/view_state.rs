@@ -31,6 +31,8 @@ const STATE_VERSION: u32 = 1;
 pub struct CapturedState {
     views: Vec<CapturedJob>,
     readings: Vec<CapturedReading>,
+    /// Of sources, what the wall clock decided about their rows.
+    arrivals: Vec<(RelationId, Vec<(String, RecordBatch)>)>,
     /// The wall clock, in microseconds.
     now: i64,
     workers: usize,
@@ -92,7 +94,16 @@ impl Clock {
             view.fingerprint = fingerprint(view.fingerprint, catalog, relation, reads);
         }
         let (now, workers) = (self.now().0, self.engine.workers());
-        Ok(CapturedState { views, readings: self.captured_readings(), now, workers })
+        let arrivals = self.captured_arrivals()?;
+        Ok(CapturedState { views, readings: self.captured_readings(), arrivals, now, workers })
+    }
+
+    fn captured_arrivals(&self) -> Result<Vec<(RelationId, Vec<(String, RecordBatch)>)>> {
+        self.table_times.keys().filter_map(|table| self.arrivals.get(table)).for_each(|table| table.forget_old());
+        let sources = self.arrivals.iter().filter(|(relation, _)| !self.table_times.contains_key(relation));
+        let captured = sources.map(|(source, arrivals)| Ok((*source, arrivals.sections()?)));
+        let captured = captured.filter(|of| of.as_ref().map_or(true, |(_, sections)| !sections.is_empty()));
+        captured.collect()
     }
 
     fn captured_readings(&self) -> Vec<CapturedReading> {
@@ -102,10 +113,12 @@ impl Clock {
             let Some(defined) = self.sources.lock().get(&reading.relation).cloned() else { continue };
             let counts = defined.status.counts();
             let times: HashMap<_, _> = reading.time.iter().flat_map(|time| time.stored()).collect();
+            let taken = reading.rows_taken();
             let split = |(name, offset): (String, _)| {
                 let (records, bad_records) = counts.get(&name).copied().unwrap_or_default();
                 let time = times.get(&name).cloned();
-                SplitReading { name, offset, records, bad_records, time }
+                let rows = taken.get(&name).copied().unwrap_or_default();
+                SplitReading { name, offset, records, bad_records, rows, time }
             };
             let state = ReadingState {
                 relation: reading.relation,
@@ -162,7 +175,7 @@ impl ViewFiles {
         store: &Checkpoints,
         goes_on: &dyn Fn() -> Result<()>,
     ) -> Result<(ViewFiles, u64)> {
-        let CapturedState { views, readings, now, workers } = captured;
+        let CapturedState { views, readings, arrivals, now, workers } = captured;
         let mut writing =
             Writing { store, tick: manifest.tick, workers, goes_on, owner: RelationId(0), part: 0, bytes: 0 };
         let mut files = HashMap::new();
@@ -190,6 +203,12 @@ impl ViewFiles {
                 manifest.state_files.push(file);
             }
             manifest.readings.push(state);
+        }
+        for (source, sections) in arrivals {
+            // The first part is that of the reading.
+            (writing.owner, writing.part) = (source, 1);
+            manifest.state_files.push(writing.arrivals(sections)?);
+            manifest.arrivals.push((source, 1));
         }
         Ok((ViewFiles(files), writing.bytes))
     }
@@ -279,6 +298,15 @@ impl Writing<'_> {
         let part = name(file);
         let runs = piece.runs.iter().map(|(_, run)| name(run)).collect();
         Some(StatePiece { worker: worker as u32, place, part, runs })
+    }
+
+    /// What is known of how the rows of a source came in.
+    fn arrivals(&mut self, sections: Vec<(String, RecordBatch)>) -> Result<StateFile> {
+        let name = self.next_name()?;
+        let sections: Vec<_> = sections.into_iter().map(|(split, rows)| (split, SectionPiece::Rows(rows))).collect();
+        let file = self.store.put_sections((self.owner, 1, 0..KEY_GROUPS), &name, &sections)?;
+        self.bytes += file.bytes;
+        Ok(file)
     }
 
     /// What a reading could not use, if there is such.

@@ -1,8 +1,9 @@
 //! Sources read ad hoc: from their start to what is there now.
 
 use super::model_table::external;
-use crate::coordinator::{DefinedSource, Held, RelationTime};
+use crate::coordinator::{Arrivals, Coming, DefinedSource, Held, RelationTime};
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -80,16 +81,22 @@ impl TableProvider for SourceTable {
         let splits = source.source.splits().map_err(external)?;
         let columns = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
         let schema = Arc::new(self.schema.project(&columns)?);
-        let read = source.status.splits();
+        let known = source.status.splits();
         let timed = source
             .timed
             .as_ref()
             .filter(|timed| timed.definition.late == Late::Drop || columns.iter().any(|column| *column >= timed.width));
-        let held = timed.map(|timed| timed.held(columns.iter().copied().collect()));
+        let wanted = match &source.arrivals {
+            Some(arrivals) => arrivals.widened(columns.iter().copied()),
+            None => columns.iter().copied().collect(),
+        };
+        let held = timed.map(|timed| timed.held(wanted.clone(), true));
+        let read: Arc<[usize]> = held.as_ref().map_or_else(|| wanted.into_iter().collect(), |held| held.read.clone());
         let parts = splits.into_iter().map(|split| {
-            let seen = read.iter().find(|(id, _)| *id == split.id).map(|(_, status)| status.offset);
+            let seen = known.iter().find(|(id, _)| *id == split.id).map(|(_, status)| status.offset);
             let (source, columns, schema, held) = (source.clone(), columns.clone(), schema.clone(), held.clone());
-            Arc::new(SplitPartition { source, split, columns, held, now, schema, seen, limited: limit.is_some() })
+            let (read, limited) = (read.clone(), limit.is_some());
+            Arc::new(SplitPartition { source, split, columns, read, held, now, schema, seen, limited })
                 as Arc<dyn PartitionStream>
         });
         Ok(Arc::new(StreamingTableExec::try_new(schema.clone(), parts.collect(), None, [], false, limit)?))
@@ -100,6 +107,8 @@ struct SplitPartition {
     source: Arc<DefinedSource>,
     split: Split,
     columns: Vec<usize>,
+    /// The columns that are read, and those that tell when a row came in.
+    read: Arc<[usize]>,
     /// What is read to tell which rows are late, if that matters.
     held: Option<Held>,
     now: EventTime,
@@ -128,7 +137,7 @@ impl PartitionStream for SplitPartition {
         let (schema, seen, limited) = (self.schema.clone(), self.seen, self.limited);
         let mut stamping = Stamping::of(self);
         builder.spawn_blocking(move || {
-            let mut reader = source.source.open(&split, Offset::default(), stamping.read()).map_err(external)?;
+            let mut reader = source.source.open(&split, Offset::default(), &stamping.read()).map_err(external)?;
             let mut position = Offset::default();
             loop {
                 let endless = reader.lag().is_none() && !source.source.is_bounded() && !limited;
@@ -158,39 +167,64 @@ impl PartitionStream for SplitPartition {
     }
 }
 
-/// Tells rows by their times as a view's reading does.
+/// Tells rows by their times, and by when they came in, as a view's reading does.
 struct Stamping {
-    split: u32,
+    split: Split,
     columns: Vec<usize>,
+    read: Arc<[usize]>,
     timed: Option<(RelationTime, Held)>,
+    arrivals: Option<Arc<Arrivals>>,
+    /// Rows so far.
+    rows: u64,
     now: EventTime,
 }
 
 impl Stamping {
     fn of(partition: &SplitPartition) -> Stamping {
-        let SplitPartition { source, split, columns, held, now, .. } = partition;
+        let SplitPartition { source, split, columns, read, held, now, .. } = partition;
+        let arrivals = source.arrivals.clone();
         let timed = source.timed.clone().zip(held.clone()).map(|(timed, held)| {
             let mut time = RelationTime::new(timed, false);
             time.know(split.id, &split.name, *now);
             (time, held)
         });
-        Stamping { split: split.id, columns: columns.clone(), timed, now: *now }
+        let (split, columns, read) = (split.clone(), columns.clone(), read.clone());
+        Stamping { split, columns, read, timed, arrivals, rows: 0, now: *now }
     }
 
-    /// The columns that the connector reads.
-    fn read(&self) -> &[usize] {
-        self.timed.as_ref().map_or(&self.columns, |(_, held)| &held.read)
+    /// The columns that the connector reads, as it counts them.
+    fn read(&self) -> Vec<usize> {
+        self.arrivals.as_ref().map_or_else(|| self.read.to_vec(), |arrivals| arrivals.outside(&self.read))
     }
 
     /// The columns that are asked for.
     fn stamp(&mut self, rows: RecordBatch) -> millrace_types::Result<RecordBatch> {
-        let Some((time, held)) = &mut self.timed else { return Ok(rows) };
-        let marks = time.timed.expression.over(&held.read)?.times(&rows);
-        let rows = time.stamp(self.split, rows, &marks, held, self.now)?.rows;
-        let place = |column: &usize| held.columns.iter().position(|held| held == column);
+        let Some(arrivals) = self.arrivals.clone() else { return Ok(rows) };
+        let held = self.timed.as_ref().map_or_else(|| self.read.clone(), |(_, held)| held.columns.clone());
+        let place = |column: &usize| held.iter().position(|held| held == column);
         let places: Option<Vec<usize>> = self.columns.iter().map(place).collect();
         let places = places.ok_or_else(|| SqlError::internal("a reading lacks a column"))?;
-        Ok(rows.project(&places)?)
+        let (first, end) = (self.rows, self.rows + rows.num_rows() as u64);
+        self.rows = end;
+        let coming = Coming { now: self.now, raise: None, is_noted: false };
+        let (mut parts, mut at) = (vec![], 0);
+        for piece in arrivals.pieces(&self.split.name, first..end, coming) {
+            let mut part = arrivals.filled(rows.slice(at, piece.rows), &self.read, piece.moment)?;
+            at += piece.rows;
+            if let Some((time, held)) = &mut self.timed {
+                if let Some(to) = piece.raise {
+                    time.raise_split(self.split.id, to);
+                }
+                let marks = time.timed.expression.over(&held.read)?.times(&part);
+                part = time.stamp(self.split.id, part, &marks, held, piece.moment)?.rows;
+            }
+            parts.push(part.project(&places)?);
+        }
+        match parts.as_slice() {
+            [one] => Ok(one.clone()),
+            [first, ..] => Ok(concat_batches(&first.schema(), &parts)?),
+            [] => Ok(rows),
+        }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::answer::done;
 use super::context::Context;
+use super::create_table::column;
 use super::create_view::{already_there, define};
 use super::watermark;
-use crate::coordinator::{Parts, machine_now, schema_of};
+use crate::coordinator::{Parts, machine_now, schema_of, schema_of_columns};
 use crate::session::Session;
 use arrow::datatypes::{Schema, SchemaRef};
-use millrace_catalog::{Column, Relation, RelationKind};
+use millrace_catalog::{Column, Generated, Relation, RelationKind};
 use millrace_connectors::CONNECTORS;
 use millrace_planner::parse::{ColumnDefinition, CreateSource, GeneratedColumn, fold, name_parts};
 use millrace_types::{Result, SqlError, SqlState, field_of, sql_type_of};
@@ -27,26 +28,29 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
             SqlError::unsupported("a PRIMARY KEY of a source").with_hint("Rows of a source are only ever added.")
         );
     }
-    if create.columns.iter().any(|column| column.generated == Some(GeneratedColumn::Arrival)) {
-        return Err(SqlError::unsupported("a PROCTIME() column of a source")
-            .with_detail("A source is read again from its start: its rows would come in at another time.")
-            .with_hint("CREATE TABLE with this connector keeps rows with the time at which they came in."));
-    }
     context.published.catalog.check_new_relation(&taken.0, &taken.1)?;
     let options = settled(with_start_time(create.options.clone())).await?;
-    let (schema, source) = millrace_connectors::create_source(&options, &declared(&create.columns))?;
+    let arrives = |definition: &ColumnDefinition| definition.generated == Some(GeneratedColumn::Arrival);
+    let read: Vec<_> = create.columns.iter().filter(|definition| !arrives(definition)).cloned().collect();
+    let (schema, source) = millrace_connectors::create_source(&options, &declared(&read))?;
     let not_null = |name: &str| create.columns.iter().any(|column| fold(&column.name) == name && column.not_null);
     let columns = schema
         .fields()
         .iter()
         .map(|field| Column { not_null: not_null(field.name()), ..Column::new(field.name(), sql_type_of(field)) });
+    let mut columns: Vec<_> = columns.collect();
+    for (place, definition) in create.columns.iter().enumerate().filter(|(_, definition)| arrives(definition)) {
+        columns.insert(place.min(columns.len()), column(definition, false));
+    }
+    check_names(&create.columns)?;
+    let schema = schema_of_columns(&columns);
     let watermark = create.watermark.as_ref().map(|watermark| watermark::defined(watermark, &schema)).transpose()?;
     let relation = Relation {
         id: session.database.coordinator.allocate(1),
         schema: taken.0,
         name: taken.1,
         kind: RelationKind::Source { options },
-        columns: columns.collect(),
+        columns,
         sql: text.trim().trim_end_matches(';').to_owned(),
         depends_on: vec![],
         seen: vec![],
@@ -68,6 +72,12 @@ pub async fn execute(session: &mut Session, create: &CreateSource, text: &str) -
 pub async fn settled(options: Vec<(String, String)>) -> Result<Vec<(String, String)>> {
     let asked = tokio::task::spawn_blocking(|| millrace_connectors::settled(options)).await;
     asked.map_err(|error| SqlError::internal(format!("a source could not be asked: {error}")))?
+}
+
+/// The columns of a source that its connector reads: all but those that tell when a row came in.
+pub fn read_columns(source: &Relation) -> SchemaRef {
+    let read = source.columns.iter().filter(|column| column.generated != Some(Generated::Arrival));
+    schema_of_columns(read)
 }
 
 /// The columns that a statement declares, as a schema.

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::create_sink::plan_stream;
+use super::create_source::read_columns;
 use super::create_view::plan_job;
 use super::{emission, watermark};
 use crate::coordinator::{Parts, Timed, schema_of};
@@ -28,7 +29,7 @@ pub fn parts(relation: &Relation, context: &Context) -> Result<Parts> {
             parts.sink = Some(millrace_connectors::create_sink(&table.options, &schema_of(relation), true)?);
         }
         RelationKind::Source { options } => {
-            parts.source = Some(millrace_connectors::create_source(options, &schema_of(relation))?.1);
+            parts.source = Some(millrace_connectors::create_source(options, &read_columns(relation))?.1);
         }
         RelationKind::MaterializedView { query, options } => {
             let (query, emission) = (parse_query(query)?, emission::of(options)?);

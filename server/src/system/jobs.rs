@@ -14,6 +14,8 @@ pub struct Job {
     /// `running`, `building`, `failed`.
     pub state: &'static str,
     pub error: Option<SqlError>,
+    /// Whether its rows are only ever added to.
+    pub append_only: bool,
 }
 
 impl Job {
@@ -56,6 +58,7 @@ pub fn jobs(database: &Database, published: &Published) -> Vec<Job> {
                 "running"
             },
             error,
+            append_only: relation.append_only,
         }
     };
     published.catalog.relations().filter(|relation| runs(&relation.kind)).map(job).collect()

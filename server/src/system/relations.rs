@@ -3,7 +3,9 @@
 use super::jobs::{jobs, source_summary};
 use crate::coordinator::{CheckpointFacts, DefinedSource, Published, nullable};
 use crate::database::Database;
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -143,6 +145,7 @@ fn fill_jobs(database: &Database, published: &Published, _: &[OperatorRow]) -> C
         ("kind", text(jobs.iter().map(|job| Some(job.kind)))),
         ("state", text(jobs.iter().map(|job| Some(job.state)))),
         ("error", text(jobs.iter().map(|job| job.error.as_ref().map(|error| error.message().to_owned())))),
+        ("append_only", Arc::new(BooleanArray::from_iter(jobs.iter().map(|job| Some(job.append_only))))),
     ]
 }
 

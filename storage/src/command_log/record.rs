@@ -28,11 +28,13 @@ pub enum RecordKind {
     CatalogChange = 2,
     /// How far sources were read into the tick: see [`crate::offsets`].
     Offsets = 3,
+    /// What the wall clock decided about rows of the tick: see [`crate::arrivals`].
+    Arrivals = 4,
 }
 
 impl RecordKind {
     pub(super) fn from_byte(byte: u8) -> Option<RecordKind> {
-        let kinds = [RecordKind::Transaction, RecordKind::CatalogChange, RecordKind::Offsets];
+        let kinds = [RecordKind::Transaction, RecordKind::CatalogChange, RecordKind::Offsets, RecordKind::Arrivals];
         kinds.into_iter().find(|kind| *kind as u8 == byte)
     }
 }

@@ -59,7 +59,7 @@ fn splits(random: &mut Random) -> Vec<Vec<Option<i64>>> {
 /// What the hidden columns say of each row, by its number, and the watermark in the end.
 fn replay(splits: &[Vec<Option<i64>>], late: Late, random: &mut Random) -> (Vec<(i64, i64, i64)>, Option<EventTime>) {
     let timed = timed(late, None, None);
-    let held = timed.held([0, 1, 2].into());
+    let held = timed.held([0, 1, 2].into(), false);
     let mut time = RelationTime::new(timed.clone(), false);
     (0..splits.len()).for_each(|split| time.know(split as u32, "s", NOW));
     let mut left: Vec<&[Option<i64>]> = splits.iter().map(Vec::as_slice).collect();
@@ -109,7 +109,7 @@ fn what_is_late_follows_from_the_order_of_each_split_alone() {
 #[test]
 fn late_rows_are_told_from_the_others() {
     let timed = timed(Late::Drop, None, None);
-    let held = timed.held([0].into());
+    let held = timed.held([0].into(), false);
     let mut time = RelationTime::new(timed.clone(), false);
     time.know(0, "s", NOW);
     let batch = rows(&[Some(100), Some(95), Some(89), None, Some(90), Some(200), Some(189)]);
@@ -126,7 +126,10 @@ fn feed(time: &mut RelationTime, split: u32, times: &[i64], now: i64) {
     let batch = rows(&times.iter().copied().map(Some).collect::<Vec<_>>());
     let timed = time.timed.clone();
     let marks = timed.expression.times(&batch);
-    time.stamp(split, batch, &marks, &timed.held([0].into()), EventTime(now)).unwrap();
+    if let Some(to) = time.wakes(split) {
+        time.raise_split(split, to);
+    }
+    time.stamp(split, batch, &marks, &timed.held([0].into(), false), EventTime(now)).unwrap();
 }
 
 #[test]
