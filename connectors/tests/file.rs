@@ -286,3 +286,49 @@ fn a_file_sink_writes_whole_ticks_and_begins_anew() {
     sink.write(Tick(1), &[Delta::inserts(rows)]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "n,t\n1,\"a \"\"b\"\"\n\"\n,c\n");
 }
+
+#[test]
+fn rows_of_the_last_chunk_can_be_had_with_all_columns() {
+    let folder = TempDir::new().unwrap();
+    let all = schema(&[("n", SqlType::Int8), ("t", SqlType::Text), ("m", SqlType::Int4)]);
+    let bad = ["{\"n\":true}\n", "x,\"y\",2\n"];
+    for (name, bad) in ["some.json", "some.csv"].into_iter().zip(bad) {
+        let path = folder.path().join(name);
+        let line = |n: i64| match name {
+            _ if n % 7 == 3 => bad.to_owned(),
+            // What does not fit into a column that nobody reads is no reason to refuse a row.
+            "some.json" if n == 8 => format!("{{\"t\":\"row {n}\",\"m\":\"no\",\"n\":{n}}}\n"),
+            "some.json" => format!("{{\"n\":{n},\"t\":\"row {n}\",\"m\":{}}}\n", n * 2),
+            _ if n == 8 => format!("{n},\"row {n}\",no\n"),
+            _ => format!("{n},\"row {n}\",{}\n", n * 2),
+        };
+        fs::write(&path, (0..1000).map(line).collect::<String>()).unwrap();
+        let source = source(&path, &[], &all).unwrap();
+        assert!(source.tells_whole());
+        let mut reader = source.open(&source.splits().unwrap()[0], Offset(0), &[0]).unwrap();
+        for max_rows in [5, 300, 1000] {
+            let Poll::Chunk(chunk) = reader.poll(max_rows).unwrap() else { panic!("a chunk") };
+            let numbers = chunk.rows.column(0).as_primitive::<Int64Type>().clone();
+            let places: Vec<u32> = (0..numbers.len() as u32).filter(|place| place % 3 != 1).collect();
+            let whole = reader.whole(&places).unwrap().unwrap();
+            assert_eq!(whole.num_rows(), places.len());
+            let (n, t) = (whole.column(0).as_primitive::<Int64Type>(), whole.column(1));
+            let t = arrow::compute::cast(t, &arrow::datatypes::DataType::Utf8).unwrap();
+            let m = whole.column(2).as_primitive::<arrow::datatypes::Int32Type>();
+            for (row, place) in places.iter().enumerate() {
+                let number = numbers.value(*place as usize);
+                assert_eq!(
+                    (n.value(row), t.as_string::<i32>().value(row)),
+                    (number, &*format!("row {number}")),
+                    "{name}"
+                );
+                assert_eq!(m.is_null(row), number == 8, "{name}, row {number}");
+                assert!(m.is_null(row) || m.value(row) as i64 == number * 2, "{name}, row {number}");
+            }
+            assert!(reader.whole(&[5000]).unwrap().is_none());
+        }
+        // Who reads all columns has nothing more to ask for.
+        let mut reader = source.open(&source.splits().unwrap()[0], Offset(0), &[2, 0, 1]).unwrap();
+        assert!(matches!(reader.poll(5).unwrap(), Poll::Chunk(_)) && reader.whole(&[0]).unwrap().is_none());
+    }
+}

@@ -44,7 +44,7 @@ pub async fn run(binary: &Path, file: &Path, mode: Mode) -> Result<Outcome> {
 const RESTARTS_MAX: usize = 6;
 
 /// How long sources may take to be read again after a restart.
-const READ_AGAIN: Duration = Duration::from_secs(10);
+const READ_AGAIN: Duration = Duration::from_secs(60);
 
 struct Suite {
     server: Server,

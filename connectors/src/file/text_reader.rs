@@ -119,8 +119,9 @@ impl SplitReader for TextReader {
 
     fn whole(&mut self, places: &[u32]) -> Result<Option<RecordBatch>> {
         let (Some((format, whole)), Some(starts)) = (&mut self.whole, self.rows.starts()) else { return Ok(None) };
-        for (count, place) in places.iter().enumerate() {
-            let Some(start) = starts.get(*place as usize) else { return Ok(None) };
+        let found = places.iter().map(|place| starts.get(*place as usize));
+        let Some(found) = found.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        for (count, start) in found.into_iter().enumerate() {
             whole.set_limit(count + 1);
             format.decode(&self.block, *start, true, whole)?;
         }

@@ -18,6 +18,7 @@
 
 use super::late_rows::LateRows;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::buffer::NullBuffer;
 use arrow::compute::kernels::cmp::lt;
 use arrow::compute::{filter, filter_record_batch, not};
 use arrow::datatypes::{Field, FieldRef, Schema};
@@ -376,6 +377,9 @@ impl SplitTime {
     fn observe(&mut self, marks: &Int64Array, times: &Int64Array, latest: Option<i64>, now: EventTime) -> Int64Array {
         (self.state, self.heard) = (SplitPhase::Active, self.heard.max(now));
         self.rows += marks.len() as u64;
+        if latest.is_none() && marks.null_count() == 0 && times.null_count() == 0 {
+            return self.observe_all(marks.values(), times.values());
+        }
         let before = (0..marks.len()).map(|row| {
             let before = self.watermark;
             let time = times.is_valid(row).then(|| times.value(row));
@@ -388,6 +392,24 @@ impl SplitTime {
             before
         });
         before.collect()
+    }
+
+    /// As [`observe`](SplitTime::observe), of rows that all have a time and move the watermark.
+    fn observe_all(&mut self, marks: &[i64], times: &[i64]) -> Int64Array {
+        let (is_known, mut watermark, mut late) = (self.watermark.is_some(), self.watermark.unwrap_or(i64::MIN), 0);
+        let before = marks.iter().zip(times).map(|(mark, time)| {
+            let before = watermark;
+            late += u64::from(*time < before);
+            watermark = before.max(*mark);
+            before
+        });
+        let before: Vec<i64> = before.collect();
+        self.late += late;
+        self.watermark = self.watermark.max((!before.is_empty()).then_some(watermark));
+        // Only the first row of all is behind nothing.
+        let unknown =
+            (!is_known && !before.is_empty()).then(|| NullBuffer::from_iter((0..before.len()).map(|row| row > 0)));
+        Int64Array::new(before.into(), unknown)
     }
 }
 

@@ -8,7 +8,7 @@ use super::create_view::{already_there, define};
 use super::{like, references, sequences, temporary, watermark};
 use crate::coordinator::{Parts, machine_now};
 use crate::session::Session;
-use millrace_catalog::{Check, Column, Generated, Key, Relation, RelationKind, TableDefinition};
+use millrace_catalog::{Check, Column, Generated, Key, Late, Relation, RelationKind, TableDefinition};
 use millrace_planner::parse::{
     CheckDefinition, ColumnDefinition, ConflictBehavior, CreateTable, GeneratedColumn, KeyDefinition, OnCommit, fold,
     name_parts,
@@ -41,11 +41,16 @@ pub async fn execute(session: &mut Session, create: &CreateTable, text: &str) ->
     let declared_columns = declared(&create.columns);
     let watermark = create.watermark.as_ref();
     let watermark = watermark.map(|watermark| watermark::defined(watermark, &declared_columns)).transpose()?;
+    if watermark.as_ref().is_some_and(|(watermark, _)| watermark.late == Late::Drop) {
+        return Err(SqlError::unsupported("late = 'drop' of a table")
+            .with_hint("Rows that INSERT brings stay. A source can drop late rows."));
+    }
     let (mut definition, mut columns) = (table(create, &name, first)?, columns(create));
     let mut feed = None;
     if definition.fed {
         if watermark.is_some() {
-            return Err(SqlError::unsupported("WATERMARK of a table that a connector feeds"));
+            return Err(SqlError::unsupported("WATERMARK of a table that a connector feeds")
+                .with_hint("CREATE SOURCE with this connector takes one, and tracks it for each split."));
         }
         definition.options = settled(definition.options).await?;
         let key = definition.primary_key.as_ref().map_or(&[][..], |key| &key.columns);

@@ -52,6 +52,24 @@ struct Open {
     watermark: Option<i64>,
 }
 
+impl Open {
+    /// The places of rows that come behind the times of those before them.
+    fn late(&mut self, marks: &Int64Array, times: &Int64Array) -> Vec<u32> {
+        let (mut watermark, mut places) = (self.watermark.unwrap_or(i64::MIN), vec![]);
+        for (row, (mark, time)) in (0..).zip(marks.values().iter().zip(times.values())) {
+            // A time of NULL has any value here.
+            if *time < watermark && times.is_valid(row) {
+                places.push(row as u32);
+            }
+            if *mark > watermark && marks.is_valid(row) {
+                watermark = *mark;
+            }
+        }
+        self.watermark = Some(watermark);
+        places
+    }
+}
+
 /// The clock no longer listens: the reading has ended.
 struct Stopped;
 
@@ -205,16 +223,7 @@ impl Threads {
     fn times(&self, open: &mut Open, rows: &RecordBatch) -> Times {
         let Some(marks) = self.marks.as_ref().map(|marks| marks.times(rows)) else { return Times::default() };
         let times = self.late_time.and_then(|time| micros(rows.column(time)).ok());
-        let mut places = vec![];
-        for row in 0..times.as_ref().map_or(0, Int64Array::len) {
-            let time = times.as_ref().filter(|times| times.is_valid(row)).map(|times| times.value(row));
-            if time.zip(open.watermark).is_some_and(|(time, watermark)| time < watermark) {
-                places.push(row as u32);
-            }
-            if marks.is_valid(row) {
-                open.watermark = open.watermark.max(Some(marks.value(row)));
-            }
-        }
+        let places = times.map_or(vec![], |times| open.late(&marks, &times));
         let whole = if places.is_empty() { None } else { open.reader.whole(&places).ok().flatten() };
         Times { marks: Some(marks), whole: whole.map(|whole| (places, whole)) }
     }
@@ -281,6 +290,10 @@ impl SplitReader for UntilReader {
                 other => return Ok(other),
             }
         }
+    }
+
+    fn whole(&mut self, places: &[u32]) -> Result<Option<RecordBatch>> {
+        self.reader.whole(places)
     }
 
     fn lag(&self) -> Option<u64> {
