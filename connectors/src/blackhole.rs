@@ -38,4 +38,13 @@ impl Sink for Blackhole {
     fn accepts_retractions(&self) -> bool {
         true
     }
+
+    fn position(&self) -> Option<String> {
+        Some(String::new())
+    }
+
+    /// Nothing is there of what was delivered.
+    fn undoes(&self) -> bool {
+        true
+    }
 }

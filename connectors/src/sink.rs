@@ -8,10 +8,30 @@ use std::time::Duration;
 
 /// A place outside to which the changes of a relation are delivered, tick after tick.
 ///
-/// After a restart the job that feeds a sink hands over everything again, from no rows to the present ones. A sink that
-/// keeps its progress outside compares what comes with what it has delivered; [`Sink::recovered`] says when the rows are
-/// as far again as they were before. Another one starts its output anew.
+/// A checkpoint keeps where a sink stands, by [`Sink::position`], and what it was handed since. After a restart it begins
+/// there, and is handed that again and then what came after it. What it had delivered beyond, it undoes or recognises;
+/// [`Sink::recovered`] says when the rows are as far again as they were before. Without a position the job that feeds it
+/// hands over everything again, from no rows to the present ones: a sink that keeps its progress outside compares that with
+/// what it has delivered, and another one starts its output anew.
 pub trait Sink: Send {
+    /// Begins where it stood in an earlier life, or with nothing delivered. Called once, before anything is written.
+    ///
+    /// # Errors
+    /// When it cannot go on there; made again, it can begin with nothing.
+    fn begin(&mut self, _position: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Where it stands as of the last flush: what was written until then is there for good. `None`: not all of it is, or
+    /// that cannot be told, and it is to be kept.
+    fn position(&self) -> Option<String>;
+
+    /// Whether what it delivers after a position is undone when it begins there. One that says no must come by the same
+    /// rows again to recognise them, so that it can begin at a position only if rows are never taken back.
+    fn undoes(&self) -> bool {
+        false
+    }
+
     /// Delivers the changes of one tick. Called at most once per tick, with growing ticks.
     fn write(&mut self, tick: Tick, deltas: &[Delta]) -> Result<()>;
 

@@ -269,6 +269,7 @@ fn a_file_sink_writes_whole_ticks_and_begins_anew() {
         options(&given)
     };
     let mut sink = create_sink(&given(&[]), &rows.schema(), true).unwrap();
+    sink.begin(None).unwrap();
     sink.write(Tick(1), &[Delta::inserts(rows.clone())]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "{\"n\":1,\"t\":\"a \\\"b\\\"\\n\"}\n{\"n\":null,\"t\":\"c\"}\n");
     assert!(!sink.accepts_retractions());
@@ -277,12 +278,15 @@ fn a_file_sink_writes_whole_ticks_and_begins_anew() {
     let refused = create_sink(&given(&[]), &rows.schema(), false).err().unwrap();
     assert_eq!(refused.state(), SqlState::FEATURE_NOT_SUPPORTED);
     let mut sink = create_sink(&given(&[("changes", "true")]), &rows.schema(), false).unwrap();
+    sink.begin(None).unwrap();
     sink.write(Tick(1), &[Delta::inserts(rows.slice(1, 1)), Delta::retractions(rows.slice(1, 1))]).unwrap();
     let row = "{\"n\":null,\"t\":\"c\"}";
     let expected = format!("{{\"op\":\"+\",\"row\":{row}}}\n{{\"op\":\"-\",\"row\":{row}}}\n");
     assert_eq!(fs::read_to_string(&path).unwrap(), expected);
 
     let mut sink = create_sink(&given(&[("format", "csv"), ("header", "true")]), &rows.schema(), true).unwrap();
+    sink.begin(None).unwrap();
+    assert_eq!(sink.position().unwrap(), "4");
     sink.write(Tick(1), &[Delta::inserts(rows)]).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "n,t\n1,\"a \"\"b\"\"\n\"\n,c\n");
 }
@@ -331,4 +335,32 @@ fn rows_of_the_last_chunk_can_be_had_with_all_columns() {
         let mut reader = source.open(&source.splits().unwrap()[0], Offset(0), &[2, 0, 1]).unwrap();
         assert!(matches!(reader.poll(5).unwrap(), Poll::Chunk(_)) && reader.whole(&[0]).unwrap().is_none());
     }
+}
+
+#[test]
+fn a_file_sink_goes_on_at_its_position() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("out.csv");
+    let given = options(&[("connector", "file"), ("path", path.to_str().unwrap()), ("header", "true")]);
+    let rows = RecordBatch::try_from_iter([("n", Arc::new(Int64Array::from(vec![1, 2])) as Arc<dyn Array>)]).unwrap();
+    let create = || create_sink(&given, &rows.schema(), true).unwrap();
+    let mut sink = create();
+    sink.begin(None).unwrap();
+    sink.write(Tick(1), &[Delta::inserts(rows.slice(0, 1))]).unwrap();
+    assert_eq!(sink.position(), None);
+    sink.flush().unwrap();
+    let position = sink.position().unwrap();
+    sink.write(Tick(2), &[Delta::inserts(rows.clone())]).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "n\n1\n1\n2\n");
+
+    let mut sink = create();
+    sink.begin(Some(&position)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "n\n1\n");
+    sink.write(Tick(3), &[Delta::inserts(rows.slice(1, 1))]).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "n\n1\n2\n");
+
+    fs::write(&path, "n").unwrap();
+    assert_eq!(create().begin(Some(&position)).unwrap_err().state(), SqlState::DATA_CORRUPTED);
+    create().begin(None).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "n\n");
 }

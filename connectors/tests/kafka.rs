@@ -167,6 +167,56 @@ fn a_sink_goes_on_where_its_topic_ends() {
 }
 
 #[test]
+fn a_sink_goes_on_at_its_position() {
+    for (delivery, envelope) in [("at_least_once", "plain"), ("exactly_once", "plain"), ("at_least_once", "upsert")] {
+        let make = if delivery == "exactly_once" { Cluster::real } else { Cluster::new };
+        let cluster = make(&format!("position-{envelope}"), 1);
+        let given = cluster.options(&[("delivery", delivery), ("envelope", envelope), ("key", "id")]);
+        let options = settled_sink(given, &id_and_name()).unwrap();
+        let begun = |position: Option<&str>| {
+            let mut sink = sink(&options, true);
+            sink.begin(position).unwrap();
+            sink
+        };
+        let write = |sink: &mut Box<dyn Sink>, rows: &[(i64, &str)]| {
+            let rows: Vec<_> = rows.iter().map(|(id, name)| (*id, *name, 1)).collect();
+            sink.write(Tick(1), &[delta(&rows)]).unwrap();
+            sink.flush().unwrap();
+        };
+        let mut first = begun(None);
+        first.recovered().unwrap();
+        write(&mut first, &[(1, "a"), (2, "b")]);
+        let position = first.position().unwrap();
+        write(&mut first, &[(1, "a"), (3, "c")]);
+        // Another process: what came after the position comes again, and some of it later.
+        let mut second = begun(Some(&position));
+        assert_eq!(second.position().unwrap(), position);
+        write(&mut second, &[(3, "c"), (4, "d")]);
+        let position = second.position();
+        if envelope == "upsert" {
+            assert_eq!(position, None);
+            write(&mut second, &[(1, "a")]);
+            second.recovered().unwrap();
+        } else {
+            let mut third = begun(position.as_deref());
+            write(&mut third, &[(1, "a"), (5, "e")]);
+            third.recovered().unwrap();
+            write(&mut third, &[(1, "a")]);
+            let mut fourth = begun(third.position().as_deref());
+            write(&mut fourth, &[(1, "a")]);
+        }
+        let mut found: Vec<_> = cluster.read().into_iter().map(|(_, value)| value.unwrap()).collect();
+        found.sort();
+        let again = if envelope == "upsert" { 0 } else { 2 };
+        let mut wanted = vec![(1, "a"); 2 + again];
+        wanted.extend([(2, "b"), (3, "c"), (4, "d")]);
+        wanted.extend((again > 0).then_some((5, "e")));
+        let wanted: Vec<_> = wanted.iter().map(|(id, name)| format!("{{\"id\":{id},\"name\":\"{name}\"}}")).collect();
+        assert_eq!(found, wanted, "{delivery} {envelope}");
+    }
+}
+
+#[test]
 fn a_sink_by_key_corrects_what_differs() {
     for envelope in ["upsert", "debezium"] {
         let cluster = Cluster::new("bykey", 1);

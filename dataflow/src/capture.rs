@@ -6,14 +6,16 @@
 //!   operator <--restore--- Stored: batches <-------------- files
 //! ```
 //!
-//! Capturing does as little as it can: what did not change since it was written is left out, and runs, which never change,
-//! are handed over as they are.
+//! Capturing does as little as it can: what did not change since it was written is left out, runs, which never change, are
+//! handed over as they are, and packed state is copied as it is, to be decoded and sorted beside the ticks.
 
-use crate::operator::{StateReader, StateWriter};
+use crate::fragment::catching;
+use crate::operator::{Later, StateReader, StateWriter};
 use crate::read_model::Block;
 use arrow::array::RecordBatch;
 use millrace_types::{EventTime, KeyGroupRange, RelationId, Result, Tick};
 use std::collections::HashMap;
+use std::fmt;
 
 /// The place of a job's read model among the operators, which are counted from 0.
 pub const READ_MODEL: u32 = u32::MAX;
@@ -49,36 +51,64 @@ pub struct Captured {
     pub sections: Option<Vec<Section>>,
 }
 
-/// A named part of a state.
-#[derive(Debug)]
-pub struct Section {
-    /// Its name.
-    pub name: String,
-    /// What is in it, in order.
-    pub content: Content,
+/// A part of a state. Parts of one name count together, in order.
+pub enum Section {
+    /// Rows, under a name.
+    Rows(String, RecordBatch),
+    /// Runs, which stay as they are for as long as they live, under a name.
+    Runs(String, Vec<Block>),
+    /// What writes further parts.
+    Later(Later),
 }
 
-/// What a section consists of.
-#[derive(Debug)]
-pub enum Content {
-    /// Rows.
-    Rows(RecordBatch),
-    /// Runs, which stay as they are for as long as they live.
-    Runs(Vec<Block>),
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Section::Rows(name, rows) => write!(f, "{name}: {} rows", rows.num_rows()),
+            Section::Runs(name, runs) => write!(f, "{name}: {} runs", runs.len()),
+            Section::Later(_) => f.write_str("later"),
+        }
+    }
 }
 
 /// Collects what a snapshot writes.
 #[derive(Debug, Default)]
 pub struct Sections(pub Vec<Section>);
 
+impl Sections {
+    /// The sections, also those that were to be written later.
+    ///
+    /// # Errors
+    /// That of writing these.
+    pub fn written(sections: Vec<Section>) -> Result<Vec<Section>> {
+        let mut written = Sections::default();
+        for section in sections {
+            match section {
+                Section::Later(later) => {
+                    let mut more = Sections::default();
+                    catching(|| later(&mut more))?;
+                    written.0.extend(Sections::written(more.0)?);
+                }
+                section => written.0.push(section),
+            }
+        }
+        Ok(written.0)
+    }
+}
+
 impl StateWriter for Sections {
     fn write(&mut self, name: &str, rows: RecordBatch) -> Result<()> {
-        self.0.push(Section { name: name.to_owned(), content: Content::Rows(rows) });
+        self.0.push(Section::Rows(name.to_owned(), rows));
         Ok(())
     }
 
     fn write_runs(&mut self, name: &str, runs: Vec<Block>) -> Result<()> {
-        self.0.push(Section { name: name.to_owned(), content: Content::Runs(runs) });
+        self.0.push(Section::Runs(name.to_owned(), runs));
+        Ok(())
+    }
+
+    fn write_later(&mut self, later: Later) -> Result<()> {
+        self.0.push(Section::Later(later));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A harness that drives one operator without timely: full control over batches, ticks, snapshots and restores, and the
 //! sum of what came out. For tests, ours and those of operators to come.
 
-use crate::operator::{Operator, Output, RowError, SnapshotKind, StateReader, StateWriter};
+use crate::operator::{Later, Operator, Output, RowError, SnapshotKind, StateReader, StateWriter};
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use millrace_types::{Delta, EventTime, KeyGroupRange, Result, SqlError, Tick};
@@ -118,6 +118,10 @@ impl StateWriter for Snapshot {
         crate::state::in_range(&rows, &KeyGroupRange::all())?;
         self.sections.entry(name.to_owned()).or_default().push(rows);
         Ok(())
+    }
+
+    fn write_later(&mut self, later: Later) -> Result<()> {
+        later(self)
     }
 }
 

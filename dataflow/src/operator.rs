@@ -172,7 +172,13 @@ pub trait StateWriter {
     fn write_runs(&mut self, name: &str, runs: Vec<Block>) -> Result<()> {
         runs.iter().flat_map(Block::sections).try_for_each(|rows| self.write(name, rows?))
     }
+
+    /// Writes what `later` writes. Who writes it down later may let it do so then, on another thread.
+    fn write_later(&mut self, later: Later) -> Result<()>;
 }
+
+/// Writes sections of a copy of the state that it owns: making the copy is all that ticks wait for.
+pub type Later = Box<dyn FnOnce(&mut dyn StateWriter) -> Result<()> + Send>;
 
 /// Where a snapshot comes from.
 pub trait StateReader {

@@ -20,6 +20,8 @@ mod nexmark;
 mod process;
 #[path = "server/restoring.rs"]
 mod restoring;
+#[path = "server/sinks.rs"]
+mod sinks;
 
 use process::{Process, binary, free_port, wait};
 use std::collections::BTreeSet;

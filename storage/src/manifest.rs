@@ -40,7 +40,7 @@ pub struct Manifest {
     pub state_files: Vec<StateFile>,
     /// How far each split of each source has been read.
     pub source_offsets: Vec<SourceOffset>,
-    /// How far each sink has delivered.
+    /// How far each sink has delivered that can go on from there.
     pub sinks: Vec<SinkProgress>,
     /// What the wall clock said, in microseconds since 1970-01-01 UTC.
     #[serde(default)]
@@ -161,7 +161,7 @@ pub struct SourceOffset {
     pub offset: Offset,
 }
 
-/// How far a sink has delivered.
+/// How far a sink has delivered, and what it was handed since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkProgress {
     /// The sink.
@@ -170,6 +170,9 @@ pub struct SinkProgress {
     pub tick: Tick,
     /// What the connector needs to go on from there, opaque here.
     pub position: String,
+    /// The part of its state files with the rows that it was handed and had not delivered.
+    #[serde(default)]
+    pub rest: Option<u32>,
 }
 
 impl Manifest {
@@ -251,7 +254,7 @@ mod tests {
     #[test]
     fn a_manifest_is_read_back_and_every_byte_counts() {
         let mut manifest = Manifest::new(Tick(7), Position { segment: 2, offset: 40 }, 3, b"\0catalog\xff".to_vec());
-        manifest.sinks.push(SinkProgress { relation: RelationId(9), tick: Tick(7), position: "x".into() });
+        manifest.sinks.push(SinkProgress { relation: RelationId(9), tick: Tick(7), position: "x".into(), rest: None });
         let bytes = manifest.encode().unwrap();
         assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
         for at in 0..bytes.len() {

@@ -29,6 +29,27 @@ impl Start {
         self.0.get(&partition).copied().unwrap_or(0)
     }
 
+    /// What [`Start::text`] wrote.
+    pub fn parse(text: &str) -> Option<Start> {
+        parse(text).map(Start)
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        let parts = self.0.iter().map(|(partition, offset)| format!("partition:{partition},offset:{offset}"));
+        parts.collect::<Vec<_>>().join(";")
+    }
+
+    /// At these offsets where they are farther.
+    pub fn advanced(&self, ends: &BTreeMap<u32, u64>) -> Start {
+        let mut offsets = self.0.clone();
+        for (partition, end) in ends {
+            let known = offsets.entry(*partition).or_default();
+            *known = (*known).max(*end);
+        }
+        Start(offsets)
+    }
+
     /// Asks the cluster what the start mode means now, as the text of [`SETTLED`].
     pub fn settle(options: &Options, connection: &Connection) -> Result<String> {
         let client = connection.inquirer()?;

@@ -22,7 +22,7 @@ pub struct Counts<const N: usize> {
     dirty: Vec<Dirty<N>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Entry<const N: usize> {
     id: RowId,
     counts: [i64; N],
@@ -137,20 +137,9 @@ impl<const N: usize> Counts<N> {
     }
 
     /// Writes all counters as the section `name`, under these column names.
-    pub fn snapshot(&self, name: &str, names: [&str; N], to: &mut dyn StateWriter) -> Result<()> {
-        let mut live: Vec<&Entry<N>> = self.entries.iter().filter(|entry| entry.counts != [0; N]).collect();
-        live.sort_by_key(|entry| entry.id);
-        for entries in live.chunks(BATCH) {
-            let hashes = entries.iter().map(|entry| entry.id.key).collect();
-            let rows = UInt64Array::from_iter_values(entries.iter().map(|entry| entry.id.row));
-            let mut columns = vec![("row_hash", Arc::new(rows) as ArrayRef)];
-            for (at, name) in names.into_iter().enumerate() {
-                let counts = Int64Array::from_iter_values(entries.iter().map(|entry| entry.counts[at]));
-                columns.push((name, Arc::new(counts)));
-            }
-            to.write(name, sorted_batch(hashes, columns)?)?;
-        }
-        Ok(())
+    pub fn snapshot(&self, name: &str, names: [&'static str; N], to: &mut dyn StateWriter) -> Result<()> {
+        let (name, entries) = (name.to_owned(), self.entries.clone());
+        to.write_later(Box::new(move |to| write(entries, &name, names, to)))
     }
 
     /// Takes back the counters of the section `name` that belong to `groups`.
@@ -180,4 +169,26 @@ impl<const N: usize> Counts<N> {
         let entries = self.entries.capacity() * size_of::<Entry<N>>();
         StateSize { rows: self.index.len(), bytes: self.index.bytes() + entries }
     }
+}
+
+/// Writes those of the entries that count something, in order.
+fn write<const N: usize>(
+    mut entries: Vec<Entry<N>>,
+    name: &str,
+    names: [&str; N],
+    to: &mut dyn StateWriter,
+) -> Result<()> {
+    entries.retain(|entry| entry.counts != [0; N]);
+    entries.sort_unstable_by_key(|entry| entry.id);
+    for entries in entries.chunks(BATCH) {
+        let hashes = entries.iter().map(|entry| entry.id.key).collect();
+        let rows = UInt64Array::from_iter_values(entries.iter().map(|entry| entry.id.row));
+        let mut columns = vec![("row_hash", Arc::new(rows) as ArrayRef)];
+        for (at, name) in names.into_iter().enumerate() {
+            let counts = Int64Array::from_iter_values(entries.iter().map(|entry| entry.counts[at]));
+            columns.push((name, Arc::new(counts)));
+        }
+        to.write(name, sorted_batch(hashes, columns)?)?;
+    }
+    Ok(())
 }

@@ -344,7 +344,7 @@ impl Writer {
 }
 
 /// The columns of rows, any of which may be NULL, and after them their weights.
-fn weighted(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn weighted(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(fields.chain([Field::new(WEIGHT, DataType::Int64, false)]).collect::<Vec<_>>()))
 }

@@ -9,7 +9,6 @@ use super::ingest::{Bounds, Reading};
 use super::late_rows::LateStore;
 use super::replace::Replacement;
 use super::reshape::Reshape;
-use super::sinks::SinkStatus;
 use super::source_status::SourceStatus;
 use arrow::datatypes::{Schema, SchemaRef};
 use millrace_catalog::{Catalog, Change, Column, Relation, RelationKind};
@@ -17,7 +16,6 @@ use millrace_connectors::Sink;
 use millrace_connectors::Source;
 use millrace_ir::{Job, Node, Output, Plan};
 use millrace_types::{RelationId, Result, SqlError, SqlState, Tick, field_of};
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -144,9 +142,7 @@ impl Clock {
         }
         let feeds = match (&relation.kind, parts.sink) {
             (_, Some(sink)) => {
-                let status = Arc::new(Mutex::new(SinkStatus::default()));
-                self.sinks.start(relation.id, sink, status.clone())?;
-                self.sink_facts.lock().insert(relation.id, status);
+                self.start_sink(relation.id, sink, None)?;
                 Some(relation.id)
             }
             (RelationKind::Job { target, .. }, None) => Some(*target),
@@ -158,7 +154,7 @@ impl Clock {
         };
         let Some(job) = parts.job else { return Ok(()) };
         if let Some(sink) = feeds {
-            self.sinks.route(relation.id, sink);
+            self.sinks.route(relation.id, sink, relation.append_only);
         }
         self.start_beside(job)?;
         self.start_indexes(relation)

@@ -48,6 +48,7 @@ mod replace;
 mod reshape;
 mod restoring;
 mod sequences;
+mod sink_progress;
 mod sinks;
 mod source_status;
 mod subscriptions;

@@ -201,6 +201,7 @@ impl Clock {
         for relation in &early {
             self.bring_back(relation, functions, Some(&mut replay.restoring));
         }
+        self.resume_sinks(functions, &mut replay.restoring)?;
         self.resume(&mut replay.restoring)?;
         for table in relations.iter().filter(|relation| is_stored(relation)) {
             let logged = replay.deltas.remove(&table.id).unwrap_or_default();
@@ -209,7 +210,7 @@ impl Clock {
             self.table_times.get_mut(&table.id).into_iter().for_each(|time| time.set_floor(floor));
         }
         let is_left = |relation: &&Arc<Relation>| !replay.restoring.has(relation.id) && !is_source(relation);
-        let mut left: Vec<_> = early.into_iter().filter(is_left).chain(late).collect();
+        let mut left: Vec<_> = early.into_iter().chain(late).filter(is_left).collect();
         left.sort_by_key(|relation| relations.iter().position(|known| known.id == relation.id));
         for relation in left {
             self.bring_back(relation, functions, None);

@@ -6,16 +6,15 @@
 //!                                    the log since then <-------------+-------------> what could not be restored
 //! ```
 //!
-//! What is handed over row by row to a sink that compares it with what it has delivered comes again from the beginning, in
-//! the order of its source: the source, and the views between, are not restored.
-//!
 //! A view is restored when its plan is what it was and everything that it reads is as it was: tables that were not written
 //! anew since, sources that a reading of the checkpoint brought there, views that are restored themselves. Any other view
-//! is made anew from what it reads. That is slower and never wrong.
+//! is made anew from what it reads. That is slower and never wrong. The jobs that feed sinks are views in this; they go on
+//! together with their sinks (`sink_progress`).
 
 use super::clock::Clock;
 use super::ingest::Bounds;
 use super::late_rows::Rejected;
+use super::sink_progress::{Standing, handed_over, rest_of};
 use super::source_status::DeadLetter;
 use super::view_state::{BAD, LATE, fingerprint};
 use arrow::array::{AsArray, RecordBatch};
@@ -26,7 +25,7 @@ use millrace_dataflow::capture::{Stored, StoredJob};
 use millrace_dataflow::engine::TickInput;
 use millrace_ir::Job;
 use millrace_storage::{
-    Checkpoints, Manifest, ReadingState, SectionPiece, SplitReading, StateFile, StatePiece, ViewState,
+    Checkpoints, Manifest, ReadingState, SectionPiece, SinkProgress, SplitReading, StateFile, StatePiece, ViewState,
 };
 use millrace_types::{EventTime, Offset, RelationId, Result, SqlError, SqlState};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,6 +39,7 @@ pub struct Restoring {
     files: HashMap<(RelationId, u32), StateFile>,
     views: HashMap<RelationId, ViewState>,
     readings: HashMap<RelationId, ReadingState>,
+    sinks: HashMap<RelationId, SinkProgress>,
     restored: BTreeSet<RelationId>,
     /// What is not restored, for it is handed over from its beginning.
     handed_over: BTreeSet<RelationId>,
@@ -53,22 +53,45 @@ impl Restoring {
         let files = manifest.iter().flat_map(|manifest| &manifest.state_files);
         let views = manifest.iter().flat_map(|manifest| &manifest.views);
         let readings = manifest.iter().flat_map(|manifest| &manifest.readings);
+        let sinks = manifest.iter().flat_map(|manifest| &manifest.sinks);
+        let views: HashMap<_, _> = views.map(|view| (view.relation, view.clone())).collect();
+        let sinks: HashMap<_, _> = sinks.map(|sink| (sink.relation, sink.clone())).collect();
+        let goes_on = |job, sink| views.contains_key(&job) && sinks.contains_key(&sink);
         Restoring {
             store,
             workers: manifest.map_or(0, |manifest| manifest.workers as usize),
             now: EventTime(manifest.map_or(0, |manifest| manifest.now)),
             files: files.map(|file| ((file.relation, file.part), file.clone())).collect(),
-            views: views.map(|view| (view.relation, view.clone())).collect(),
+            handed_over: handed_over(catalog, goes_on),
+            views,
             readings: readings.map(|reading| (reading.relation, reading.clone())).collect(),
+            sinks,
             restored: BTreeSet::new(),
-            handed_over: handed_over(catalog),
             sources: BTreeMap::new(),
         }
     }
 
-    /// Whether a view was restored.
+    /// Whether a view was restored, or a job that feeds a sink, or a sink goes on.
     pub fn has(&self, view: RelationId) -> bool {
         self.restored.contains(&view)
+    }
+
+    /// A sink goes on.
+    pub fn note(&mut self, sink: RelationId) {
+        self.restored.insert(sink);
+    }
+
+    /// A job that was restored is not to be, after all; whether it was.
+    pub fn forget(&mut self, job: RelationId) -> bool {
+        self.restored.remove(&job)
+    }
+
+    /// Where a sink stood, and what it was handed since.
+    pub fn standing_of(&self, sink: RelationId) -> Result<Standing> {
+        let lost = || SqlError::internal(format!("the checkpoint does not say where sink {sink} stood"));
+        let SinkProgress { tick, position, rest, .. } = self.sinks.get(&sink).cloned().ok_or_else(lost)?;
+        let sections = rest.map(|part| self.store.load_sections(self.file(sink, part)?)).transpose()?;
+        Ok(Standing { tick, position, rest: rest_of(sections.unwrap_or_default())? })
     }
 
     /// The time of a table as of the checkpoint.
@@ -132,27 +155,6 @@ impl Restoring {
         }
         Ok((bad, late))
     }
-}
-
-/// The sources that sinks read row by row, directly or through views that only ever add rows, and these views.
-fn handed_over(catalog: &Catalog) -> BTreeSet<RelationId> {
-    let feeds = |kind: &RelationKind| matches!(kind, RelationKind::Sink { .. } | RelationKind::Job { .. });
-    let sinks = catalog.relations().filter(|relation| feeds(&relation.kind));
-    // With whether all of what it is made from is handed over, too.
-    let mut open: Vec<_> = sinks.flat_map(|sink| &sink.depends_on).map(|input| (*input, false)).collect();
-    let mut found = BTreeSet::new();
-    while let Some((id, whole)) = open.pop() {
-        let Some(relation) = catalog.get(id) else { continue };
-        match &relation.kind {
-            RelationKind::View { .. } => open.extend(relation.depends_on.iter().map(|input| (*input, whole))),
-            RelationKind::Source { .. } => drop(found.insert(id)),
-            RelationKind::MaterializedView { .. } if (whole || relation.append_only) && found.insert(id) => {
-                open.extend(relation.depends_on.iter().map(|input| (*input, true)));
-            }
-            _ => {}
-        }
-    }
-    found
 }
 
 fn other() -> SqlError {

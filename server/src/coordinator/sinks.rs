@@ -1,6 +1,7 @@
 //! Sinks on the way out: each has a thread of its own and a queue that the clock never waits for, so that one that is
 //! slow, or whose peer is away, delays nobody else.
 
+use super::sink_progress::{Handed, Progress, Standing};
 use millrace_connectors::{Sink, SinkState};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
@@ -59,11 +60,8 @@ impl SinkStatus {
 
 /// What a sink's thread is told.
 enum Item {
-    Tick {
-        tick: Tick,
-        deltas: Vec<Delta>,
-        bytes: usize,
-    },
+    /// There is one more thing that it was handed.
+    Handed,
     /// The rows are as far again as they were before the server ended.
     Recovered,
 }
@@ -73,33 +71,52 @@ struct RunningSink {
     status: Arc<Mutex<SinkStatus>>,
     state: Arc<SinkState>,
     queued: Arc<AtomicUsize>,
+    progress: Arc<Mutex<Progress>>,
+    /// Whether it can go on at a position also when rows are taken back.
+    undoes: bool,
     thread: JoinHandle<()>,
 }
 
 impl Sinks {
-    /// Starts a sink; `status` is told what it does.
+    /// Starts a sink where it stands, or, as of a tick, with nothing delivered; `status` is told what it does.
+    ///
+    /// # Errors
+    /// When it cannot go on there.
     pub fn start(
         &mut self,
         id: RelationId,
         mut sink: Box<dyn Sink>,
         status: Arc<Mutex<SinkStatus>>,
-    ) -> std::io::Result<()> {
+        from: std::result::Result<Standing, Tick>,
+    ) -> Result<()> {
         let (queue, items) = channel();
         let SinkStatus { state, queued, .. } = status.lock().clone();
         sink.share(state.clone());
-        if self.recovered {
-            // The receiver is there.
-            let _ = queue.send(Item::Recovered);
-        }
-        let worker = Worker { sink, status: status.clone(), queued: queued.clone() };
+        sink.begin(from.as_ref().ok().map(|standing| standing.position.as_str()))?;
+        let tick = from.as_ref().map_or_else(|tick| *tick, |standing| standing.tick);
+        let progress = Arc::new(Mutex::new(Progress::new(tick, sink.position())));
+        let undoes = sink.undoes();
+        let worker = Worker { sink, status: status.clone(), queued: queued.clone(), progress: progress.clone() };
         let thread = thread::Builder::new().name(format!("sink-{id}")).spawn(move || worker.run(&items))?;
-        self.running.insert(id, RunningSink { queue, status, state, queued, thread });
+        self.running.insert(id, RunningSink { queue, status, state, queued, progress, undoes, thread });
+        for (tick, deltas) in from.map_or_else(|_| vec![], |standing| standing.rest) {
+            self.feed(id, tick, &deltas);
+        }
+        if self.recovered
+            && let Some(running) = self.running.get(&id)
+        {
+            // A thread that is gone has left its error in the status.
+            let _ = running.queue.send(Item::Recovered);
+        }
         Ok(())
     }
 
-    /// Lets a job feed a sink.
-    pub fn route(&mut self, job: RelationId, sink: RelationId) {
+    /// Lets a job feed a sink; `append_only`: it never takes rows back.
+    pub fn route(&mut self, job: RelationId, sink: RelationId, append_only: bool) {
         self.routes.insert(job, sink);
+        if let Some(running) = self.running.get(&sink).filter(|running| !append_only && !running.undoes) {
+            running.progress.lock().lose();
+        }
     }
 
     /// Hands a tick's output of a job to its sink, if it has one.
@@ -111,18 +128,20 @@ impl Sinks {
 
     /// Hands rows to a sink.
     pub fn feed(&self, sink: RelationId, tick: Tick, deltas: &[Delta]) {
-        let Some(sink) = self.running.get(&sink) else { return };
-        let bytes = deltas.iter().map(|delta| delta.rows().get_array_memory_size()).sum();
+        // A thread that is gone has left its error in the status.
+        let Some(sink) = self.running.get(&sink).filter(|sink| !sink.thread.is_finished()) else { return };
         if sink.queued.load(Ordering::Relaxed) > QUEUED_BYTES {
             let message = "the sink has fallen too far behind";
             let error = SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
             sink.status.lock().error.get_or_insert(error);
+            sink.progress.lock().lose();
             sink.state.stop();
             return;
         }
-        sink.queued.fetch_add(bytes, Ordering::Relaxed);
-        // A thread that is gone has left its error in the status.
-        let _ = sink.queue.send(Item::Tick { tick, deltas: deltas.to_vec(), bytes });
+        let handed = Handed::new(tick, deltas.to_vec());
+        sink.queued.fetch_add(handed.bytes, Ordering::Relaxed);
+        sink.progress.lock().hand(handed);
+        let _ = sink.queue.send(Item::Handed);
     }
 
     /// All rows are as far again as they were before the server ended.
@@ -133,6 +152,15 @@ impl Sinks {
                 let _ = sink.queue.send(Item::Recovered);
             }
         }
+    }
+
+    /// Where the sinks stand that can go on from there, and the jobs that feed each.
+    pub fn standing(&self) -> Vec<(RelationId, Standing, Vec<RelationId>)> {
+        let of = |(id, sink): (&RelationId, &RunningSink)| {
+            let jobs = self.routes.iter().filter(|(_, to)| *to == id).map(|(job, _)| *job).collect();
+            Some((*id, sink.progress.lock().standing()?, jobs))
+        };
+        self.running.iter().filter_map(of).collect()
     }
 
     /// The job that feeds a sink failed.
@@ -174,6 +202,7 @@ struct Worker {
     sink: Box<dyn Sink>,
     status: Arc<Mutex<SinkStatus>>,
     queued: Arc<AtomicUsize>,
+    progress: Arc<Mutex<Progress>>,
 }
 
 impl Worker {
@@ -183,6 +212,7 @@ impl Worker {
                 tracing::error!(error = %error, "sink stopped");
             }
             self.status.lock().error.get_or_insert(error);
+            self.progress.lock().lose();
         }
     }
 
@@ -195,24 +225,38 @@ impl Worker {
                 Some(since) => items.recv_timeout(self.sink.linger().saturating_sub(since.elapsed())),
             };
             match item {
-                Ok(Item::Tick { tick, deltas, bytes }) => {
-                    let rows: usize = deltas.iter().map(Delta::len).sum();
-                    self.sink.write(tick, &deltas)?;
-                    self.queued.fetch_sub(bytes, Ordering::Relaxed);
+                Ok(Item::Handed) => {
+                    if let Some((tick, rows)) = self.write_next()? {
+                        written = (written.0 + rows as u64, tick);
+                    }
                     unflushed.get_or_insert_with(Instant::now);
-                    written = (written.0 + rows as u64, tick);
                 }
-                Ok(Item::Recovered) => self.sink.recovered()?,
+                Ok(Item::Recovered) => {
+                    self.sink.recovered()?;
+                    unflushed.get_or_insert_with(Instant::now);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.sink.flush(),
             }
             if unflushed.is_some_and(|since| since.elapsed() >= self.sink.linger()) {
                 unflushed = None;
                 self.sink.flush()?;
+                self.progress.lock().stand(self.sink.position());
                 let mut status = self.status.lock();
                 status.rows += std::mem::take(&mut written.0);
-                status.tick = written.1;
+                status.tick = status.tick.max(written.1);
             }
         }
+    }
+
+    /// Writes the next thing that was handed over; answers its tick and how many rows it has.
+    fn write_next(&mut self) -> Result<Option<(Tick, usize)>> {
+        // The lock is not held while the sink works.
+        let next = self.progress.lock().next().cloned();
+        let Some(Handed { tick, deltas, bytes }) = next else { return Ok(None) };
+        self.sink.write(tick, &deltas)?;
+        self.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.progress.lock().wrote();
+        Ok(Some((tick, deltas.iter().map(Delta::len).sum())))
     }
 }

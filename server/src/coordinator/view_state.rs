@@ -1,4 +1,5 @@
-//! The state of views on its way into a checkpoint, with where the readings stood that brought it there.
+//! The state of views, and of the jobs that feed sinks, on its way into a checkpoint, with where the readings stood that
+//! brought it there, and where the sinks stood.
 //!
 //! The clock captures it between two ticks: what changed since the last checkpoint is copied, runs are handed over as
 //! they are. The checkpoint's thread writes it. A piece is the state of one operator on one worker, or the rows of a view
@@ -8,16 +9,17 @@ use super::checkpoint::OWN_FILE_ROWS;
 use super::clock::Clock;
 use super::define::is_temporary;
 use super::late_rows::Rejected;
+use super::sink_progress::{Standing, sections};
 use super::source_status::DeadLetter;
 use arrow::array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use millrace_catalog::{Catalog, Relation, RelationKind};
-use millrace_dataflow::capture::{Captured, CapturedJob, Content, Known, Section};
+use millrace_dataflow::capture::{Captured, CapturedJob, Known, Section, Sections};
 use millrace_dataflow::read_model::{Block, BlockId};
 use millrace_storage::{
-    Checkpoints, Manifest, ReadingState, SectionPiece, SplitReading, StateFile, StatePiece, ViewState,
+    Checkpoints, Manifest, ReadingState, SectionPiece, SinkProgress, SplitReading, StateFile, StatePiece, ViewState,
 };
-use millrace_types::{KEY_GROUPS, KeyGroupRange, RelationId, Result, SqlError, Tick};
+use millrace_types::{Delta, KEY_GROUPS, KeyGroupRange, RelationId, Result, SqlError, Tick};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -33,6 +35,7 @@ pub struct CapturedState {
     readings: Vec<CapturedReading>,
     /// Of sources, what the wall clock decided about their rows.
     arrivals: Vec<(RelationId, Vec<(String, RecordBatch)>)>,
+    sinks: Vec<(RelationId, Standing)>,
     /// The wall clock, in microseconds.
     now: i64,
     workers: usize,
@@ -78,10 +81,12 @@ fn hash_definition(catalog: &Catalog, view: &Relation, hasher: &mut DefaultHashe
 }
 
 impl Clock {
-    /// What all views keep that are complete, as of the last tick, but for what is `known` already.
+    /// What all views and jobs keep that are complete, as of the last tick, but for what is `known` already.
     pub(super) fn capture(&self, known: Arc<Known>) -> Result<CapturedState> {
+        let mut sinks = self.sinks.standing();
         let is_whole = |view: &&Arc<Relation>| {
-            matches!(view.kind, RelationKind::MaterializedView { .. })
+            (matches!(view.kind, RelationKind::MaterializedView { .. })
+                || sinks.iter().any(|(_, _, jobs)| jobs.contains(&view.id)))
                 && !is_temporary(view)
                 && !self.state.building.contains(&view.id)
                 && !self.state.failed.contains_key(&view.id)
@@ -93,9 +98,12 @@ impl Clock {
             let reads = self.jobs.get(&view.job).into_iter().flatten().map(|(read, _)| *read);
             view.fingerprint = fingerprint(view.fingerprint, catalog, relation, reads);
         }
+        // A sink goes on with all of its jobs, or not at all.
+        sinks.retain(|(_, _, jobs)| jobs.iter().all(|job| views.iter().any(|captured| captured.job == *job)));
+        let sinks = sinks.into_iter().map(|(sink, standing, _)| (sink, standing)).collect();
         let (now, workers) = (self.now().0, self.engine.workers());
         let arrivals = self.captured_arrivals()?;
-        Ok(CapturedState { views, readings: self.captured_readings(), arrivals, now, workers })
+        Ok(CapturedState { views, readings: self.captured_readings(), arrivals, sinks, now, workers })
     }
 
     fn captured_arrivals(&self) -> Result<Vec<(RelationId, Vec<(String, RecordBatch)>)>> {
@@ -175,7 +183,7 @@ impl ViewFiles {
         store: &Checkpoints,
         goes_on: &dyn Fn() -> Result<()>,
     ) -> Result<(ViewFiles, u64)> {
-        let CapturedState { views, readings, arrivals, now, workers } = captured;
+        let CapturedState { views, readings, arrivals, sinks, now, workers } = captured;
         let mut writing =
             Writing { store, tick: manifest.tick, workers, goes_on, owner: RelationId(0), part: 0, bytes: 0 };
         let mut files = HashMap::new();
@@ -191,7 +199,7 @@ impl ViewFiles {
             for captured in view.pieces {
                 let (place, worker) = ((view.serial, captured.worker, captured.place), captured.worker);
                 let piece = writing.piece(captured, self.0.get(&place))?;
-                state.pieces.extend(writing.named(&piece, worker, place.2, manifest));
+                state.pieces.extend(Writing::named(&piece, worker, place.2, manifest));
                 files.insert(place, piece);
             }
             manifest.views.push(state);
@@ -209,6 +217,10 @@ impl ViewFiles {
             (writing.owner, writing.part) = (source, 1);
             manifest.state_files.push(writing.arrivals(sections)?);
             manifest.arrivals.push((source, 1));
+        }
+        for (relation, Standing { tick, position, rest }) in sinks {
+            let rest = writing.rest(relation, &rest, manifest)?;
+            manifest.sinks.push(SinkProgress { relation, tick, position, rest });
         }
         Ok((ViewFiles(files), writing.bytes))
     }
@@ -235,15 +247,16 @@ impl Writing<'_> {
             let Piece { file, runs, .. } = before.ok_or_else(lost)?;
             return Ok(Piece { touched, file: file.clone(), runs: runs.clone() });
         };
+        let sections = Sections::written(sections)?;
         if sections.is_empty() {
             return Ok(Piece { touched, file: None, runs: vec![] });
         }
         let groups = groups(captured.worker, self.workers);
         let (mut rows, mut runs) = (vec![], vec![]);
-        for Section { name, content } in sections {
-            match content {
-                Content::Rows(batch) => rows.push((name, SectionPiece::Rows(batch))),
-                Content::Runs(blocks) => {
+        for section in sections {
+            match section {
+                Section::Rows(name, batch) => rows.push((name, SectionPiece::Rows(batch))),
+                Section::Runs(name, blocks) => {
                     for block in blocks {
                         if block.rows() < OWN_FILE_ROWS {
                             for batch in block.sections() {
@@ -260,6 +273,8 @@ impl Writing<'_> {
                         runs.push((block.id(), file));
                     }
                 }
+                // All of these are written.
+                Section::Later(_) => {}
             }
         }
         let name = self.next_name()?;
@@ -287,16 +302,10 @@ impl Writing<'_> {
         Ok(format!("{}-{}-{}.state", self.owner, self.tick, self.part))
     }
 
-    /// Names the files of a piece in the manifest. A file from an earlier checkpoint had another number there.
-    fn named(&self, piece: &Piece, worker: usize, place: u32, manifest: &mut Manifest) -> Option<StatePiece> {
-        let file = piece.file.as_ref()?;
-        let mut name = |file: &StateFile| {
-            let part = manifest.state_files.iter().filter(|known| known.relation == self.owner).count() as u32;
-            manifest.state_files.push(StateFile { part, ..file.clone() });
-            part
-        };
-        let part = name(file);
-        let runs = piece.runs.iter().map(|(_, run)| name(run)).collect();
+    /// Names the files of a piece in the manifest.
+    fn named(piece: &Piece, worker: usize, place: u32, manifest: &mut Manifest) -> Option<StatePiece> {
+        let part = name(piece.file.as_ref()?, manifest);
+        let runs = piece.runs.iter().map(|(_, run)| name(run, manifest)).collect();
         Some(StatePiece { worker: worker as u32, place, part, runs })
     }
 
@@ -307,6 +316,18 @@ impl Writing<'_> {
         let file = self.store.put_sections((self.owner, 1, 0..KEY_GROUPS), &name, &sections)?;
         self.bytes += file.bytes;
         Ok(file)
+    }
+
+    /// What a sink has not delivered, if there is such; the number of its file.
+    fn rest(&mut self, sink: RelationId, rest: &[(Tick, Vec<Delta>)], manifest: &mut Manifest) -> Result<Option<u32>> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        (self.goes_on)()?;
+        let file_name = format!("{sink}-{}-rest.state", self.tick);
+        let file = self.store.put_sections((sink, 0, 0..KEY_GROUPS), &file_name, &sections(rest)?)?;
+        self.bytes += file.bytes;
+        Ok(Some(name(&file, manifest)))
     }
 
     /// What a reading could not use, if there is such.
@@ -327,6 +348,13 @@ impl Writing<'_> {
         self.bytes += file.bytes;
         Ok(Some(file))
     }
+}
+
+/// Names a file in the manifest, and numbers it there. One from an earlier checkpoint had another number.
+fn name(file: &StateFile, manifest: &mut Manifest) -> u32 {
+    let part = manifest.state_files.iter().filter(|known| known.relation == file.relation).count() as u32;
+    manifest.state_files.push(StateFile { part, ..file.clone() });
+    part
 }
 
 /// The key groups of a worker.

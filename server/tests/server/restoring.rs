@@ -9,7 +9,7 @@ use tempfile::{TempDir, tempdir};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 /// The rows of a query as text, in order.
-async fn rows(client: &Client, query: &str) -> Vec<String> {
+pub async fn rows(client: &Client, query: &str) -> Vec<String> {
     let messages = client.simple_query(query).await.unwrap_or_else(|error| panic!("{query}: {error:?}"));
     let mut rows: Vec<String> = messages
         .into_iter()
@@ -39,16 +39,16 @@ const VIEWS: &[(&str, &str)] = &[
 ];
 
 /// A server whose source follows a file.
-struct World {
+pub struct World {
     data: TempDir,
-    files: TempDir,
-    server: Process,
-    client: Client,
-    lines: i64,
+    pub files: TempDir,
+    pub server: Process,
+    pub client: Client,
+    pub lines: i64,
 }
 
 impl World {
-    async fn new() -> World {
+    pub async fn new() -> World {
         let (data, files) = (tempdir().unwrap(), tempdir().unwrap());
         let server = Process::on(data.path(), free_port());
         let client = server.client().await;
@@ -70,22 +70,22 @@ impl World {
         world
     }
 
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         self.files.path().join("events.csv")
     }
 
-    fn append(&mut self, count: i64) {
+    pub fn append(&mut self, count: i64) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.file()).unwrap();
         let lines: String = (self.lines..self.lines + count).map(|n| format!("{},{n:06}\n", n % 10)).collect();
         file.write_all(lines.as_bytes()).unwrap();
         self.lines += count;
     }
 
-    async fn run(&self, statement: &str) {
+    pub async fn run(&self, statement: &str) {
         self.client.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     }
 
-    async fn restart(&mut self, workers: usize) {
+    pub async fn restart(&mut self, workers: usize) {
         self.server.kill();
         let mut command = binary();
         let address = format!("127.0.0.1:{}", self.server.port);
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Waits until the views show all lines, and compares them with their queries. `first`: what the first line counts.
-    async fn check(&self, first: i64, place: &str) {
+    pub async fn check(&self, first: i64, place: &str) {
         let begun = Instant::now();
         let total = self.lines * (self.lines - 1) / 2 + first;
         let wanted = [format!("{} {total}", self.lines)];
@@ -125,7 +125,7 @@ impl World {
 }
 
 /// Writes other numbers over the first line of the file, which has been read.
-fn overwrite(file: &Path) {
+pub fn overwrite(file: &Path) {
     let mut bytes = fs::read(file).unwrap();
     bytes[..9].copy_from_slice(b"0,900000\n");
     let mut open = OpenOptions::new().write(true).open(file).unwrap();

@@ -1,12 +1,14 @@
 //! A file that grows, and views over the source that follows it: every line counts once, and what one account owes
-//! another has it, in all views together at every tick.
+//! another has it, in all views together at every tick. Sinks write what comes of it to files again: each line once and in
+//! order, and changes that fit to one another and come to what the view shows.
 
 use super::gone;
 use anyhow::{Context, Result, ensure};
 use futures::StreamExt;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +42,9 @@ pub struct Events {
     lines: i64,
     /// The most that a reader has seen of them.
     seen: i64,
+    /// Where the sinks write: the numbers, and the changes of what accounts are given.
+    numbers: PathBuf,
+    changes: PathBuf,
 }
 
 impl Events {
@@ -54,7 +59,17 @@ impl Events {
         );
         client.batch_execute(&source).await?;
         client.batch_execute(VIEWS).await?;
-        Ok(Events { file: Some(file), lines: 0, seen: 0 })
+        let (numbers, changes) = (folder.join("numbers.csv"), folder.join("changes.csv"));
+        let sinks = format!(
+            "CREATE MATERIALIZED VIEW numbers AS SELECT n FROM events;
+             CREATE SINK numbers_out FROM numbers WITH (connector = 'file', path = '{}');
+             CREATE SINK changes_out AS SELECT creditor, sum(amount) FROM events GROUP BY creditor
+             WITH (connector = 'file', path = '{}', changes = 'true')",
+            numbers.display(),
+            changes.display()
+        );
+        client.batch_execute(&sinks).await?;
+        Ok(Events { file: Some(file), lines: 0, seen: 0, numbers, changes })
     }
 
     /// Appends lines and reads the view until the server goes.
@@ -86,12 +101,33 @@ impl Events {
         let begun = Instant::now();
         loop {
             self.look(client).await?.context("the server is gone")?;
-            if self.seen == self.lines {
+            if self.seen == self.lines && self.is_delivered(client).await? {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < CATCH_UP, "{} of {} lines are read", self.seen, self.lines);
+            ensure!(begun.elapsed() < CATCH_UP, "{} of {} lines are read, or not delivered", self.seen, self.lines);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Whether the sinks have written all; what they have written is right.
+    async fn is_delivered(&self, client: &Client) -> Result<bool> {
+        let numbers = std::fs::read_to_string(&self.numbers)?;
+        for (at, line) in whole_lines(&numbers).enumerate() {
+            ensure!(line == at.to_string(), "line {at} of the sink's file is {line:?}");
+        }
+        let (text, mut sums) = (std::fs::read_to_string(&self.changes)?, BTreeMap::new());
+        for line in whole_lines(&text) {
+            let mut parts = line.splitn(3, ',').map(str::to_owned);
+            let (op, account, sum) = (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let fits = match op.as_deref() {
+                Some("+") => sums.insert(account, sum).is_none(),
+                _ => sums.remove(&account) == Some(sum),
+            };
+            ensure!(fits, "the change {line:?} does not fit to those before it");
+        }
+        let shown = client.query("SELECT creditor::text, amount::text FROM credits", &[]).await?;
+        let shown: BTreeMap<String, String> = shown.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok(whole_lines(&numbers).count() as i64 == self.lines && sums == shown)
     }
 
     fn append(&mut self, count: i64) -> Result<()> {
@@ -104,6 +140,11 @@ impl Events {
         self.lines += count;
         Ok(())
     }
+}
+
+/// The lines of a file that are written to their end.
+fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'))
 }
 
 /// Follows the balance tick by tick until the server goes: no tick ever shows another than zero.

@@ -107,7 +107,8 @@ mod tests {
             split: "0".to_owned(),
             offset: Offset(10),
         });
-        manifest.sinks.push(SinkProgress { relation: RelationId(3), tick: Tick(4), position: String::new() });
+        let (relation, position) = (RelationId(3), String::new());
+        manifest.sinks.push(SinkProgress { relation, tick: Tick(4), position, rest: None });
         manifest
     }
 

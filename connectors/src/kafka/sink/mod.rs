@@ -5,11 +5,13 @@
 //! ```
 //!
 //! The topic itself holds the sink's progress: when a sink starts, it reads back what it has delivered, and sends only
-//! what is missing or has changed since. With `delivery = 'exactly_once'` ticks are sent in transactions, each with a
+//! what is missing or has changed since. If its rows are only added, a checkpoint says up to where all that was handed to it
+//! is delivered, and it reads back only what came after. With `delivery = 'exactly_once'` ticks are sent in transactions, each with a
 //! record in the progress topic, under an identity that fences an older process; so a reader of committed records sees
 //! each change once, and ticks as a whole.
 
 mod encode;
+mod position;
 mod producer;
 mod progress;
 mod resume;
@@ -24,6 +26,7 @@ use crate::sink::{Sink, SinkState};
 use arrow::datatypes::SchemaRef;
 use encode::{Columns, Encoder};
 use millrace_types::{Delta, Result, SqlError, SqlState, Tick};
+use position::Position;
 use producer::{Delivery, Outlet};
 use resume::{Content, Resume};
 use std::sync::Arc;
@@ -117,7 +120,8 @@ pub(crate) fn create_sink(options: &Options, schema: &SchemaRef) -> Result<Box<d
     let linger = Duration::from_millis(options.integer("commit.interval.ms").map_or(100, |millis| millis as u64));
     Ok(Box::new(KafkaSink {
         linger: if exactly_once { linger } else { Duration::ZERO },
-        start: Start::settled(options)?,
+        position: Position { start: Start::settled(options)?, ..Position::default() },
+        goes_on: false,
         envelope: encoder.envelope(),
         encoder,
         connection,
@@ -132,7 +136,10 @@ struct KafkaSink {
     connection: Connection,
     delivery: Delivery,
     linger: Duration,
-    start: Start,
+    /// Where it began.
+    position: Position,
+    /// Whether the rows that it is handed begin there, too.
+    goes_on: bool,
     envelope: Envelope,
     encoder: Encoder,
     state: Arc<SinkState>,
@@ -144,32 +151,49 @@ struct KafkaSink {
 
 impl KafkaSink {
     /// Connects, and reads back what was delivered before.
-    fn begin(&mut self) -> Result<()> {
+    fn connect(&mut self) -> Result<()> {
         if self.outlet.is_some() {
             return Ok(());
         }
         // First the producer: from then on no older process delivers anything, and what it left open is given up.
         let outlet = Outlet::open(&self.connection, &self.delivery, self.state.clone())?;
-        let content = Content::read(&self.connection, &self.start, self.envelope, &self.state)?;
+        let content = Content::read(&self.connection, &self.position.start, self.envelope, &self.state)?;
         if let Some(known) = outlet.known()
             && self.envelope == Envelope::Plain
-            && content.records() < known
+            && self.position.committed + content.records() < known
         {
             let message = format!("Kafka topic \"{}\" holds less than was delivered", self.connection.topic);
-            let detail = format!("It holds {} of {known} records.", content.records());
+            let detail = format!("It holds {} of {known} records.", self.position.committed + content.records());
             return Err(SqlError::new(SqlState::DATA_CORRUPTED, message).with_detail(detail).with_hint(
                 "The sink cannot tell what is missing. Drop it and create it again to write everything anew.",
             ));
         }
-        self.resume = Some(Resume::new(self.envelope, content));
+        self.resume = Some(Resume::new(self.envelope, content, self.goes_on.then_some(&self.position)));
         self.outlet = Some(outlet);
         Ok(())
     }
 }
 
 impl Sink for KafkaSink {
+    fn begin(&mut self, position: Option<&str>) -> Result<()> {
+        if let Some(position) = position {
+            (self.position, self.goes_on) = (Position::parse(position)?, true);
+        }
+        Ok(())
+    }
+
+    fn position(&self) -> Option<String> {
+        let Some(outlet) = &self.outlet else { return Some(self.position.text()) };
+        let ((committed, sent), start) = (outlet.reached(), &self.position.start);
+        let (start, ahead) = match &self.resume {
+            Some(resume) => (start.advanced(resume.ends()), resume.ahead()?),
+            None => (start.clone(), vec![]),
+        };
+        Some(Position { start: start.advanced(&sent), committed, ahead }.text())
+    }
+
     fn write(&mut self, tick: Tick, deltas: &[Delta]) -> Result<()> {
-        self.begin()?;
+        self.connect()?;
         let records = self.encoder.records(deltas)?;
         let records = match &mut self.resume {
             Some(resume) => resume.filter(records),
@@ -190,12 +214,14 @@ impl Sink for KafkaSink {
     }
 
     fn recovered(&mut self) -> Result<()> {
-        self.begin()?;
+        self.connect()?;
         // A topic of rows that are only added stays compared: which of them come later than others is not known.
         if self.envelope == Envelope::Plain {
             return Ok(());
         }
-        let missing = self.resume.take().map(|resume| resume.difference(&self.encoder)).unwrap_or_default();
+        let Some(resume) = self.resume.take() else { return Ok(()) };
+        self.position.start = self.position.start.advanced(resume.ends());
+        let missing = resume.difference(&self.encoder);
         match &mut self.outlet {
             Some(outlet) if !missing.is_empty() => {
                 outlet.send(Tick::default(), missing)?;

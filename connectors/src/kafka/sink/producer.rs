@@ -9,8 +9,9 @@ use millrace_types::{Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,9 @@ pub(super) enum Delivery {
 /// What the client's threads report.
 #[derive(Default)]
 struct Reports {
+    topic: String,
+    /// Behind the last record that a broker took, of each partition of the topic.
+    ends: Mutex<BTreeMap<u32, u64>>,
     failure: Mutex<Option<KafkaError>>,
     trouble: Mutex<Option<String>>,
 }
@@ -50,7 +54,14 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         match result {
-            Ok(_) => *self.trouble.lock() = None,
+            Ok(message) => {
+                *self.trouble.lock() = None;
+                if message.topic() == self.topic {
+                    let mut ends = self.ends.lock();
+                    let end = ends.entry(message.partition() as u32).or_default();
+                    *end = (*end).max(message.offset() as u64 + 1);
+                }
+            }
             Err((error, _)) => drop(self.failure.lock().get_or_insert_with(|| error.clone())),
         }
     }
@@ -80,6 +91,7 @@ impl Outlet {
     pub fn open(connection: &Connection, delivery: &Delivery, state: Arc<SinkState>) -> Result<Outlet> {
         let connect = |error| connection.error("connect to", &error);
         let mut known = None;
+        let reports = Reports { topic: connection.topic.clone(), ..Reports::default() };
         let producer: BaseProducer<Reports> = match delivery {
             Delivery::AtLeastOnce => {
                 // A record waits for a broker as long as it takes.
@@ -89,12 +101,12 @@ impl Outlet {
                     ("linger.ms", "2"),
                     ("partitioner", "murmur2_random"),
                 ];
-                connection.producer(&ours).create_with_context(Reports::default()).map_err(connect)?
+                connection.producer(&ours).create_with_context(reports).map_err(connect)?
             }
             Delivery::ExactlyOnce { id, progress } => {
                 let ours = [("transactional.id", &id[..]), ("linger.ms", "5"), ("partitioner", "murmur2_random")];
                 let producer: BaseProducer<Reports> =
-                    connection.producer(&ours).create_with_context(Reports::default()).map_err(connect)?;
+                    connection.producer(&ours).create_with_context(reports).map_err(connect)?;
                 patiently(connection, &state, || progress::ensure(connection, progress))?;
                 patiently(connection, &state, || {
                     producer.init_transactions(TRANSACTION_STEP).map_err(|error| connection.error("write", &error))
@@ -120,6 +132,11 @@ impl Outlet {
     /// How many records were delivered, as the progress says.
     pub fn known(&self) -> Option<u64> {
         self.known
+    }
+
+    /// How many records were committed in all, and behind the last one that a broker took, of each partition.
+    pub fn reached(&self) -> (u64, BTreeMap<u32, u64>) {
+        (self.committed, self.producer.context().ends.lock().clone())
     }
 
     /// Sends the records of a tick.

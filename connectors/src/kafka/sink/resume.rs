@@ -3,11 +3,14 @@
 //! - Rows that are only added: every record that is there stands for one row that comes again. The topic is kept as
 //!   counts of 128-bit hashes, and a row that is counted there is not sent.
 //! - Rows by key: rows are collected until they are as far as they were; then each key whose row differs is corrected.
+//!   A sink that goes on at a position has only keys that came after it, and rows that are only added: a key that does not
+//!   come again was not given before either, and stays as it is.
 
 use super::super::connection::{Connection, PATIENCE};
 use super::super::envelope::Envelope;
 use super::super::start::Start;
 use super::encode::{Encoder, OutRecord, after_of};
+use super::position::Position;
 use crate::sink::SinkState;
 use millrace_types::{Result, SqlError, SqlState};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -17,17 +20,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+/// How many records a position names one by one.
+const AHEAD: usize = 4096;
+
+/// A record by 128 bits of hash.
+pub(super) type Identity = (u64, u64);
+
 /// What the committed records of a topic come to.
 #[derive(Default)]
 pub(super) struct Content {
     records: u64,
+    /// Behind the last record of each partition.
+    ends: BTreeMap<u32, u64>,
     /// Rows that are only added: how often each is there.
-    counts: HashMap<(u64, u64), u32>,
+    counts: HashMap<Identity, u32>,
     /// Rows by key: the last one.
     rows: HashMap<Vec<u8>, Vec<u8>>,
 }
 
-fn identity(key: Option<&[u8]>, value: Option<&[u8]>) -> (u64, u64) {
+fn identity(key: Option<&[u8]>, value: Option<&[u8]>) -> Identity {
     let hash = |seed: u8| {
         let mut hasher = DefaultHasher::new();
         (seed, key, value).hash(&mut hasher);
@@ -76,7 +87,10 @@ impl Content {
                 return Err(stopping());
             }
             match client.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => content.add(envelope, message.key(), message.payload()),
+                Some(Ok(message)) => {
+                    content.ends.insert(message.partition() as u32, message.offset() as u64 + 1);
+                    content.add(envelope, message.key(), message.payload());
+                }
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
                 Some(Err(error)) => return Err(failed(error)),
                 None => {}
@@ -117,13 +131,31 @@ pub(super) fn stopping() -> SqlError {
 pub(super) struct Resume {
     envelope: Envelope,
     content: Content,
+    /// Whether the content is only what came after a position.
+    is_part: bool,
     /// By key: the last record of each, `None` for a row that is gone.
     wanted: BTreeMap<Vec<u8>, Option<OutRecord>>,
 }
 
 impl Resume {
-    pub fn new(envelope: Envelope, content: Content) -> Resume {
-        Resume { envelope, content, wanted: BTreeMap::new() }
+    /// `from`: where the content begins, if the rows do so, too.
+    pub fn new(envelope: Envelope, mut content: Content, from: Option<&Position>) -> Resume {
+        for (identity, count) in from.iter().flat_map(|position| &position.ahead) {
+            *content.counts.entry(*identity).or_default() += count;
+        }
+        Resume { envelope, content, is_part: from.is_some(), wanted: BTreeMap::new() }
+    }
+
+    /// The records whose rows are still to come again. `None` when that cannot be said, or is much.
+    pub fn ahead(&self) -> Option<Vec<(Identity, u32)>> {
+        let counts = &self.content.counts;
+        let is_known = self.envelope == Envelope::Plain && counts.len() <= AHEAD;
+        is_known.then(|| counts.iter().map(|(identity, count)| (*identity, *count)).collect())
+    }
+
+    /// Behind the last record that was there, of each partition.
+    pub fn ends(&self) -> &BTreeMap<u32, u64> {
+        &self.content.ends
     }
 
     /// The records that are to be sent now: of rows that are only added, those that are not there yet; of others none
@@ -167,7 +199,7 @@ impl Resume {
                 records.push(encoder.correction(key, delivered, wanted));
             }
         }
-        for (key, delivered) in self.content.rows {
+        for (key, delivered) in self.content.rows.into_iter().filter(|_| !self.is_part) {
             records.push(encoder.correction(key, Some(delivered), None));
         }
         records

@@ -1,18 +1,21 @@
 //! Jobs that go on in another engine where they were in the first.
 
 use super::*;
-use crate::capture::{CapturedJob, Content, Known, Stored, StoredJob};
+use crate::capture::{CapturedJob, Known, Section, Sections, Stored, StoredJob};
 use std::collections::HashMap;
 
 fn stored(job: CapturedJob, workers: usize) -> StoredJob {
     let pieces = job.pieces.into_iter().map(|captured| {
         let mut sections = HashMap::<String, Vec<RecordBatch>>::new();
-        for section in captured.sections.unwrap() {
-            let batches = sections.entry(section.name).or_default();
-            match section.content {
-                Content::Rows(rows) => batches.push(rows),
-                Content::Runs(runs) => batches.extend(runs.iter().flat_map(|run| run.sections().map(Result::unwrap))),
-            }
+        for section in Sections::written(captured.sections.unwrap()).unwrap() {
+            let (name, batches) = match section {
+                Section::Rows(name, rows) => (name, vec![rows]),
+                Section::Runs(name, runs) => {
+                    (name, runs.iter().flat_map(|run| run.sections().map(Result::unwrap)).collect())
+                }
+                Section::Later(_) => unreachable!("what was to be written later is written"),
+            };
+            sections.entry(name).or_default().extend(batches);
         }
         Stored { worker: captured.worker, place: captured.place, sections }
     });

@@ -266,6 +266,15 @@ impl Accumulator {
         &self.output
     }
 
+    /// Whether it keeps something of groups beside their rows, itself.
+    pub fn keeps_beside(&self) -> bool {
+        match &self.kind {
+            Kind::Extreme(extreme) => extreme.has_values(),
+            Kind::Folded { .. } => true,
+            Kind::Packed(_) | Kind::Gathered { .. } => false,
+        }
+    }
+
     /// What a snapshot keeps of these groups beside their rows, if anything is kept so.
     pub fn values_of(&self, groups: &[u32]) -> Option<Vec<Stored>> {
         match &self.kind {

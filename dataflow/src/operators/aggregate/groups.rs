@@ -19,6 +19,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use millrace_types::hash::{KEY_SEED, hash_rows, mix};
 use millrace_types::{Result, Weights};
 use std::ops::Range;
+use std::sync::Arc;
 
 const ROWS: usize = 0;
 /// The word of a row at which the accumulators start.
@@ -52,7 +53,14 @@ enum Key {
     /// As this many words.
     Words(usize),
     /// As bytes, by group; their hash is in the group's row.
-    Bytes { converter: Box<RowConverter>, stored: Vec<Box<[u8]>> },
+    Bytes { converter: Box<RowConverter>, stored: Vec<Arc<[u8]>> },
+}
+
+impl Key {
+    fn bytes(types: &[DataType], stored: Vec<Arc<[u8]>>) -> Result<Key> {
+        let fields = types.iter().cloned().map(SortField::new).collect();
+        Ok(Key::Bytes { converter: Box::new(RowConverter::new(fields)?), stored })
+    }
 }
 
 impl Groups {
@@ -63,8 +71,7 @@ impl Groups {
             let values: usize = types.iter().map(fixed::words_of).sum();
             Key::Words(if types.is_empty() { 0 } else { values + 1 })
         } else {
-            let fields = types.iter().cloned().map(SortField::new).collect();
-            Key::Bytes { converter: Box::new(RowConverter::new(fields)?), stored: Vec::new() }
+            Key::bytes(&types, Vec::new())?
         };
         let mark = FIRST_ACCUMULATOR + accumulators;
         let mut groups = Groups {
@@ -83,6 +90,26 @@ impl Groups {
         };
         groups.stride = groups.key() + groups.key_words();
         Ok(groups)
+    }
+
+    /// A copy to read groups from; look-ups find nothing in it.
+    pub fn copy(&self) -> Result<Groups> {
+        let key = match &self.key {
+            Key::Words(words) => Key::Words(*words),
+            Key::Bytes { stored, .. } => Key::bytes(&self.types, stored.clone())?,
+        };
+        Ok(Groups {
+            index: HashIndex::default(),
+            words: self.words.clone(),
+            types: self.types.clone(),
+            key,
+            free: self.free.clone(),
+            dirty: Vec::new(),
+            before: Vec::new(),
+            hashes: Vec::new(),
+            key_words: Vec::new(),
+            ..*self
+        })
     }
 
     fn key_words(&self) -> usize {
@@ -116,7 +143,7 @@ impl Groups {
     pub fn bytes(&self) -> usize {
         let keys = match &self.key {
             Key::Words(_) => 0,
-            Key::Bytes { stored, .. } => stored.iter().map(|bytes| bytes.len() + size_of::<Box<[u8]>>()).sum(),
+            Key::Bytes { stored, .. } => stored.iter().map(|bytes| bytes.len() + size_of::<Arc<[u8]>>()).sum(),
         };
         self.words.capacity() * size_of::<u64>() + self.index.bytes() + keys
     }
@@ -269,7 +296,7 @@ impl Groups {
                 None => {
                     let group = self.insert(hash, &[hash]);
                     if let Key::Bytes { stored, .. } = &mut self.key {
-                        stored.resize(stored.len().max(group as usize + 1), Box::default());
+                        stored.resize(stored.len().max(group as usize + 1), Arc::default());
                         stored[group as usize] = bytes.into();
                     }
                     group
@@ -300,7 +327,7 @@ impl Groups {
         let key = self.row(group)[self.key()..].to_vec();
         let new = self.allocate(&key);
         if let Key::Bytes { stored, .. } = &mut self.key {
-            stored.resize(stored.len().max(new as usize + 1), Box::default());
+            stored.resize(stored.len().max(new as usize + 1), Arc::default());
             stored[new as usize] = stored[group as usize].clone();
         }
         new
@@ -356,7 +383,7 @@ impl Groups {
     pub fn remove(&mut self, group: u32) {
         let hash = self.hash(group);
         if let Key::Bytes { stored, .. } = &mut self.key {
-            stored[group as usize] = Box::default();
+            stored[group as usize] = Arc::default();
         }
         self.row_mut(group).fill(0);
         self.index.remove(hash, group);

@@ -13,12 +13,13 @@
 //! ```
 
 use super::Aggregate;
-use super::accumulator::Kind;
-use super::groups::{rows_of, set_rows};
+use super::accumulator::{Accumulator, Kind};
+use super::groups::{Groups, rows_of, set_rows};
 use super::sessions::LINK_WORDS;
 use crate::operator::{StateReader, StateWriter};
 use crate::state::{corrupt, in_range, sorted_batch};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
 use millrace_types::hash::{KEY_SEED, hash_rows};
@@ -33,27 +34,24 @@ const GIVEN: &str = "given";
 const BATCH: usize = 16_384;
 
 impl Aggregate {
-    /// Writes all groups.
+    /// Writes all groups: their rows from a copy, and now what is kept beside them.
     pub(super) fn write_sections(&mut self, to: &mut dyn StateWriter) -> Result<()> {
-        for groups in self.groups.all().chunks(BATCH) {
-            let keys = self.groups.key_columns(groups.iter().copied())?;
-            let hashes = self.key_hashes(&keys, groups.len())?;
-            let rows = groups.iter().map(|&group| self.groups.row(group));
-            let count: Int64Array = rows.clone().map(rows_of).collect();
-            let words = rows.map(|row| row[self.stored()].iter().flat_map(|word| word.to_le_bytes()));
-            let words = words.map(Iterator::collect::<Vec<u8>>);
-            let words = BinaryArray::from_iter_values(words);
-            let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
-            to.write("groups", sorted_batch(hashes.clone(), named(&keys, tail, ["rows", "words"]))?)?;
-            self.write_values(groups, &keys, &hashes, to)?;
-            self.write_states(groups, &keys, &hashes, to)?;
+        let (groups, partition, stored) = (self.groups.copy()?, self.partition.clone(), self.stored());
+        to.write_later(Box::new(move |to| write_groups(&groups, &partition, &stored, to)))?;
+        if self.accumulators.iter().any(Accumulator::keeps_beside) {
+            for groups in self.groups.all().chunks(BATCH) {
+                let keys = self.groups.key_columns(groups.iter().copied())?;
+                let hashes = key_hashes(&self.partition, &keys, groups.len())?;
+                self.write_values(groups, &keys, &hashes, to)?;
+                self.write_states(groups, &keys, &hashes, to)?;
+            }
         }
         if let Some(Some(given)) = self.once {
             let given = Arc::new(Int64Array::from(vec![given])) as ArrayRef;
             to.write(GIVEN, sorted_batch(vec![0], vec![("given", given)])?)?;
         }
         if self.keys.is_empty() && self.started {
-            to.write(STARTED, sorted_batch(self.key_hashes(&[], 1)?, vec![])?)?;
+            to.write(STARTED, sorted_batch(key_hashes(&self.partition, &[], 1)?, vec![])?)?;
         }
         for (number, distinct) in self.distincts.iter().enumerate() {
             distinct.snapshot(&format!("distinct/{number}"), to)?;
@@ -98,12 +96,6 @@ impl Aggregate {
     fn stored(&self) -> Range<usize> {
         let Range { start, end } = self.groups.accumulators();
         start + if self.sessions.is_some() { LINK_WORDS } else { 0 }..end
-    }
-
-    /// The hashes by which the groups are owned by workers.
-    fn key_hashes(&self, keys: &[ArrayRef], groups: usize) -> Result<Vec<u64>> {
-        let owning: Vec<ArrayRef> = self.partition.iter().map(|&key| keys[key].clone()).collect();
-        hash_rows(&owning, groups, KEY_SEED)
     }
 
     /// Takes back the groups whose hash belongs to `owned`.
@@ -200,6 +192,28 @@ impl Aggregate {
         }
         Ok(())
     }
+}
+
+/// Writes the rows of all groups, with the words `stored` of each.
+fn write_groups(groups: &Groups, partition: &[usize], stored: &Range<usize>, to: &mut dyn StateWriter) -> Result<()> {
+    for part in groups.all().chunks(BATCH) {
+        let keys = groups.key_columns(part.iter().copied())?;
+        let hashes = key_hashes(partition, &keys, part.len())?;
+        let rows = part.iter().map(|&group| groups.row(group));
+        let count: Int64Array = rows.clone().map(rows_of).collect();
+        let words: Vec<u8> = rows.flat_map(|row| &row[stored.clone()]).flat_map(|word| word.to_le_bytes()).collect();
+        let lengths = std::iter::repeat_n(stored.len() * size_of::<u64>(), part.len());
+        let words = BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), words.into(), None)?;
+        let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
+        to.write("groups", sorted_batch(hashes, named(&keys, tail, ["rows", "words"]))?)?;
+    }
+    Ok(())
+}
+
+/// The hashes by which groups are owned by workers.
+fn key_hashes(partition: &[usize], keys: &[ArrayRef], groups: usize) -> Result<Vec<u64>> {
+    let owning: Vec<ArrayRef> = partition.iter().map(|&key| keys[key].clone()).collect();
+    hash_rows(&owning, groups, KEY_SEED)
 }
 
 /// The columns of a section: the keys, then `tail` under these names.
