@@ -101,6 +101,8 @@ pub struct OperatorInfo {
     pub rows: usize,
     /// Bytes of memory, nearly.
     pub bytes: usize,
+    /// Changes that came after what they concern was final.
+    pub dropped: u64,
 }
 
 impl Engine {

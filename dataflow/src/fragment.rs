@@ -210,9 +210,10 @@ impl Fragment {
         self.operators.iter().map(of).fold(Timers::default(), Timers::or)
     }
 
-    /// Each operator, inputs first, with how much it keeps.
-    pub fn sizes(&self) -> impl Iterator<Item = (&str, StateSize)> {
-        self.operators.iter().rev().map(|fused| (fused.name.as_str(), fused.operator.state_size()))
+    /// Each operator, inputs first, with how much it keeps, and how many changes it has dropped.
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, StateSize, u64)> {
+        let operators = self.operators.iter().rev();
+        operators.map(|fused| (fused.name.as_str(), fused.operator.state_size(), fused.operator.dropped()))
     }
 }
 

@@ -94,6 +94,11 @@ impl Harness {
         self.operator.state_size()
     }
 
+    /// How many changes have come too late.
+    pub fn dropped(&self) -> u64 {
+        self.operator.dropped()
+    }
+
     /// A full snapshot; only between two ticks.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         let mut snapshot = Snapshot::default();

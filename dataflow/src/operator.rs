@@ -62,6 +62,11 @@ pub trait Operator: Send {
     fn state_size(&self) -> StateSize {
         StateSize::default()
     }
+
+    /// How many changes have come after what they concern was final, and changed nothing.
+    fn dropped(&self) -> u64 {
+        0
+    }
 }
 
 /// What time it is in a tick, for the operators of one job.

@@ -394,7 +394,7 @@ mod tests {
         let stages: Vec<_> = graph.stages.iter().map(|stage| (&stage.feeds[..], stage.exchanged_by.clone())).collect();
         assert_eq!(stages[0], (&[Feed::Port(0), Feed::Port(1)][..], Some(vec![0])));
         assert_eq!(stages[1], (&[Feed::Stage(0)][..], None));
-        assert_eq!(graph.stages[0].fragment.sizes().map(|(name, _)| name).collect::<Vec<_>>(), ["Distinct", "Union"]);
+        assert_eq!(graph.stages[0].fragment.sizes().map(|(name, ..)| name).collect::<Vec<_>>(), ["Distinct", "Union"]);
     }
 
     #[test]

@@ -398,14 +398,15 @@ impl Worker<'_, '_> {
         let worker = self.substrate.worker();
         let mut infos = vec![];
         for (&job, running) in &self.jobs {
-            let mut add = |name: &str, size: crate::operator::StateSize| {
-                infos.push(OperatorInfo { job, worker, name: name.to_owned(), rows: size.rows, bytes: size.bytes });
+            let mut add = |name: &str, size: crate::operator::StateSize, dropped: u64| {
+                let (name, rows, bytes) = (name.to_owned(), size.rows, size.bytes);
+                infos.push(OperatorInfo { job, worker, name, rows, bytes, dropped });
             };
             for fragment in &running.dataflow.fragments {
-                fragment.borrow().sizes().for_each(|(name, size)| add(name, size));
+                fragment.borrow().sizes().for_each(|(name, size, dropped)| add(name, size, dropped));
             }
             if let Some(size) = running.end.borrow().model_size() {
-                add("ReadModel", size);
+                add("ReadModel", size, 0);
             }
         }
         infos

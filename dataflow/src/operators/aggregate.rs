@@ -93,6 +93,8 @@ pub struct Aggregate {
     closed: Option<Expiry<u32>>,
     /// Whether a group is given once, when it is dropped; those up to this time have been.
     once: Option<Option<i64>>,
+    /// Rows that came for groups that had been given.
+    dropped: u64,
 }
 
 /// A value in a snapshot: the place of its group, its bytes, how often it is there.
@@ -136,6 +138,7 @@ impl Aggregate {
         Ok(Aggregate {
             sessions,
             once: options.once.then_some(None),
+            dropped: 0,
             keys,
             partition,
             accumulators,
@@ -310,6 +313,10 @@ impl Operator for Aggregate {
             true => self.note(self.groups.all()),
             false => Ok(()),
         }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     fn state_size(&self) -> StateSize {

@@ -1,7 +1,7 @@
 //! OnClose: rows wait until the watermark says that they are final, and are passed on once.
 //!
 //! Stateful: the changes of rows that are not final, in buckets by when they will be. A row that came and went in
-//! between never leaves; what changes a row that is final already comes too late and is dropped. A closed bucket goes as a
+//! between never leaves; what changes a row that is final already comes too late, and is dropped and counted. A closed bucket goes as a
 //! whole, so that closing costs as much as there is to close. Rows leave in the order of their times. Nothing is ever
 //! retracted.
 //!
@@ -45,6 +45,8 @@ pub struct OnClose {
     now: Option<i64>,
     active: Option<i64>,
     touched: bool,
+    /// Changes that came too late.
+    dropped: u64,
 }
 
 /// Changes of rows that close at nearly the same time.
@@ -71,7 +73,7 @@ const CLOSED: &str = "closed";
 impl OnClose {
     /// Without a row yet.
     pub fn new(options: OnCloseOptions) -> OnClose {
-        OnClose { options, pending: BTreeMap::new(), closed: None, now: None, active: None, touched: false }
+        OnClose { options, pending: BTreeMap::new(), closed: None, now: None, active: None, touched: false, dropped: 0 }
     }
 
     /// Puts changes into their buckets.
@@ -81,7 +83,11 @@ impl OnClose {
         let mut earliest: BTreeMap<i64, i64> = BTreeMap::new();
         for row in 0..delta.len() {
             let close = times.value(row).saturating_add(delay);
-            if times.is_null(row) || self.closed.is_some_and(|closed| close <= closed) {
+            if times.is_null(row) {
+                continue;
+            }
+            if self.closed.is_some_and(|closed| close <= closed) {
+                self.dropped += delta.weight(row).unsigned_abs();
                 continue;
             }
             let step = close >> STEP_BITS;
@@ -264,6 +270,10 @@ impl Operator for OnClose {
 
     fn follows_clock(&self) -> bool {
         self.options.idle.is_some()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     fn state_size(&self) -> StateSize {

@@ -53,7 +53,7 @@ pub struct Reading {
     /// How far time has come with rows, where that takes columns that a connector does not read.
     marks: Option<WatermarkExpression>,
     /// The source with the columns that are read of it, where late rows are not read whole.
-    again: Option<(Arc<dyn Source>, Arc<[usize]>)>,
+    again: Option<Partly>,
     /// The columns that its rows have before the hidden ones.
     read: Arc<[usize]>,
     /// Rows taken so far, by split.
@@ -77,6 +77,13 @@ pub struct Reading {
     begin: BTreeMap<String, Offset>,
     /// How many rows came before that.
     begin_rows: BTreeMap<String, u64>,
+}
+
+/// A source of which only some columns are read.
+struct Partly {
+    source: Arc<dyn Source>,
+    /// As the connector counts them.
+    columns: Arc<[usize]>,
 }
 
 /// What a reader thread reports.
@@ -150,7 +157,7 @@ impl Reading {
             |time: &&RelationTime| held.as_ref().is_some_and(|h| h.keeps_late) && read.len() < time.timed.width;
         let partly = time.as_ref().filter(in_part);
         let late_time = partly.and_then(|time| read.iter().position(|column| *column == time.timed.column));
-        let again = partly.map(|_| (defined.source.clone(), outside.clone()));
+        let again = partly.map(|_| Partly { source: defined.source.clone(), columns: outside.clone() });
         let (source, status) = (defined.source.clone(), defined.status.clone());
         let (sender, events) = sync_channel(QUEUED_CHUNKS);
         let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));

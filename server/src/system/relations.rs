@@ -296,5 +296,6 @@ fn fill_operators(_: &Database, published: &Published, operators: &[OperatorRow]
         ("name", text(operators.iter().map(|operator| Some(operator.name.to_string())))),
         ("rows", number(operators.iter().map(|operator| Some(operator.rows as i64)))),
         ("bytes", number(operators.iter().map(|operator| Some(operator.bytes as i64)))),
+        ("dropped", number(operators.iter().map(|operator| Some(operator.dropped as i64)))),
     ]
 }

@@ -10,7 +10,7 @@ use datafusion::physical_plan::windows::create_window_expr;
 use datafusion::scalar::ScalarValue;
 use millrace_functions::event_windows::{Sessions, Side};
 use millrace_ir::{Closing, Reach, SortColumn};
-use millrace_types::EventTime;
+use millrace_types::{EventTime, Weights};
 
 /// A key, a time and a number that tells rows apart.
 pub type Timed = (i64, i64, i64);
@@ -195,6 +195,12 @@ fn rows_leave_in_the_order_of_their_times() {
         .collect();
     assert_eq!(times, [1, 3, 5, 8, 700_000]);
     assert_eq!(harness.state_size().rows, 1);
+    // What comes after that changes nothing, and is counted.
+    let late =
+        Delta::new(timed_batch(&[(0, 5, 0), (0, 6, 0), (0, 9_000_000, 0)]), Weights::Each(vec![-2, 1, 1].into()));
+    harness.batch(0, late).unwrap();
+    assert!(harness.tick().unwrap().iter().all(Delta::is_empty));
+    assert_eq!((harness.dropped(), harness.state_size().rows), (3, 2));
 }
 
 #[test]

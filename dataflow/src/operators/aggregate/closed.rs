@@ -1,11 +1,11 @@
 //! Groups that the watermark passes: they are dropped, and given then where each is given once.
 //!
 //! What comes for a group after that begins another one of the same key. Where groups are given once it is dropped without
-//! being given, when the tick ends: what was final does not change.
+//! being given, when the tick ends, and counted: what was final does not change.
 
 use super::distinct::Distinct;
 use super::emission::{EMITTED, Side};
-use super::groups::exists;
+use super::groups::{exists, rows_of};
 use super::{Accumulator, Aggregate};
 use crate::operator::Output;
 use arrow::array::{Array, AsArray};
@@ -40,8 +40,11 @@ impl Aggregate {
         let closed = self.take_closed()?;
         let passed = self.closed.as_ref().and_then(|closed| closed.passed());
         if let Some(given) = self.once {
-            let new = closed.iter().filter(|(time, _)| given.is_none_or(|given| *time > given));
-            let new = new.map(|(_, group)| *group).collect();
+            let (new, late): (Vec<_>, Vec<_>) =
+                closed.iter().copied().partition(|(time, _)| given.is_none_or(|given| *time > given));
+            let changes = late.iter().map(|(_, group)| rows_of(self.groups.row(*group)).unsigned_abs());
+            self.dropped += changes.sum::<u64>();
+            let new = new.into_iter().map(|(_, group)| group).collect();
             self.give(new, out)?;
             self.once = Some(given.max(passed));
         }

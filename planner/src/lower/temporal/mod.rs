@@ -160,6 +160,9 @@ impl Lowering {
 
 /// The error of a clock in a place where nothing turns it into an operator.
 pub fn misplaced(name: &str) -> SqlError {
-    in_view(format!("the function {name}(), whose value changes by itself,"))
-        .with_hint("In the WHERE of a view compare it with a column: ts > now() - INTERVAL '1 hour'.")
+    let refused = in_view(format!("the function {name}(), whose value changes by itself,"));
+    refused.with_hint(match name {
+        clock::PROCTIME => "A column AS PROCTIME() of a table or source tells when a row came in.",
+        _ => "In the WHERE of a view compare it with a column: ts > now() - INTERVAL '1 hour'.",
+    })
 }

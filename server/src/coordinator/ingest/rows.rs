@@ -1,7 +1,7 @@
 //! What becomes of the rows of a chunk: their times, when they came in, and those that are late.
 
 use super::threads::Times;
-use super::{CHUNK_ROWS, Fed, Reading};
+use super::{CHUNK_ROWS, Fed, Partly, Reading};
 use crate::coordinator::arrivals::Coming;
 use crate::coordinator::event_time::Stamped;
 use crate::coordinator::late_rows::LateRows;
@@ -101,7 +101,7 @@ impl Reading {
         places: &[u32],
         known: Option<&(Vec<u32>, RecordBatch)>,
     ) -> Result<RecordBatch> {
-        let Some((source, columns)) = &self.again else { return Ok(rows) };
+        let Some(Partly { source, columns }) = &self.again else { return Ok(rows) };
         if let Some((known, whole)) = known {
             let found = places.iter().map(|place| Some(known.binary_search(place).ok()? as u32));
             if let Some(found) = found.collect::<Option<Vec<u32>>>() {
