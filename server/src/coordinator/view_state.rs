@@ -34,15 +34,15 @@ pub struct CapturedState {
     views: Vec<CapturedJob>,
     readings: Vec<CapturedReading>,
     /// Of sources, what the wall clock decided about their rows.
-    arrivals: Vec<(RelationId, Sections)>,
+    arrivals: Vec<(RelationId, SplitNotes)>,
     sinks: Vec<(RelationId, Standing)>,
     /// The wall clock, in microseconds.
     now: i64,
     workers: usize,
 }
 
-/// Rows by what they are.
-type Sections = Vec<(String, RecordBatch)>;
+/// What is noted of each split.
+type SplitNotes = Vec<(String, RecordBatch)>;
 
 struct CapturedReading {
     state: ReadingState,
@@ -109,7 +109,7 @@ impl Clock {
         Ok(CapturedState { views, readings: self.captured_readings(), arrivals, sinks, now, workers })
     }
 
-    fn captured_arrivals(&self) -> Result<Vec<(RelationId, Sections)>> {
+    fn captured_arrivals(&self) -> Result<Vec<(RelationId, SplitNotes)>> {
         self.table_times.keys().filter_map(|table| self.arrivals.get(table)).for_each(|table| table.forget_old());
         let sources = self.arrivals.iter().filter(|(relation, _)| !self.table_times.contains_key(relation));
         let captured = sources.map(|(source, arrivals)| Ok((*source, arrivals.sections()?)));
@@ -313,7 +313,7 @@ impl Writing<'_> {
     }
 
     /// What is known of how the rows of a source came in.
-    fn arrivals(&mut self, sections: Sections) -> Result<StateFile> {
+    fn arrivals(&mut self, sections: SplitNotes) -> Result<StateFile> {
         let name = self.next_name()?;
         let sections: Vec<_> = sections.into_iter().map(|(split, rows)| (split, SectionPiece::Rows(rows))).collect();
         let file = self.store.put_sections((self.owner, 1, 0..KEY_GROUPS), &name, &sections)?;
