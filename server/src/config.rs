@@ -65,6 +65,11 @@ struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     checkpoint_log_mib: Option<u64>,
 
+    /// Copy checkpoints to this object store, as s3://BUCKET/PREFIX; AWS_* variables say how to reach it
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_store: Option<String>,
+
     /// Sessions at the same time [default: 100]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,11 +101,11 @@ struct Flags {
 pub enum Task {
     /// Check the data folder of a server that is not running, and say what is wrong with it
     Verify,
-    /// Make a new data folder from a snapshot
+    /// Make a new data folder from a snapshot, or from the checkpoints in an object store
     Restore {
-        /// The folder of the snapshot, as data/snapshots/NAME
-        #[arg(long, value_name = "FOLDER")]
-        from: PathBuf,
+        /// The folder of the snapshot, as data/snapshots/NAME, or a URL, as s3://BUCKET/PREFIX
+        #[arg(long, value_name = "FOLDER|URL")]
+        from: String,
     },
 }
 
@@ -124,6 +129,7 @@ pub struct Config {
     pub state_memory_mib: usize,
     pub checkpoint_interval: u64,
     pub checkpoint_log_mib: u64,
+    pub checkpoint_store: Option<String>,
     pub max_connections: usize,
     pub log: String,
     pub log_format: LogFormat,
@@ -143,6 +149,7 @@ impl Default for Config {
             state_memory_mib: (machine_memory() >> 21).max(64),
             checkpoint_interval: 60,
             checkpoint_log_mib: 256,
+            checkpoint_store: None,
             max_connections: 100,
             log: "info".to_owned(),
             log_format: LogFormat::Text,

@@ -30,10 +30,34 @@ pub struct Database {
     /// The same for sessions in other zones than UTC, by the zone's name.
     pub zoned: Mutex<HashMap<String, FunctionSource>>,
     /// The threads that run queries, apart from those that serve connections.
-    pub queries: Runtime,
+    pub queries: Queries,
+    /// Whether all that is durable is in the data folder of this machine.
+    pub is_local: bool,
     pub started: SystemTime,
     /// Who is connected, by process id: `pg_stat_activity`.
     pub sessions: Mutex<BTreeMap<i32, SessionFacts>>,
+}
+
+/// Threads that end without being waited for.
+pub struct Queries(Option<Runtime>);
+
+impl Queries {
+    /// Runs something on them.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        // They are there for as long as the value is.
+        if let Some(threads) = &self.0 {
+            threads.spawn(work);
+        }
+    }
+}
+
+impl Drop for Queries {
+    fn drop(&mut self) {
+        // The last one who has the database may be a session, which must not block.
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 /// What others may know of a session.
@@ -55,11 +79,18 @@ impl Database {
     /// What keeps the folder from being used: taken by another server, written by a later version, damaged.
     pub fn open(config: Config) -> Result<Arc<Database>> {
         let disk = LocalDisk::new(&config.data_dir);
-        Database::open_on(config, &disk)
+        Database::open_with(config, &disk, true)
     }
 
     /// As [`Database::open`], with what is durable on another disk than that of the data folder.
+    ///
+    /// # Errors
+    /// As [`Database::open`].
     pub fn open_on(config: Config, disk: &dyn Disk) -> Result<Arc<Database>> {
+        Database::open_with(config, disk, false)
+    }
+
+    fn open_with(config: Config, disk: &dyn Disk, is_local: bool) -> Result<Arc<Database>> {
         let state = session_state(&config)?;
         let queries = Builder::new_multi_thread()
             .worker_threads(config.query_threads)
@@ -71,7 +102,8 @@ impl Database {
         let coordinator = Coordinator::open(&config, disk, &functions)?;
         let started = SystemTime::now();
         let (sessions, zoned) = (Mutex::default(), Mutex::default());
-        Ok(Arc::new(Database { config, coordinator, state, functions, zoned, queries, started, sessions }))
+        let queries = Queries(Some(queries));
+        Ok(Arc::new(Database { config, coordinator, state, functions, zoned, queries, is_local, started, sessions }))
     }
 
     /// Ends what ended with the server: the temporary relations of its sessions.

@@ -8,6 +8,7 @@
 mod config;
 mod coordinator;
 mod database;
+mod door;
 mod reading;
 mod session;
 mod statements;
@@ -16,4 +17,4 @@ pub mod telemetry;
 
 pub use config::{Config, LogFormat, Task};
 pub use database::{Database, STACK};
-pub use session::Door;
+pub use door::Door;

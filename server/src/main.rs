@@ -73,8 +73,19 @@ async fn serve(config: Config) -> Result<()> {
         config.listen.ip(),
         config.listen.port(),
     );
-    let served = millrace_wire::serve(listener, Arc::new(Door(database.clone())), settings, told_to_end()).await;
-    tokio::task::spawn_blocking(move || database.shutdown())
+    let door = Door::new(database);
+    let end = door.clone();
+    let end = async move {
+        tokio::select! {
+            () = told_to_end() => {}
+            () = end.failed() => {}
+        }
+    };
+    let served = millrace_wire::serve(listener, Arc::new(door.clone()), settings, end).await;
+    if let Some(failure) = door.failure() {
+        return Err(failure);
+    }
+    tokio::task::spawn_blocking(move || door.database().shutdown())
         .await
         .map_err(|error| SqlError::internal(error.to_string()))?;
     tracing::info!("stopped");

@@ -16,10 +16,16 @@ mod look_ups;
 mod memory;
 #[path = "server/nexmark.rs"]
 mod nexmark;
+#[path = "server/object_store.rs"]
+mod object_store;
 #[path = "server/process.rs"]
 mod process;
+#[path = "server/restore.rs"]
+mod restore;
 #[path = "server/restoring.rs"]
 mod restoring;
+#[path = "server/s3.rs"]
+mod s3;
 #[path = "server/sinks.rs"]
 mod sinks;
 

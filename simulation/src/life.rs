@@ -102,7 +102,7 @@ pub fn live(life: Life) -> Result<()> {
     let lived = runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let door = Arc::new(Door(database));
+        let door = Arc::new(Door::new(database));
         tokio::spawn(millrace_wire::serve(listener, door, millrace_wire::Settings::default(), std::future::pending()));
         let mut sessions = Sessions::open(address, knowledge.clone(), disk.clone()).await?;
         if is_first {

@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// How many checkpoints are kept.
-const KEPT: usize = 2;
+pub(crate) const KEPT: usize = 2;
 const CURRENT: &[u8] = b"manifest/current";
 
 /// The checkpoints of a data folder.
@@ -34,7 +34,11 @@ pub struct Checkpoints {
     manifests: Arc<dyn Blob>,
     store: Arc<dyn KeyValue>,
     kept: Mutex<Kept>,
+    /// Told of each checkpoint that is there.
+    watchers: Mutex<Vec<Watcher>>,
 }
+
+type Watcher = Box<dyn Fn() + Send>;
 
 struct Kept {
     /// At most [`KEPT`], oldest first.
@@ -77,7 +81,17 @@ impl Checkpoints {
         kept.truncate(KEPT);
         kept.reverse();
         let kept = Mutex::new(Kept { manifests: kept, copied: vec![], number });
-        Ok((Checkpoints { state, manifests, store, kept }, findings))
+        Ok((Checkpoints { state, manifests, store, kept, watchers: Mutex::default() }, findings))
+    }
+
+    /// Calls `then`, which must not take long, after each checkpoint from now on.
+    pub fn watch(&self, then: impl Fn() + Send + 'static) {
+        self.watchers.lock().push(Box::new(then));
+    }
+
+    /// The number of the newest checkpoint.
+    pub fn newest_number(&self) -> Option<u64> {
+        self.kept.lock().manifests.last().map(|manifest| manifest.number)
     }
 
     /// The newest checkpoint.
@@ -147,7 +161,7 @@ impl Checkpoints {
     }
 
     /// The bytes of a state file, checked.
-    fn bytes_of(&self, file: &StateFile) -> Result<Vec<u8>> {
+    pub(crate) fn bytes_of(&self, file: &StateFile) -> Result<Vec<u8>> {
         let bytes = match self.state.read(&file.name) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.damaged(file, "it is missing")),
@@ -164,12 +178,12 @@ impl Checkpoints {
         SqlError::new(SqlState::DATA_CORRUPTED, message).with_hint("Restore the data folder from a backup.")
     }
 
-    /// Copies the newest checkpoint to where none is yet, as the first one there, without the log that leads on from
-    /// it. Others may be written meanwhile.
+    /// Hands the newest checkpoint to `then`, and keeps its files for as long as that takes. Others may be written
+    /// meanwhile.
     ///
     /// # Errors
-    /// `55000` when there is no checkpoint, `XX001` when a file of it is damaged, `53100` when the disk is full.
-    pub fn copy(&self, state: &dyn Blob, manifests: &dyn Blob) -> Result<Manifest> {
+    /// `55000` when there is no checkpoint, and those of `then`.
+    pub fn with_newest<T>(&self, then: impl FnOnce(&Manifest) -> Result<T>) -> Result<T> {
         let newest = {
             let mut kept = self.kept.lock();
             let newest = kept.manifests.last().cloned().ok_or_else(|| {
@@ -178,15 +192,27 @@ impl Checkpoints {
             kept.copied.push(newest.clone());
             newest
         };
-        let copied = newest.state_files.iter().try_for_each(|file| write(state, &file.name, &self.bytes_of(file)?));
+        let done = then(&newest);
         let mut kept = self.kept.lock();
         if let Some(at) = kept.copied.iter().position(|manifest| manifest.number == newest.number) {
             kept.copied.remove(at);
         }
-        copied?;
-        let first = Manifest { number: 1, log_segment: 0, ..newest };
-        write(manifests, &manifest::file_name(1), &first.encode()?)?;
-        Ok(first)
+        done
+    }
+
+    /// Copies a kept checkpoint to where none is yet, as the first one there, without the log that leads on from it.
+    ///
+    /// # Errors
+    /// `XX001` when a file of it is damaged, `53100` when the disk is full.
+    pub fn copy(&self, manifest: &Manifest, state: &dyn Blob, manifests: &dyn Blob) -> Result<()> {
+        manifest.state_files.iter().try_for_each(|file| write(state, &file.name, &self.bytes_of(file)?))?;
+        let first = Manifest { number: 1, log_segment: 0, ..manifest.clone() };
+        write(manifests, &manifest::file_name(1), &first.encode()?)
+    }
+
+    /// The checkpoints that are kept, the newest first.
+    pub fn newest_first(&self) -> Vec<Manifest> {
+        self.kept.lock().manifests.iter().rev().cloned().collect()
     }
 
     /// Makes `manifest` the newest checkpoint, numbering it, and deletes what is older than the one before it. Returns
@@ -210,6 +236,7 @@ impl Checkpoints {
         let superfluous = kept.manifests.len().saturating_sub(KEPT);
         kept.manifests.drain(..superfluous);
         self.collect_garbage(&kept);
+        self.watchers.lock().iter().for_each(|then| then());
         Ok(kept.manifests[0].tick.next())
     }
 

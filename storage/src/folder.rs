@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 pub const FORMAT_VERSION: u32 = 1;
 
 const LOCK: &str = "LOCK";
-const FORMAT: &str = "FORMAT";
-const FORMAT_PARTIAL: &str = "FORMAT.partial";
+pub(crate) const FORMAT: &str = "FORMAT";
+const IDENTITY: &str = "IDENTITY";
+/// What a file is called until it is whole.
+const PARTIAL: &str = ".partial";
 /// The first line of `FORMAT`.
 const MAGIC: &str = "millrace data folder";
 
@@ -41,15 +43,51 @@ impl DataFolder {
     /// As [`DataFolder::open`], for a folder that must exist already.
     pub fn open_existing(path: &Path) -> Result<DataFolder> {
         let lock = lock(path)?;
+        crate::switch::finish(path).map_err(|e| cannot(path, "restore", e))?;
         match fs::read_to_string(path.join(FORMAT)) {
-            Ok(text) => check_format(path, &text)?,
+            Ok(text) => check_format(&path.display().to_string(), &text)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 refuse_foreign(path)?;
-                write_format(path).map_err(|e| cannot(path, "initialize", e))?;
+                write_whole(path, FORMAT, &format_text()).map_err(|e| cannot(path, "initialize", e))?;
             }
             Err(error) => return Err(cannot(path, "read the format of", error)),
         }
         Ok(DataFolder { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Makes a folder at `path`, where nothing may be yet, of what `fill` writes into it. Until that is through it is no
+    /// data folder, and is refused as one.
+    ///
+    /// # Errors
+    /// Those of [`DataFolder::open`] and of `fill`; `42P07` when there is something in it.
+    pub fn make<T>(path: &Path, fill: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
+            let message = format!("folder \"{}\" is not empty", path.display());
+            return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message)
+                .with_hint("Restore into a new folder, then start the server with --data-dir."));
+        }
+        create(path)?;
+        let _lock = lock(path)?;
+        let filled = fill(path).inspect_err(|_| empty(path))?;
+        write_whole(path, FORMAT, &format_text()).map_err(|e| cannot(path, "initialize", e))?;
+        Ok(filled)
+    }
+
+    /// Which database this is: a name that a copy made by hand shares, and nothing else. It is made when it is first
+    /// asked for.
+    ///
+    /// # Errors
+    /// `58030` and `42501` when it cannot be read or written.
+    pub fn identity(&self) -> Result<String> {
+        match fs::read_to_string(self.path.join(IDENTITY)) {
+            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(cannot(&self.path, "read the identity of", error)),
+            _ => {
+                let identity = uuid::Uuid::new_v4().to_string();
+                write_identity(&self.path, &identity)?;
+                Ok(identity)
+            }
+        }
     }
 
     /// Where the folder is.
@@ -115,19 +153,20 @@ fn in_use(path: &Path, lock: &mut File) -> SqlError {
         .with_hint("Stop that server first, or start this one with another data folder.")
 }
 
-fn check_format(path: &Path, text: &str) -> Result<()> {
+/// Whether what stands in `FORMAT` is a format of ours. `folder` is what the message calls the folder.
+pub(crate) fn check_format(folder: &str, text: &str) -> Result<()> {
     let (magic, rest) = text.split_once('\n').unwrap_or((text, ""));
     let version = rest.trim().strip_prefix("version ").and_then(|v| v.parse::<u32>().ok());
     match version {
         Some(FORMAT_VERSION) if magic == MAGIC => Ok(()),
         Some(newer) if magic == MAGIC && newer > FORMAT_VERSION => Err(SqlError::new(
             SqlState::CONFIG_FILE_ERROR,
-            format!("data folder \"{}\" has format version {newer}, newer than this server's", path.display()),
+            format!("data folder \"{folder}\" has format version {newer}, newer than this server's"),
         )
         .with_detail(format!("This server reads format version {FORMAT_VERSION}."))
         .with_hint("Start the newer server that wrote the folder.")),
         _ => {
-            let message = format!("file \"{}\" is damaged", path.join(FORMAT).display());
+            let message = format!("file \"{folder}/{FORMAT}\" is damaged");
             Err(SqlError::new(SqlState::DATA_CORRUPTED, message).with_hint("Restore the folder from a backup."))
         }
     }
@@ -139,7 +178,7 @@ fn refuse_foreign(path: &Path) -> Result<()> {
     for entry in entries {
         let name = entry.map_err(|e| cannot(path, "read", e))?.file_name();
         // `lost+found` stands in the root of every new file system.
-        if ![LOCK, FORMAT_PARTIAL, "lost+found"].iter().any(|ours| name == *ours) {
+        if !["LOCK", "FORMAT.partial", "lost+found"].iter().any(|ours| name == *ours) {
             let message = format!("folder \"{}\" is not empty and is not a data folder", path.display());
             return Err(SqlError::new(SqlState::CONFIG_FILE_ERROR, message)
                 .with_detail(format!("It holds \"{}\" and no \"{FORMAT}\".", name.display()))
@@ -149,12 +188,31 @@ fn refuse_foreign(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_format(path: &Path) -> io::Result<()> {
-    let partial = path.join(FORMAT_PARTIAL);
+/// Removes what a folder holds; what stays is in the way of nobody but the next attempt.
+fn empty(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let _ = if is_folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+    }
+}
+
+/// What stands in `FORMAT`.
+pub(crate) fn format_text() -> String {
+    format!("{MAGIC}\nversion {FORMAT_VERSION}\n")
+}
+
+/// Makes a folder the database of this identity.
+pub(crate) fn write_identity(path: &Path, identity: &str) -> Result<()> {
+    write_whole(path, IDENTITY, &format!("{identity}\n")).map_err(|e| cannot(path, "write the identity of", e))
+}
+
+/// Writes a small file, durably, completely or not at all.
+pub(crate) fn write_whole(path: &Path, name: &str, text: &str) -> io::Result<()> {
+    let partial = path.join(format!("{name}{PARTIAL}"));
     let mut file = File::create(&partial)?;
-    write!(file, "{MAGIC}\nversion {FORMAT_VERSION}\n")?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(&partial, path.join(FORMAT))?;
+    fs::rename(&partial, path.join(name))?;
     sync_folder(path)
 }
 

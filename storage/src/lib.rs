@@ -13,6 +13,7 @@
 //! | blob | an immutable file, there completely or not at all | [`Blob`] |
 //! | manifest | what a checkpoint consists of; the newest one is where recovery starts | [`Manifest`] |
 //! | snapshot | a checkpoint with a name, kept until it is dropped | [`Snapshots`] |
+//! | checkpoint store | where checkpoints are copied to, away from the machine | [`CheckpointStore`] |
 //! | catalog history | a whole catalog and the changes after it, opaque here | [`CatalogHistory`] |
 //!
 //! Invariants: everything read back is checked against a checksum; a file that fails it is named (`XX001`); a sync that
@@ -35,11 +36,14 @@ pub mod files;
 pub mod folder;
 pub mod kv;
 pub mod manifest;
+pub mod objects;
 pub mod offsets;
 pub mod recovery;
+pub mod restore;
 mod schema_bytes;
 mod sections;
 pub mod snapshot;
+pub mod switch;
 pub mod verify;
 
 pub use arrivals::{Arrival, ArrivalNote};
@@ -55,7 +59,9 @@ pub use manifest::{
     Manifest, ReadingState, SinkProgress, SourceOffset, SplitReading, SplitReadingTime, StateFile, StatePiece,
     ViewState,
 };
+pub use objects::{CheckpointStore, Copied, ObjectFolder, ObjectSnapshots};
 pub use recovery::{Recovered, Storage, StorageOptions};
+pub use restore::{Backup, restore};
 pub use sections::SectionPiece;
-pub use snapshot::{SnapshotFacts, Snapshots, restore};
+pub use snapshot::{SnapshotFacts, Snapshots};
 pub use verify::{Finding, Severity, verify};

@@ -7,7 +7,7 @@
 //!   state/...
 //! ```
 //!
-//! Such a folder can be copied anywhere, [restored](restore) into a new data folder, or have a server started on a copy of
+//! Such a folder can be copied anywhere, [restored](crate::restore) into a new data folder, or have a server started on a copy of
 //! it. Every file is checked as it is copied.
 
 use crate::blob::FileBlobs;
@@ -15,8 +15,7 @@ use crate::checkpoint::Checkpoints;
 use crate::files::{LocalFiles, sync_folder};
 use crate::folder::DataFolder;
 use crate::kv::MemoryStore;
-use crate::manifest::Manifest;
-use crate::recovery::{LOG, MANIFESTS, STATE};
+use crate::recovery::{MANIFESTS, STATE};
 use millrace_types::{Result, SqlError, SqlState, Tick};
 use std::fs;
 use std::io::ErrorKind;
@@ -83,15 +82,15 @@ impl Snapshots {
         let path = self.path_of(name)?;
         match path.exists() {
             false => Ok(path),
-            true => Err(SqlError::new(SqlState::DUPLICATE_OBJECT, format!("snapshot \"{name}\" already exists"))),
+            true => Err(already_exists(name)),
         }
     }
 
     fn fill(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         let folder = DataFolder::open(folder)?;
-        self.checkpoints.copy(&blobs(folder.path(), STATE)?, &blobs(folder.path(), MANIFESTS)?)?;
-        Ok(())
+        let (state, manifests) = (blobs(folder.path(), STATE)?, blobs(folder.path(), MANIFESTS)?);
+        self.checkpoints.with_newest(|newest| self.checkpoints.copy(newest, &state, &manifests))
     }
 
     /// All of them, by name.
@@ -126,14 +125,28 @@ impl Snapshots {
         Ok(true)
     }
 
-    fn path_of(&self, name: &str) -> Result<PathBuf> {
-        let fits = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-');
-        match !name.is_empty() && name.chars().all(fits) {
-            true => Ok(self.folder.join(name)),
-            false => Err(SqlError::new(SqlState("42602"), format!("invalid name of a snapshot: \"{name}\""))
-                .with_hint("It is the name of a folder: letters, digits, \"_\" and \"-\".")),
-        }
+    /// Where a snapshot stands, or would.
+    ///
+    /// # Errors
+    /// `42602` when the name cannot be that of a folder.
+    pub fn path_of(&self, name: &str) -> Result<PathBuf> {
+        check_name(name)?;
+        Ok(self.folder.join(name))
     }
+}
+
+/// Whether a snapshot can be called this.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let fits = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-');
+    match !name.is_empty() && name.chars().all(fits) {
+        true => Ok(()),
+        false => Err(SqlError::new(SqlState("42602"), format!("invalid name of a snapshot: \"{name}\""))
+            .with_hint("It is the name of a folder: letters, digits, \"_\" and \"-\".")),
+    }
+}
+
+pub(crate) fn already_exists(name: &str) -> SqlError {
+    SqlError::new(SqlState::DUPLICATE_OBJECT, format!("snapshot \"{name}\" already exists"))
 }
 
 fn remove(folder: &Path) -> Result<()> {
@@ -150,44 +163,13 @@ fn facts(name: String, folder: &Path) -> SnapshotFacts {
     SnapshotFacts { name, tick: manifest.map(|manifest| manifest.tick), created, bytes }
 }
 
-fn blobs(folder: &Path, name: &str) -> Result<FileBlobs> {
+pub(crate) fn blobs(folder: &Path, name: &str) -> Result<FileBlobs> {
     Ok(FileBlobs::open(Arc::new(LocalFiles::open(&folder.join(name))?))?)
 }
 
-fn checkpoints_of(folder: &Path) -> Result<Checkpoints> {
+pub(crate) fn checkpoints_of(folder: &Path) -> Result<Checkpoints> {
     let (state, manifests) = (blobs(folder, STATE)?, blobs(folder, MANIFESTS)?);
     Ok(Checkpoints::open(Arc::new(state), Arc::new(manifests), Arc::new(MemoryStore::default()))?.0)
-}
-
-/// Makes a data folder at `to`, where nothing may be yet, from the snapshot in the folder `from`.
-///
-/// # Errors
-/// `58P01` when there is no snapshot in `from`, `55000` when it is the folder of a server; `42P07` when there is something
-/// in `to`; `XX001` naming a file that is damaged.
-pub fn restore(from: &Path, to: &Path) -> Result<Manifest> {
-    let missing = || {
-        let message = format!("there is no snapshot in folder \"{}\"", from.display());
-        SqlError::new(SqlState::UNDEFINED_FILE, message)
-            .with_hint("Snapshots are in the folder \"snapshots\" of a data folder.")
-    };
-    if !from.join(MANIFESTS).is_dir() {
-        return Err(missing());
-    }
-    if from.join(LOG).exists() {
-        let message = format!("folder \"{}\" is a data folder with a command log, not a snapshot", from.display());
-        return Err(SqlError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .with_hint("Copy the whole folder while no server uses it, or restore one of its snapshots."));
-    }
-    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
-        let message = format!("folder \"{}\" is not empty", to.display());
-        return Err(SqlError::new(SqlState::DUPLICATE_TABLE, message)
-            .with_hint("Restore into a new folder, then start the server with --data-dir."));
-    }
-    let checkpoints = checkpoints_of(from)?;
-    let manifest = checkpoints.latest().ok_or_else(missing)?;
-    let folder = DataFolder::open(to)?;
-    checkpoints.copy(&blobs(folder.path(), STATE)?, &blobs(folder.path(), MANIFESTS)?)?;
-    Ok(manifest)
 }
 
 #[cfg(test)]

@@ -48,10 +48,22 @@ pub fn create(cursor: &mut Cursor) -> Parsed<Statement> {
         "sequence" => super::sequence::create(cursor),
         "snapshot" => {
             let if_not_exists = cursor.if_not_exists();
-            Ok(Statement::CreateSnapshot { name: cursor.identifier()?, if_not_exists })
+            Ok(Statement::CreateSnapshot { snapshot: snapshot(cursor)?, if_not_exists })
         }
         index => create_index(cursor, index == "unique index"),
     }
+}
+
+/// `RESTORE FROM SNAPSHOT name [IN 'url']`
+pub fn restore(cursor: &mut Cursor) -> Parsed<Statement> {
+    cursor.expect("restore from snapshot")?;
+    snapshot(cursor).map(Statement::RestoreSnapshot)
+}
+
+fn snapshot(cursor: &mut Cursor) -> Parsed<SnapshotName> {
+    let name = cursor.identifier()?;
+    let store = if cursor.accept("in") { Some(cursor.string()?) } else { None };
+    Ok(SnapshotName { name, store })
 }
 
 fn view(cursor: &mut Cursor, or_replace: bool, temporary: bool) -> Parsed<Statement> {
@@ -322,7 +334,7 @@ pub fn drop(cursor: &mut Cursor) -> Parsed<Statement> {
     cursor.expect("drop")?;
     if cursor.accept("snapshot") {
         let if_exists = cursor.accept("if exists");
-        return Ok(Statement::DropSnapshot { name: cursor.identifier()?, if_exists });
+        return Ok(Statement::DropSnapshot { snapshot: snapshot(cursor)?, if_exists });
     }
     let Some(kind) = kind(cursor) else { return super::unsupported::drop(cursor) };
     cursor.accept("concurrently");

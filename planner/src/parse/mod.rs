@@ -115,6 +115,7 @@ fn statement(cursor: &mut Cursor) -> Parsed<Statement> {
         "create" => create::create(cursor),
         "drop" => create::drop(cursor),
         "alter" => alter::alter(cursor),
+        "restore" => create::restore(cursor),
         "comment" => create::comment(cursor),
         "explain" => show::explain(cursor),
         "show" => show::show(cursor),

@@ -32,12 +32,15 @@ pub fn show(cursor: &mut Cursor) -> Parsed<Statement> {
         return cursor.name().map(Statement::ShowColumns);
     }
     if let Some((_, kind)) = LISTS.iter().find(|(words, _)| cursor.accept(words)) {
-        let schema = match cursor.accept_one(&["from", "in"]) {
-            Some(_) => Some(cursor.identifier()?),
-            None => None,
-        };
+        let (mut schema, mut store) = (None, None);
+        if cursor.accept_one(&["from", "in"]).is_some() {
+            match kind {
+                ObjectKind::Snapshot => store = Some(cursor.string()?),
+                _ => schema = Some(cursor.identifier()?),
+            }
+        }
         let like = if cursor.accept("like") { Some(cursor.string()?) } else { None };
-        return Ok(Statement::ShowObjects(ShowObjects { kind: *kind, schema, like }));
+        return Ok(Statement::ShowObjects(ShowObjects { kind: *kind, schema, store, like }));
     }
     // Settings whose names Postgres writes as words.
     for (words, name) in [

@@ -104,13 +104,14 @@ pub enum Statement {
     Wait,
     Checkpoint,
     CreateSnapshot {
-        name: Ident,
+        snapshot: SnapshotName,
         if_not_exists: bool,
     },
     DropSnapshot {
-        name: Ident,
+        snapshot: SnapshotName,
         if_exists: bool,
     },
+    RestoreSnapshot(SnapshotName),
     SetTime(SetTime),
     CancelJob(u64),
     /// Accepted and without effect.
@@ -590,11 +591,20 @@ pub struct Set {
     pub values: Option<Vec<String>>,
 }
 
+/// `name [IN 'url']`: a snapshot in the data folder, or in an object store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SnapshotName {
+    pub name: Ident,
+    pub store: Option<String>,
+}
+
 /// `SHOW kind [FROM schema] [LIKE pattern]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShowObjects {
     pub kind: ObjectKind,
     pub schema: Option<Ident>,
+    /// The URL of an object store, where snapshots are to be listed.
+    pub store: Option<String>,
     pub like: Option<String>,
 }
 

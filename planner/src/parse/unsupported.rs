@@ -15,11 +15,6 @@ const STATEMENTS: &[(&str, &str, Option<&str>)] = &[
     ("lock", "LOCK", Some("A commit fails with 40001 when a row that it changes was changed meanwhile.")),
     ("cluster", "CLUSTER", None),
     ("reindex", "REINDEX", None),
-    (
-        "restore",
-        "RESTORE FROM SNAPSHOT",
-        Some("Run millrace restore --from data/snapshots/NAME --data-dir NEW, then start a server on the new folder."),
-    ),
     ("pause", "PAUSE", None),
     ("resume", "RESUME", None),
     ("acknowledge", "ACKNOWLEDGE", None),

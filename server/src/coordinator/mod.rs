@@ -23,6 +23,7 @@
 //! | `memory` | views that need more of it than they may |
 //! | `journal` | what is written before it is acknowledged |
 //! | `checkpoint` | all of it at one tick, so that the journal can be cut |
+//! | `copying` | checkpoints on their way to an object store |
 //! | `view_state`, `restoring` | the state of views in a checkpoint, and on its way back |
 //! | `remembered` | how far sources had been read before the server ended |
 //! | `recovery` | the way back after a crash |
@@ -30,6 +31,7 @@
 mod arrivals;
 mod checkpoint;
 mod clock;
+mod copying;
 mod define;
 mod event_time;
 mod feed;
@@ -60,6 +62,7 @@ mod writes;
 pub use arrivals::{Arrivals, Coming};
 pub use checkpoint::{CheckpointFacts, CheckpointPolicy};
 pub use clock::{DefinedSource, TimeChange};
+pub use copying::StoreFacts;
 pub use define::{Built, Definition, Parts, nullable, schema_of, schema_of_columns, temporary};
 pub use event_time::{Held, RelationTime, SplitPhase, SplitTime, Timed};
 pub use late_rows::Rejected;
@@ -78,8 +81,9 @@ pub use writes::{Accepted, Deferring, Writes, key_identities, row_identities, va
 use arc_swap::ArcSwap;
 use checkpoint::CheckpointHistory;
 use clock::{Committing, Request, SinkFacts, SourceFacts, shutting_down};
+use copying::Copying;
 use millrace_dataflow::engine::OperatorInfo;
-use millrace_storage::{SnapshotFacts, Snapshots};
+use millrace_storage::{Checkpoints, ObjectFolder, ObjectSnapshots, SnapshotFacts, Snapshots};
 use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -96,7 +100,10 @@ pub struct Coordinator {
     sources: SourceFacts,
     sink_facts: SinkFacts,
     checkpoints: CheckpointHistory,
+    /// The checkpoints on disk.
+    stored: Arc<Checkpoints>,
     snapshots: Arc<Snapshots>,
+    copying: Option<Copying>,
     next_id: AtomicU32,
     /// Where each sequence stands that was used since the start.
     positions: Mutex<HashMap<RelationId, Position>>,
@@ -172,16 +179,55 @@ impl Coordinator {
         self.ask(|reply| Request::Checkpoint { reply }).await?
     }
 
-    /// Keeps a checkpoint of everything that was committed before under a name.
+    /// Keeps a checkpoint of everything that was committed before under a name, in the data folder or at a URL.
     ///
     /// # Errors
-    /// `42710` when the name is taken, `42602` when it is none; as [`Coordinator::checkpoint`] otherwise.
-    pub async fn keep_snapshot(&self, name: &str) -> Result<SnapshotFacts> {
-        self.snapshots.check_new(name)?;
-        self.checkpoint().await?;
-        let (snapshots, name) = (self.snapshots.clone(), name.to_owned());
-        let kept = tokio::task::spawn_blocking(move || snapshots.create(&name)).await;
-        kept.map_err(|error| SqlError::internal(error.to_string()))?
+    /// `42710` when the name is taken, `42602` when it is none; `58030` when the store at the URL cannot be reached; as
+    /// [`Coordinator::checkpoint`] otherwise.
+    pub async fn keep_snapshot(&self, name: &str, url: Option<&str>) -> Result<SnapshotFacts> {
+        let name = name.to_owned();
+        match url {
+            None => {
+                self.snapshots.check_new(&name)?;
+                self.checkpoint().await?;
+                let snapshots = self.snapshots.clone();
+                blocking(move || snapshots.create(&name)).await
+            }
+            Some(url) => {
+                let snapshots = Arc::new(ObjectSnapshots::of(ObjectFolder::open(url)?));
+                let (early, wanted) = (snapshots.clone(), name.clone());
+                blocking(move || early.check_new(&wanted)).await?;
+                self.checkpoint().await?;
+                let stored = self.stored.clone();
+                blocking(move || snapshots.create(&name, &stored)).await
+            }
+        }
+    }
+
+    /// The snapshots in the data folder, or at a URL.
+    ///
+    /// # Errors
+    /// `22023` when the URL is none; `58030` when the store there cannot be reached.
+    pub async fn list_snapshots(&self, url: Option<&str>) -> Result<Vec<SnapshotFacts>> {
+        let Some(url) = url else { return self.snapshots.list() };
+        let snapshots = ObjectSnapshots::of(ObjectFolder::open(url)?);
+        blocking(move || snapshots.list()).await
+    }
+
+    /// Removes a snapshot; false when there is none of that name.
+    ///
+    /// # Errors
+    /// As [`Coordinator::list_snapshots`].
+    pub async fn remove_snapshot(&self, name: &str, url: Option<&str>) -> Result<bool> {
+        let name = name.to_owned();
+        let Some(url) = url else { return self.snapshots.remove(&name) };
+        let snapshots = ObjectSnapshots::of(ObjectFolder::open(url)?);
+        blocking(move || snapshots.remove(&name)).await
+    }
+
+    /// How checkpoints get to the checkpoint store, if there is one.
+    pub fn checkpoint_store(&self) -> Option<StoreFacts> {
+        self.copying.as_ref().map(Copying::facts)
     }
 
     /// The checkpoints that have names.
@@ -221,6 +267,7 @@ impl Coordinator {
             // A panic of the clock has been reported by the panic hook.
             let _ = thread.join();
         }
+        self.copying.iter().for_each(Copying::end);
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T> {
@@ -228,4 +275,9 @@ impl Coordinator {
         self.requests.send(request(reply)).map_err(|_| shutting_down())?;
         answer.await.map_err(|_| shutting_down())
     }
+}
+
+/// Does what blocks on a thread where that is no harm.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| SqlError::internal(error.to_string()))?
 }

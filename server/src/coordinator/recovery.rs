@@ -3,6 +3,7 @@
 use super::arrivals::notes_of;
 use super::checkpoint::{CheckpointHistory, Checkpointing, load, note_recovered};
 use super::clock::{Clock, Shown, Waker};
+use super::copying::Copying;
 use super::define::Parts;
 use super::event_time::Timed;
 use super::journal::{Journal, stored_catalog};
@@ -58,7 +59,10 @@ impl Coordinator {
         let policy = config.checkpoint_policy();
         let checkpointing =
             Checkpointing::start(storage.checkpoints.clone(), policy, checkpoints.clone(), requests.clone())?;
-        let snapshots = Arc::new(Snapshots::new(&config.data_dir, storage.checkpoints.clone()));
+        let stored = storage.checkpoints.clone();
+        let snapshots = Arc::new(Snapshots::new(&config.data_dir, stored.clone()));
+        let copying = config.checkpoint_store.as_deref();
+        let copying = copying.map(|url| Copying::start(url, storage.folder.identity()?, stored.clone())).transpose()?;
         let journal = Journal::start(storage, recovered.catalog.version())?;
         let waker = Waker::new(requests.clone());
         let mut state_now = Published::new(catalog);
@@ -84,7 +88,9 @@ impl Coordinator {
             sources,
             sink_facts,
             checkpoints,
+            stored,
             snapshots,
+            copying,
             next_id,
             positions: Mutex::default(),
             wall,

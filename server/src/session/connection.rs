@@ -2,7 +2,8 @@
 
 use super::batch::Batch;
 use super::{Session, Settings, Transaction};
-use crate::database::{Database, SessionFacts};
+use crate::database::SessionFacts;
+use crate::door::Door;
 use crate::statements::{self, Prepared};
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
@@ -14,9 +15,6 @@ use millrace_wire::{
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-
-/// The door: opens a session for every client. Any user and any database name are welcome; there is one database.
-pub struct Door(pub Arc<Database>);
 
 #[async_trait]
 impl Backend for Door {
@@ -32,9 +30,13 @@ impl Backend for Door {
             started: SystemTime::now(),
             cancel: startup.cancel.clone(),
         };
-        self.0.sessions.lock().insert(startup.process_id, facts);
+        let database = self.enter(|database| {
+            database.sessions.lock().insert(startup.process_id, facts);
+            database.clone()
+        })?;
         Ok(Session {
-            database: self.0.clone(),
+            database,
+            door: self.clone(),
             user: startup.user,
             database_name: startup.database,
             process_id: startup.process_id,

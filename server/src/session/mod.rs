@@ -5,7 +5,6 @@
 
 mod batch;
 mod connection;
-pub use connection::Door;
 mod cursor;
 mod functions;
 mod settings;
@@ -17,6 +16,7 @@ pub use transaction::{Isolation, Transaction};
 
 use crate::coordinator::{Definition, Published, Reads, Writes};
 use crate::database::Database;
+use crate::door::Door;
 use crate::reading::Snapshot;
 use crate::statements::Prepared;
 use arrow::array::ArrayRef;
@@ -35,6 +35,7 @@ const ATTEMPTS: usize = 100;
 /// One client's conversation.
 pub struct Session {
     pub database: Arc<Database>,
+    pub door: Door,
     pub user: String,
     pub database_name: String,
     pub process_id: i32,
@@ -207,6 +208,24 @@ impl Session {
         if self.several && !self.transaction.explicit {
             self.batch.note(prepared, parameters, response);
         }
+    }
+
+    /// Goes on with a database that has taken the place of the one before: nothing that the session has of that means
+    /// anything there.
+    pub fn move_to(&mut self, database: Arc<Database>) {
+        let facts = self.database.sessions.lock().remove(&self.process_id);
+        database.sessions.lock().extend(facts.map(|facts| (self.process_id, facts)));
+        self.database = database;
+        self.transaction = Transaction::default();
+        self.held = None;
+        self.prepared.clear();
+        self.cursors.clear();
+        self.on_commit.clear();
+        self.batch = Batch::default();
+        self.own_functions = std::sync::OnceLock::new();
+        self.forget_numbers();
+        self.deallocate(Deallocation::AllStatements);
+        self.deallocate(Deallocation::AllPortals);
     }
 
     /// Ends the transaction as if it had never been.

@@ -61,6 +61,11 @@ struct Savepoint {
 }
 
 impl Transaction {
+    /// Whether nothing was changed in it.
+    pub fn is_untouched(&self) -> bool {
+        self.writes.is_empty() && self.created.is_empty() && self.dropping.is_empty()
+    }
+
     /// As ReadyForQuery tells it.
     pub fn status(&self) -> TransactionStatus {
         match (self.explicit, self.failed) {

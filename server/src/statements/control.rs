@@ -37,6 +37,7 @@ pub fn changes_something(statement: &Statement) -> Option<&'static str> {
         DropSchema { .. } => "DROP SCHEMA",
         CreateSnapshot { .. } => "CREATE SNAPSHOT",
         DropSnapshot { .. } => "DROP SNAPSHOT",
+        RestoreSnapshot(_) => "RESTORE FROM SNAPSHOT",
         Drop(_) => "DROP",
         Comment(_) => "COMMENT",
         Alter(_) => "ALTER",

@@ -153,8 +153,9 @@ pub async fn run(session: &mut Session, prepared: &Arc<Prepared>, parameters: Ve
         CreateIndex(create) => create_index::execute(session, create).await,
         CreateSequence(create) => sequences::create(session, create, &prepared.text).await,
         SetTime(time) => watermark::set_time(session, time).await,
-        CreateSnapshot { name, if_not_exists } => snapshots::create(session, name, *if_not_exists).await,
-        DropSnapshot { name, if_exists } => snapshots::drop_snapshot(session, name, *if_exists),
+        CreateSnapshot { snapshot, if_not_exists } => snapshots::create(session, snapshot, *if_not_exists).await,
+        DropSnapshot { snapshot, if_exists } => snapshots::drop_snapshot(session, snapshot, *if_exists).await,
+        RestoreSnapshot(snapshot) => snapshots::restore(session, snapshot).await,
         Checkpoint => {
             session.database.coordinator.checkpoint().await?;
             answer::done("CHECKPOINT")

@@ -63,6 +63,10 @@ pub fn object_columns(objects: &ShowObjects) -> SchemaRef {
 
 pub async fn objects(session: &mut Session, prepared: &Prepared, objects: &ShowObjects) -> Result<Response> {
     let schema = columns_of(prepared)?;
+    let snapshots = match objects.kind {
+        ObjectKind::Snapshot => super::snapshots::lines(session.database.clone(), objects.store.as_deref()).await?,
+        _ => vec![],
+    };
     let published = session.published();
     let wanted_schema = objects.schema.as_ref().map(fold);
     let listed = published.catalog.relations().filter(|relation| {
@@ -75,7 +79,7 @@ pub async fn objects(session: &mut Session, prepared: &Prepared, objects: &ShowO
         ObjectKind::Database => vec![vec![Some(session.database_name.clone())]],
         ObjectKind::Index => published.catalog.relations().flat_map(|relation| index_lines(relation)).collect(),
         ObjectKind::Function => vec![],
-        ObjectKind::Snapshot => super::snapshots::lines(session)?,
+        ObjectKind::Snapshot => snapshots,
         _ => listed.map(|r| vec![Some(r.schema.clone()), Some(r.name.clone()), Some(r.owner.clone())]).collect(),
     };
     if let Some(pattern) = &objects.like {

@@ -58,6 +58,7 @@ const RELATIONS: &[(&str, Fill)] = &[
     ("operators", fill_operators),
     ("checkpoints", fill_checkpoints),
     ("checkpoint_state", fill_checkpoint_state),
+    ("checkpoint_store", fill_checkpoint_store),
     ("snapshots", fill_snapshots),
     ("watermarks", super::watermarks::fill),
     ("late_rows", super::late::fill),
@@ -265,6 +266,28 @@ fn fill_checkpoint_state(database: &Database, published: &Published, _: &[Operat
         ("worker", number(state.iter().map(|kept| Some(i64::from(kept.worker))))),
         ("operator", number(state.iter().map(|kept| kept.operator.map(i64::from)))),
         ("bytes", number(state.iter().map(|kept| Some(kept.bytes as i64)))),
+    ]
+}
+
+/// How checkpoints get to the checkpoint store; nothing without one.
+fn fill_checkpoint_store(database: &Database, _: &Published, _: &[OperatorRow]) -> Columns {
+    let store = database.coordinator.checkpoint_store();
+    let copied = || store.iter().map(|store| store.copied);
+    let time = |at: Option<SystemTime>| -> ArrayRef {
+        let at = store.iter().map(|_| at.and_then(micros));
+        Arc::new(at.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    };
+    vec![
+        ("url", text(store.iter().map(|store| Some(&store.url)))),
+        ("state", text(store.iter().map(|store| Some(store.state.word())))),
+        ("checkpoint", number(copied().map(|copied| copied.map(|(copied, _)| copied.checkpoint as i64)))),
+        ("tick", number(copied().map(|copied| copied.map(|(copied, _)| copied.tick.0 as i64)))),
+        ("copied_at", time(copied().next().flatten().map(|(_, at)| at))),
+        ("bytes_sent", number(store.iter().map(|store| Some(store.sent as i64)))),
+        ("bytes_total", number(copied().map(|copied| copied.map(|(copied, _)| copied.total as i64)))),
+        ("failures", number(store.iter().map(|store| Some(i64::from(store.failures))))),
+        ("retry_at", time(store.as_ref().and_then(|store| store.retry_at))),
+        ("error", text(store.iter().map(|store| store.error.as_ref().map(|error| error.message().to_owned())))),
     ]
 }
 

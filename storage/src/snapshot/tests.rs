@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Storage, StorageOptions, verify};
+use crate::{Manifest, Storage, StorageOptions, verify};
 use arrow::array::{Int64Array, RecordBatch};
 use millrace_types::{KEY_GROUPS, RelationId};
 
@@ -15,6 +15,10 @@ fn checkpoint(storage: &Storage, tick: u64) {
     let mut manifest = Manifest::new(Tick(tick), storage.log.position(), 3, b"catalog".to_vec());
     manifest.state_files.push(file);
     storage.checkpoints.commit(manifest).unwrap();
+}
+
+fn restore(from: &Path, to: &Path) -> Result<Manifest> {
+    crate::restore(from.to_str().unwrap(), to)
 }
 
 fn open(path: &Path) -> (Storage, crate::Recovered) {
@@ -86,4 +90,5 @@ fn a_damaged_file_makes_no_snapshot_and_is_not_restored() {
     damage(root.path().join("snapshots/first/state/1.arrow"));
     let to = root.path().join("restored");
     assert_eq!(restore(&root.path().join("snapshots/first"), &to).unwrap_err().state(), SqlState::DATA_CORRUPTED);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0, "nothing is left that could be taken for a data folder");
 }
