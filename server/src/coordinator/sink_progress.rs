@@ -113,7 +113,7 @@ impl Progress {
     }
 
     fn forget(&mut self) {
-        self.tick = self.rest.drain(..self.written).last().map_or(self.tick, |handed| handed.tick);
+        self.tick = self.rest.drain(..self.written).next_back().map_or(self.tick, |handed| handed.tick);
         (self.written, self.kept, self.position) = (0, 0, None);
     }
 
