@@ -10,6 +10,7 @@ type Family = fn() -> Vec<ScalarUDF>;
 /// Our functions. To add one: an entry in its family's list.
 pub const FUNCTIONS: &[Family] = &[
     crate::math::functions,
+    crate::bits::functions,
     crate::text::functions,
     crate::text::plain_functions,
     crate::text::byte_functions,
@@ -26,6 +27,7 @@ pub const FUNCTIONS: &[Family] = &[
     crate::arrays::functions,
     crate::subquery::functions,
     crate::rows::functions,
+    crate::casts::functions,
     crate::event_windows::functions,
     crate::look_up::functions,
     crate::watermark::functions,

@@ -59,7 +59,7 @@ pub fn object(members: Vec<(String, Json)>) -> Json {
 }
 
 /// A number without an exponent, as `numeric` prints it.
-fn plain_number(number: &str) -> String {
+pub fn plain_number(number: &str) -> String {
     let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else {
         return if number == "-0" { "0".to_owned() } else { number.to_owned() };
     };

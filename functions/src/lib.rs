@@ -15,6 +15,7 @@
 
 mod aggregates;
 mod arrays;
+mod bits;
 mod calendar;
 pub mod casts;
 pub mod clock;

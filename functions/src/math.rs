@@ -86,7 +86,6 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable("gcd", &[], whole_numbers(greatest_divisor)),
         immutable("lcm", &[], whole_numbers(least_multiple)),
         immutable("factorial", &[], vec![Overload::numeric(&[BIGINT], |_, _| (38, 0), factorial)]),
-        immutable("bitnot", &[], complement()),
         immutable("asin", &[], vec![checked(|x| x.abs() <= 1.0, f64::asin)]),
         immutable("acos", &[], vec![checked(|x| x.abs() <= 1.0, f64::acos)]),
         immutable("acosh", &[], vec![checked(|x| x >= 1.0, f64::acosh)]),
@@ -408,19 +407,6 @@ fn modulo() -> Vec<Overload> {
             |types, _| (38, types.iter().map(scale_of).max().unwrap_or(0)),
             |call| decimal::evaluate(Modulo, &call.arrays[0], &call.arrays[1], call.rows, call.result.data_type()),
         ),
-    ]
-}
-
-/// `~ x`
-fn complement() -> Vec<Overload> {
-    vec![
-        Overload::new(&[SqlType::Int2], SqlType::Int2, |call| {
-            call.values::<Int16Type>(|row| Ok(Some(!call.value::<Int16Type>(0, row))))
-        }),
-        Overload::new(&[INT], INT, |call| call.values::<Int32Type>(|row| Ok(Some(!call.value::<Int32Type>(0, row))))),
-        Overload::new(&[BIGINT], BIGINT, |call| {
-            call.values::<Int64Type>(|row| Ok(Some(!call.value::<Int64Type>(0, row))))
-        }),
     ]
 }
 

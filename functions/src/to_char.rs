@@ -303,7 +303,9 @@ fn value_of(pattern: &str, parts: &Parts, fill: bool) -> String {
         "IW" => number(on(|date| date.iso_week().week().into()), 2),
         "WW" => number(on(|date| i64::from(date.ordinal0()) / 7 + 1), 2),
         "W" => number((i64::from(parts.day) - 1) / 7 + 1, 1),
-        "CC" => number((year + 99) / 100, 2),
+        // The century before 1 is -1; `year` counts without a sign.
+        "CC" if parts.year > 0 || parts.date.is_none() => number((year + 99) / 100, 2),
+        "CC" => number(-((year - 1) / 100) - 1, 2),
         "J" => number(on(|date| i64::from(date.to_epoch_days()) + 2_440_588), 1),
         "TZ" | "tz" => zone_name(parts.offset, pattern == "tz"),
         "TZH" => format!("{:+03}", parts.offset.unwrap_or(0) / 3600),

@@ -125,8 +125,25 @@ fn clock(word: &str) -> Option<f64> {
     fits.then(|| sign * (hours * 3600e6 + minutes * 60e6 + (seconds * 1e6).round()))
 }
 
+/// What follows the `P` where it is written as a date and a time: `0001-02-03T04:05:06`.
+fn iso_alternative(text: &str) -> Option<Sum> {
+    let (date, time) =
+        text.split_once('t').map_or((text, None), |(date, time)| (date, Some(time).filter(|time| !time.is_empty())));
+    let mut sum = Sum { micros: time.map_or(Some(0.0), clock)?, ..Sum::default() };
+    let mut fields = date.split('-').map(|field| field.parse::<u32>().ok().map(f64::from));
+    let (years, months, days) = (fields.next()??, fields.next()??, fields.next()??);
+    sum.months = years * 12.0 + months;
+    sum.days = days;
+    fields.next().is_none().then_some(sum)
+}
+
 /// What follows the `P`.
 fn iso_form(text: &str) -> Option<Sum> {
+    if text.split('-').count() == 3
+        && let Some(sum) = iso_alternative(text)
+    {
+        return Some(sum);
+    }
     let mut sum = Sum::default();
     let mut in_time = false;
     let mut rest = text;

@@ -3,6 +3,7 @@
 //! [`cast`] converts a column. In plans it stands as the function [`CastTo`], which [`LowerCasts`] puts where a cast of
 //! DataFusion's would differ; casts that agree (widening numbers) stay DataFusion's own, for its optimizer to use.
 
+mod apart;
 mod array;
 mod choice;
 mod compared;
@@ -18,6 +19,7 @@ mod outer;
 mod rule;
 mod text;
 
+pub use apart::{functions, tell_casts_apart, with_plain_casts};
 pub use array::MAX_DIMENSIONS;
 pub use guard::GuardFilters;
 pub use interval::interval as interval_of;

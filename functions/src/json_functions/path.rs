@@ -5,7 +5,7 @@ use crate::function::{Call, is_null};
 use crate::generic::{generic, list_of};
 use crate::json::Json;
 use crate::json_path::Path;
-use arrow::array::{ArrayBuilder, ListArray, StringViewBuilder};
+use arrow::array::{ArrayBuilder, AsArray, ListArray, StringViewBuilder};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::logical_expr::ScalarUDF;
@@ -21,7 +21,7 @@ pub fn functions() -> Vec<ScalarUDF> {
             |fields| types(fields, SqlType::Bool),
             |call| {
                 let paths = Paths::default();
-                call.booleans(|row| Ok(Some(!paths.found(call, row)?.is_empty())))
+                call.booleans(|row| Ok(paths.found_whole(call, row, false)?.map(|found| !found.is_empty())))
             },
         ),
         generic(
@@ -33,6 +33,7 @@ pub fn functions() -> Vec<ScalarUDF> {
                 call.booleans(|row| match paths.found(call, row)?.as_slice() {
                     [Json::Bool(truth)] => Ok(Some(*truth)),
                     [Json::Null] => Ok(None),
+                    _ if is_silent(call, row) => Ok(None),
                     _ => {
                         let message = "single boolean result is expected";
                         Err(SqlError::new(SqlState::SINGLETON_SQL_JSON_ITEM_REQUIRED, message))
@@ -46,10 +47,19 @@ pub fn functions() -> Vec<ScalarUDF> {
             |fields| types(fields, SqlType::Bool),
             |call| {
                 let paths = Paths::default();
-                call.booleans(|row| match paths.found(call, row)?.as_slice() {
-                    [Json::Bool(truth)] => Ok(Some(*truth)),
+                call.booleans(|row| match paths.found_whole(call, row, true)?.as_deref() {
+                    Some([Json::Bool(truth)]) => Ok(Some(*truth)),
                     _ => Ok(None),
                 })
+            },
+        ),
+        generic(
+            "jsonb_path_finds",
+            &[],
+            |fields| types(fields, SqlType::Bool),
+            |call| {
+                let paths = Paths::default();
+                call.booleans(|row| Ok(paths.found_whole(call, row, true)?.map(|found| !found.is_empty())))
             },
         ),
         generic(
@@ -96,10 +106,22 @@ pub fn sets() -> Vec<ScalarUDF> {
     })]
 }
 
+/// json and path, then the variables and whether to be silent.
 fn types(fields: &[FieldRef], result: SqlType) -> Typing {
-    let [holder, path] = fields else { return Ok(None) };
-    let fits = is_json(holder) && (path.data_type().is_string() || path.data_type().is_null());
-    Ok(fits.then(|| (vec![DataType::Utf8View; 2], field_of("", &result, true))))
+    let [holder, path, rest @ ..] = fields else { return Ok(None) };
+    let is_text = |field: &FieldRef| field.data_type().is_string() || field.data_type().is_null();
+    let fits = is_json(holder)
+        && is_text(path)
+        && rest.len() <= 2
+        && rest.first().is_none_or(is_json)
+        && rest.get(1).is_none_or(|silent| matches!(silent.data_type(), DataType::Boolean | DataType::Null));
+    let taken = [DataType::Utf8View, DataType::Utf8View, DataType::Utf8View, DataType::Boolean];
+    Ok(fits.then(|| (taken[..fields.len()].to_vec(), field_of("", &result, true))))
+}
+
+/// Whether the call says that items that do not fit are no error.
+fn is_silent(call: &Call, row: usize) -> bool {
+    call.arrays.get(3).is_some_and(|silent| silent.as_boolean().value(row))
 }
 
 /// The last path, read: nearly always the one of the next row.
@@ -109,14 +131,31 @@ pub struct Paths(RefCell<Option<(String, Path)>>);
 impl Paths {
     /// What the path of a row finds in its json.
     pub fn found(&self, call: &Call, row: usize) -> Result<Vec<Json>> {
+        let variables = variables(call, row)?;
+        self.with(call, row, |path, value| path.query(value, &variables, is_silent(call, row)))
+    }
+
+    /// As [`Paths::found`], but `None` where it fails, and the call, or its operator, is silent.
+    fn found_whole(&self, call: &Call, row: usize, silent: bool) -> Result<Option<Vec<Json>>> {
+        let variables = variables(call, row)?;
+        let silent = silent || is_silent(call, row);
+        self.with(call, row, |path, value| path.query_whole(value, &variables, silent))
+    }
+
+    fn with<T>(&self, call: &Call, row: usize, f: impl FnOnce(&Path, &Json) -> Result<T>) -> Result<T> {
         let text = call.text(1).value(row);
         let mut last = self.0.borrow_mut();
-        if last.as_ref().is_none_or(|(known, _)| known != text) {
-            *last = Some((text.to_owned(), Path::parse(text)?));
-        }
-        match last.as_ref() {
-            Some((_, path)) => path.query(&value(call, 0, row)?),
-            None => Ok(vec![]),
-        }
+        let path = match last.take_if(|(known, _)| known == text) {
+            Some((_, path)) => path,
+            None => Path::parse(text)?,
+        };
+        let result = f(&path, &value(call, 0, row)?);
+        *last = Some((text.to_owned(), path));
+        result
     }
+}
+
+/// The variables that a call gives its path.
+fn variables(call: &Call, row: usize) -> Result<Json> {
+    if call.arrays.len() > 2 { value(call, 2, row) } else { Ok(Json::Object(vec![])) }
 }

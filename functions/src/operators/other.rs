@@ -18,6 +18,8 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
     let function = match &op {
         BinaryOperator::StringConcat => return concatenation(left, right, schema).map(PlannerResult::Planned),
         BinaryOperator::PGExp => "power",
+        BinaryOperator::PGBitwiseShiftLeft => "<<",
+        BinaryOperator::PGBitwiseShiftRight => ">>",
         BinaryOperator::Arrow => "json_get",
         BinaryOperator::LongArrow => "json_get_text",
         BinaryOperator::HashArrow => "json_get_path",
@@ -28,7 +30,7 @@ pub fn plan(raw: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBi
         BinaryOperator::QuestionPipe => "json_has_any_key",
         BinaryOperator::QuestionAnd => "json_has_all_keys",
         BinaryOperator::HashMinus => "jsonb_delete_path",
-        BinaryOperator::AtQuestion => "jsonb_path_exists",
+        BinaryOperator::AtQuestion => "jsonb_path_finds",
         BinaryOperator::AtAt => "jsonb_path_holds",
         BinaryOperator::PGStartsWith => "starts_with",
         BinaryOperator::PGOverlap => {

@@ -19,6 +19,7 @@ mod limits;
 mod literals;
 mod names;
 mod orders;
+mod outer_aggregates;
 mod output;
 mod parameters;
 mod placement;

@@ -5,12 +5,12 @@
 //! columns of a select list to have different names, Postgres does not: equal names are kept apart by a mark behind
 //! them, which [`plain_name`] takes off again.
 
-use crate::parse::fold;
+use crate::parse::{fold, name_parts};
 use millrace_functions::Walk;
 use millrace_types::{SqlError, SqlType};
 use sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TrimWhereField,
-    VisitorMut,
+    AccessExpr, BinaryOperator, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, TrimWhereField, VisitorMut,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -66,8 +66,9 @@ impl VisitorMut for Namer {
             .iter()
             .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
         let mark_all = wildcard && self.0 == Wildcards::Repeated;
+        let own: Vec<String> = select.from.iter().flat_map(relations).collect();
         for item in &mut select.projection {
-            name_item(item, &mut seen, mark_all);
+            name_item(item, &own, &mut seen, mark_all);
         }
         ControlFlow::Continue(())
     }
@@ -115,9 +116,27 @@ fn expand_table(body: &mut SetExpr) {
     }
 }
 
-fn name_item(item: &mut SelectItem, seen: &mut HashMap<String, usize>, mark_all: bool) {
+/// The names of the relations in a FROM item.
+pub fn relations(table: &TableWithJoins) -> Vec<String> {
+    let factors = std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation));
+    factors
+        .flat_map(|factor| match factor {
+            TableFactor::NestedJoin { table_with_joins, alias: None } => relations(table_with_joins),
+            TableFactor::Table { name, alias: None, .. } => name_parts(name).pop().into_iter().collect(),
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::NestedJoin { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. }
+            | TableFactor::UNNEST { alias: Some(alias), .. } => vec![fold(&alias.name)],
+            _ => vec![],
+        })
+        .collect()
+}
+
+/// `own`: the relations of the item's FROM.
+fn name_item(item: &mut SelectItem, own: &[String], seen: &mut HashMap<String, usize>, mark_all: bool) {
     let (name, written) = match &*item {
-        SelectItem::UnnamedExpr(expr) => (expression_name(expr), is_column(expr)),
+        SelectItem::UnnamedExpr(expr) => (expression_name(expr), is_column(expr) && !is_outer(expr, own)),
         SelectItem::ExprWithAlias { alias, .. } => (fold(alias), true),
         _ => return,
     };
@@ -141,6 +160,16 @@ fn name_item(item: &mut SelectItem, seen: &mut HashMap<String, usize>, mark_all:
 /// A column alone: DataFusion names it as Postgres does.
 fn is_column(expr: &Expr) -> bool {
     matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+}
+
+/// Whether a column is one of an outer query, which DataFusion gives a name of another kind.
+fn is_outer(expr: &Expr, own: &[String]) -> bool {
+    match expr {
+        Expr::CompoundIdentifier(names) => {
+            names.iter().rev().nth(1).is_some_and(|relation| !own.contains(&fold(relation)))
+        }
+        _ => own.is_empty(),
+    }
 }
 
 pub fn expression_name(expr: &Expr) -> String {

@@ -4,8 +4,8 @@ use super::names::{self, Wildcards};
 use super::parameters::{self, Parameters};
 use super::provider::Provider;
 use super::{
-    asof, event_windows, grouping, limits, literals, orders, output, placement, populate, recursion, row_values,
-    set_operations, size, subquery_order, using, values, whole_rows, windows,
+    asof, event_windows, grouping, limits, literals, orders, outer_aggregates, output, placement, populate, recursion,
+    row_values, set_operations, size, subquery_order, using, values, whole_rows, windows,
 };
 use crate::catalog::Catalog;
 use crate::decorrelate::decorrelate;
@@ -17,10 +17,12 @@ use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{DFSchema, DataFusionError, ParamValues, ScalarValue, SchemaError};
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use millrace_functions::casts::{settled, tell_casts_apart, with_plain_casts};
+use millrace_functions::postgres_syntax;
 use millrace_functions::sets::{functions_in_from, into_rows};
-use millrace_functions::{casts::settled, postgres_syntax};
 use millrace_types::{Result, SqlError, SqlType};
 use sqlparser::ast;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// A query with its names and types resolved.
@@ -136,15 +138,19 @@ pub fn plan(
         using::spell_out(&mut query, &|part| output_names(part, provider))?;
     }
     limits::prepare(&mut query)?;
+    grouping::without_rows(&mut query, provider.functions);
+    outer_aggregates::hoist(&mut query, provider.functions);
     whole_rows::name_in_calls(&mut query);
-    let attempt = |query: &ast::Query, wildcards, rows: bool| {
+    // Whether the last attempt has told casts apart.
+    let has_casts = Cell::new(false);
+    let attempt = |query: &ast::Query, spelling: Spelling| {
         let mut query = query.clone();
         functions_in_from(&mut query);
-        if rows {
+        if spelling.rows {
             whole_rows::spell_out(&mut query, provider);
         }
-        names::name_columns(&mut query, wildcards);
-        if rows {
+        names::name_columns(&mut query, spelling.wildcards);
+        if spelling.rows {
             whole_rows::call_constructors(&mut query);
         }
         row_values::rewrite(&mut query);
@@ -152,29 +158,41 @@ pub fn plan(
         let prepared = orders::prepare(&mut query).and_then(|()| windows::prepare(&mut query, provider.functions));
         prepared.map_err(|error| DataFusionError::External(Box::new(error)))?;
         recursion::type_integers(&mut query);
+        has_casts.set(spelling.casts && tell_casts_apart(&mut query));
         let statement = ast::Statement::Query(Box::new(query));
         let mut context = context.clone().with_prepare_param_data_types(parameters::fields(parameter_types));
         SqlToRel::new(provider).sql_statement_to_plan_with_context(statement, &mut context)
     };
-    let mut planned = attempt(&query, Wildcards::Distinct, false);
+    let mut planned = attempt(&query, Spelling::default());
     if planned.as_ref().is_err_and(names_some_columns) {
         using::complete_aliases(&mut query, &|part| output_names(part, provider))?;
-        planned = attempt(&query, Wildcards::Distinct, false);
+        planned = attempt(&query, Spelling::default());
     }
     if planned.as_ref().is_err_and(values::differ) || planned.as_ref().is_ok_and(values::lose_floats) {
         values::unite(&mut query);
-        planned = attempt(&query, Wildcards::Distinct, false);
+        planned = attempt(&query, Spelling::default());
     }
+    let apart = |wildcards| attempt(&query, Spelling { wildcards, casts: true, rows: false });
     let planned = match planned {
-        Err(error) if is_ambiguous(&error) => attempt(&query, Wildcards::Hiding, false).or(Err(error)),
-        Err(error) if repeats_a_column(&error) => attempt(&query, Wildcards::Repeated, false),
+        Err(error) if is_ambiguous(&error) => {
+            let hiding = Spelling { wildcards: Wildcards::Hiding, ..Spelling::default() };
+            attempt(&query, hiding).or_else(|_| apart(Wildcards::Distinct)).or(Err(error))
+        }
+        Err(error) if repeats_a_column(&error) => {
+            let repeated = Spelling { wildcards: Wildcards::Repeated, ..Spelling::default() };
+            attempt(&query, repeated)
+                .or_else(|error| apart(Wildcards::Distinct).or_else(|_| apart(Wildcards::Repeated)).or(Err(error)))
+        }
         // What fails with rows as values, too, fails for its own reason.
-        Err(error) if whole_rows::may_be_meant(&error) => attempt(&query, Wildcards::Distinct, true).or(Err(error)),
+        Err(error) if whole_rows::may_be_meant(&error) => {
+            attempt(&query, Spelling { rows: true, ..Spelling::default() }).or(Err(error))
+        }
         planned => planned,
     };
     let plan = planned
         .and_then(subquery_order::lift)
         .and_then(grouping::over_columns)
+        .and_then(|plan| if has_casts.get() { with_plain_casts(plan) } else { Ok(plan) })
         .and_then(into_rows)
         .and_then(event_windows::sessions_of_groups)
         .and_then(|plan| limits::with_ties(plan, provider.functions))
@@ -185,6 +203,22 @@ pub fn plan(
     let plan = analyze(plan, provider.functions)?;
     windows::check_ranges(&plan)?;
     Ok(plan)
+}
+
+/// How a query is spelled for DataFusion's planner.
+#[derive(Clone, Copy)]
+struct Spelling {
+    wildcards: Wildcards,
+    /// The names of relations stand for their rows where there is no such column.
+    rows: bool,
+    /// Casts have names of their own.
+    casts: bool,
+}
+
+impl Default for Spelling {
+    fn default() -> Spelling {
+        Spelling { wildcards: Wildcards::Distinct, rows: false, casts: false }
+    }
 }
 
 /// The names of the columns that a query gives.
@@ -201,12 +235,17 @@ fn names_some_columns(error: &DataFusionError) -> bool {
 /// Whether planning failed on a name that two columns have.
 fn is_ambiguous(error: &DataFusionError) -> bool {
     match error.find_root() {
-        DataFusionError::SchemaError(error, _) => matches!(error.as_ref(), SchemaError::AmbiguousReference { .. }),
+        DataFusionError::SchemaError(error, _) => matches!(
+            error.as_ref(),
+            SchemaError::AmbiguousReference { .. }
+                | SchemaError::DuplicateUnqualifiedField { .. }
+                | SchemaError::DuplicateQualifiedField { .. }
+        ),
         _ => false,
     }
 }
 
 /// Whether planning failed on `SELECT *, a`, which Postgres takes.
 fn repeats_a_column(error: &DataFusionError) -> bool {
-    error.to_string().contains("Projections require unique expression names")
+    error.to_string().contains("require unique expression names")
 }

@@ -6,6 +6,7 @@
 //! | `'1 day'::interval PRECEDING` | `interval '1 day' PRECEDING` |
 //! | `TABLE t` for a query | `SELECT * FROM t` |
 //! | `ORDER BY a USING >` | `ORDER BY a DESC` |
+//! | `a ISNULL`, `a NOTNULL` | `a IS NULL`, `a IS NOT NULL` |
 //! | `SELECT a top` | `SELECT a "top"`: words that are keywords of other databases |
 //! | `(f(x)).*` | `(f(x))."*"`, by a name that no user can type |
 //! | `WHEN MATCHED THEN DO NOTHING` | `WHEN MATCHED THEN UPDATE SET "do nothing" = 0`, and an INSERT of that column when not matched |
@@ -22,6 +23,7 @@ pub fn respell(tokens: &mut Vec<TokenWithSpan>) {
     split_signs(tokens);
     name_other_keywords(tokens);
     direct_order(tokens);
+    test_for_null(tokens);
     exclude(tokens);
     do_nothing(tokens);
     name_intervals(tokens);
@@ -82,6 +84,62 @@ fn direct_order(tokens: &mut [TokenWithSpan]) {
         };
         tokens[two[0]].token = direction;
         tokens[two[1]].token = Token::Whitespace(sqlparser::tokenizer::Whitespace::Space);
+    }
+}
+
+/// Spells out the tests behind an operand.
+fn test_for_null(tokens: &mut Vec<TokenWithSpan>) {
+    const NO_OPERANDS: &[&str] = &[
+        "as",
+        "select",
+        "distinct",
+        "all",
+        "where",
+        "and",
+        "or",
+        "not",
+        "on",
+        "by",
+        "having",
+        "when",
+        "then",
+        "else",
+        "case",
+        "from",
+        "join",
+        "in",
+        "is",
+        "between",
+        "like",
+        "ilike",
+        "returning",
+        "set",
+        "using",
+        "with",
+        "into",
+        "table",
+    ];
+    let text = texts(tokens);
+    for place in (1..text.len()).rev() {
+        let test = match word(&tokens[text[place]].token).as_str() {
+            "isnull" => &["IS", "NULL"][..],
+            "notnull" => &["IS", "NOT", "NULL"],
+            _ => continue,
+        };
+        let follows_an_operand = match &tokens[text[place - 1]].token {
+            before @ Token::Word(_) => !NO_OPERANDS.contains(&word(before).as_str()),
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::RParen
+            | Token::RBracket => true,
+            _ => false,
+        };
+        if follows_an_operand {
+            let span = tokens[text[place]].span;
+            let test = test.iter().map(|keyword| TokenWithSpan { token: Token::make_keyword(keyword), span });
+            tokens.splice(text[place]..=text[place], test);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::context::Context;
 use crate::reading::Snapshot;
 use crate::session::Session;
 use arrow::array::RecordBatch;
+use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
@@ -41,8 +42,11 @@ impl Runnable {
     ) -> Result<Runnable> {
         let state = session_state(session, context.functions.physical(), snapshot);
         let plan = executable(at_time(plan, session.database.coordinator.now())?)?;
-        let plan = state.create_physical_plan(&plan).await.map_err(sql_error)?;
-        Ok(Runnable { plan, context: state.task_ctx() })
+        let plan = match state.create_physical_plan(&plan).await {
+            Err(error) if loses_order(&error) => sorted_at_once(&state, &plan).await.map_err(|_| error),
+            planned => planned,
+        };
+        Ok(Runnable { plan: plan.map_err(sql_error)?, context: state.task_ctx() })
     }
 
     /// The physical plan.
@@ -81,6 +85,22 @@ impl Runnable {
             reason = cancel.cancelled() => Err(reason),
         }
     }
+}
+
+/// Whether planning failed on DataFusion's own check: it sorts the branches of a UNION each by what is enough there, and
+/// then finds that they do not merge.
+fn loses_order(error: &DataFusionError) -> bool {
+    error.to_string().contains("order requirements")
+}
+
+/// The plan with each sort over all rows, after its branches are together.
+async fn sorted_at_once(
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let mut state = state.clone();
+    state.config_mut().options_mut().optimizer.repartition_sorts = false;
+    state.create_physical_plan(plan).await
 }
 
 /// A plan in which `now()` and its relatives read a moment: not the machine's clock, which constant folding would read.

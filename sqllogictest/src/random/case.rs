@@ -3,11 +3,14 @@
 use super::query::Query;
 use crate::{Client, Failure};
 use anyhow::{Context, Result, bail};
+use std::time::{Duration, Instant};
 
 /// The servers that are compared.
 pub struct Peers {
     pub millrace: Client,
     pub postgres: Option<Client>,
+    /// How many statements `millrace` was sent.
+    pub statements: usize,
 }
 
 /// What makes a failure happen again.
@@ -20,8 +23,8 @@ pub struct Case {
     pub kept: bool,
 }
 
-/// How many smaller cases are tried: a report in seconds is worth more than the very smallest one.
-const TRIES: usize = 400;
+/// How long smaller cases are tried: a report soon is worth more than the very smallest one.
+const TRIED: Duration = Duration::from_secs(40);
 
 /// The state of a statement that took too long.
 const TIMEOUT: &str = "57014";
@@ -39,15 +42,14 @@ impl Case {
             Some(difference) => difference,
             None => return Ok((best, "a view and its query differed once, not when replayed".to_owned())),
         };
-        let mut tries = 0;
-        'smaller: while tries < TRIES {
+        let begun = Instant::now();
+        'smaller: while begun.elapsed() < TRIED {
             for smaller in best.smaller() {
-                tries += 1;
                 if let Some(found) = smaller.differs(peers).await? {
                     (best, difference) = (smaller, found);
                     continue 'smaller;
                 }
-                if tries >= TRIES {
+                if begun.elapsed() >= TRIED {
                     break;
                 }
             }
@@ -100,7 +102,7 @@ impl Peers {
     /// Makes the tables anew.
     pub async fn set_up(&mut self, create: &[String]) -> Result<()> {
         // What takes PostgreSQL longer says nothing; what takes us so long is a failure.
-        self.millrace.execute("SET statement_timeout = '30s'").await?;
+        self.own("SET statement_timeout = '30s'").await?;
         if let Some(postgres) = &mut self.postgres {
             postgres.execute("SET statement_timeout = '1s'").await?;
         }
@@ -119,7 +121,7 @@ impl Peers {
     }
 
     async fn everywhere(&mut self, statement: &str) -> Result<()> {
-        self.millrace.execute(statement).await.with_context(|| statement.to_owned())?;
+        self.own(statement).await.with_context(|| statement.to_owned())?;
         if let Some(postgres) = &mut self.postgres {
             postgres.execute(statement).await.with_context(|| format!("PostgreSQL: {statement}"))?;
         }
@@ -132,7 +134,7 @@ impl Peers {
             return Ok(false);
         }
         let create = format!("CREATE MATERIALIZED VIEW random_view_{number} AS {query}");
-        self.millrace.execute(&create).await.map(|()| true)
+        self.own(&create).await.map(|()| true)
     }
 
     /// Whether PostgreSQL takes a query.
@@ -156,9 +158,9 @@ impl Peers {
         if matches!(&theirs, Some(Err(state)) if state == TIMEOUT) {
             return Ok(());
         }
-        let fresh = sorted(self.millrace.rows(&sql).await);
+        let fresh = sorted(self.ours(&sql).await);
         if let Some(number) = view {
-            let kept = sorted(self.millrace.rows(&format!("SELECT * FROM random_view_{number}")).await);
+            let kept = sorted(self.ours(&format!("SELECT * FROM random_view_{number}")).await);
             if kept != fresh {
                 bail!("a view differs from its query\n{}", side_by_side("view", &kept, "ad hoc", &fresh));
             }
@@ -173,7 +175,18 @@ impl Peers {
 
     /// Whether the server does not answer any more.
     pub async fn lost(&mut self) -> bool {
-        self.millrace.rows("SELECT 1").await.is_err()
+        self.ours("SELECT 1").await.is_err()
+    }
+
+    async fn own(&mut self, statement: &str) -> Result<(), Failure> {
+        self.statements += 1;
+        self.millrace.execute(statement).await
+    }
+
+    /// What `millrace` answers.
+    pub async fn ours(&mut self, query: &str) -> Result<Vec<Vec<String>>, Failure> {
+        self.statements += 1;
+        self.millrace.rows(query).await
     }
 }
 

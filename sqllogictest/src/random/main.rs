@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use clap::Parser;
-use millrace_sqllogictest::random::{Options, run};
+use millrace_sqllogictest::random::{Options, Tally, run};
 use millrace_sqllogictest::{Client, Postgres, Server, postgres_programs};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Compare random views with their queries, and with PostgreSQL, while random changes are made.
 #[derive(Parser)]
@@ -49,17 +50,27 @@ async fn main() -> Result<ExitCode> {
         None => postgres.map(Client::with_parameters),
     };
     let options = Options { seed, rounds, views, changes };
-    let tally = run(Client::new(server.address()), postgres, &options).await;
+    let (begun, mut told) = (Instant::now(), 0);
+    let progress = |seed: u64, tally: &Tally| {
+        for failure in &tally.failures[told..] {
+            println!("FAILED {failure}\n");
+        }
+        told = tally.failures.len();
+        let Tally { views, statements, comparisons, .. } = tally;
+        let seconds = begun.elapsed().as_secs();
+        eprintln!(
+            "seed {seed}: {views} views, {statements} statements, {comparisons} comparisons, {told} failures, {seconds} s"
+        );
+    };
+    let tally = run(Client::new(server.address()), postgres, &options, progress).await;
     let tally = tally.map_err(|error| error.context(server.log()))?;
-    for failure in &tally.failures {
-        println!("FAILED {failure}\n");
-    }
     for (reason, times) in &tally.refused {
         println!("refused {times} times: {reason}");
     }
     println!(
-        "{} views kept, {} comparisons, {} queries not valid, {} refused, {} failures",
+        "{rounds} rounds, {} views kept, {} statements, {} comparisons, {} queries not valid, {} refused, {} failures",
         tally.views,
+        tally.statements,
         tally.comparisons,
         tally.invalid,
         tally.refused.values().sum::<usize>(),

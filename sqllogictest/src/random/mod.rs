@@ -43,6 +43,8 @@ pub struct Options {
 pub struct Tally {
     /// Views that were kept and compared.
     pub views: usize,
+    /// Statements that the server was sent, those that make a failure smaller among them.
+    pub statements: usize,
     /// Comparisons that were made.
     pub comparisons: usize,
     /// Queries that PostgreSQL refuses, which say nothing.
@@ -53,15 +55,23 @@ pub struct Tally {
     pub failures: Vec<String>,
 }
 
-/// Runs rounds against the server behind `millrace`, and PostgreSQL behind `postgres` if there is one.
+/// Runs rounds against the server behind `millrace`, and PostgreSQL behind `postgres` if there is one. After each
+/// `progress` gets its seed and what all rounds so far amount to.
 ///
 /// # Errors
 /// When a server cannot be reached or a table cannot be made. What the server answers wrongly is in the tally.
-pub async fn run(millrace: Client, postgres: Option<Client>, options: &Options) -> Result<Tally> {
-    let mut peers = Peers { millrace, postgres };
+pub async fn run(
+    millrace: Client,
+    postgres: Option<Client>,
+    options: &Options,
+    mut progress: impl FnMut(u64, &Tally),
+) -> Result<Tally> {
+    let mut peers = Peers { millrace, postgres, statements: 0 };
     let mut tally = Tally::default();
     for seed in options.seed..options.seed + options.rounds {
         round(&mut peers, seed, options, &mut tally).await?;
+        tally.statements = peers.statements;
+        progress(seed, &tally);
     }
     Ok(tally)
 }
@@ -87,7 +97,7 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
                     Err(failure) if is_refusal(&failure) => {
                         *tally.refused.entry(failure.to_string()).or_default() += 1;
                         // What is refused ad hoc too says no more.
-                        let fresh = peers.millrace.rows(&query.to_string()).await;
+                        let fresh = peers.ours(&query.to_string()).await;
                         if !fresh.is_err_and(|failure| is_refusal(&failure)) {
                             running.push((number, None));
                         }
