@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// How long is waited at a time, before looking whether the server ends.
 const STEP: Duration = Duration::from_millis(100);
+/// How long is waited at a time for a broker to take records: the client waits that long also when it takes them sooner.
+const ACKNOWLEDGEMENT: Duration = Duration::from_millis(1);
 /// How long a step of a transaction may take before it is tried again.
 const TRANSACTION_STEP: Duration = Duration::from_secs(5);
 
@@ -225,6 +227,11 @@ impl Outlet {
         let note = progress::note(self.tick, self.committed + self.open.len() as u64);
         let record = BaseRecord::<[u8], [u8]>::to(progress).key(id.as_bytes()).payload(note.as_bytes());
         self.producer.send(record).map_err(|(error, _)| error)?;
+        let begun = Instant::now();
+        while self.producer.in_flight_count() > 0 && begun.elapsed() < TRANSACTION_STEP && !self.state.is_stopping() {
+            // What is not there in time shows at the commit.
+            let _ = self.producer.flush(ACKNOWLEDGEMENT);
+        }
         loop {
             match self.producer.commit_transaction(TRANSACTION_STEP) {
                 Ok(()) => return Ok(()),
@@ -316,7 +323,7 @@ impl Outlet {
     fn drain(&self) -> Result<()> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            let _ = self.producer.flush(STEP);
+            let _ = self.producer.flush(ACKNOWLEDGEMENT);
             self.check()?;
             let trouble = self.producer.context().trouble.lock().clone();
             if begun.elapsed() > Duration::from_secs(1) && self.producer.in_flight_count() > 0 {
