@@ -230,7 +230,7 @@ impl Outlet {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 && begun.elapsed() < TRANSACTION_STEP && !self.state.is_stopping() {
             // What is not there in time shows at the commit.
-            let _ = self.producer.flush(ACKNOWLEDGEMENT);
+            self.serve();
         }
         loop {
             match self.producer.commit_transaction(TRANSACTION_STEP) {
@@ -319,11 +319,19 @@ impl Outlet {
         self.connection.error("write", error).with_detail(format!("The record's key is {shown}."))
     }
 
+    /// Waits a moment for answers of brokers. The client's flush alone would not do: once all records are acknowledged it
+    /// returns without a look at the reports that say so, which count as records on their way until they are seen.
+    fn serve(&self) {
+        if self.producer.flush(ACKNOWLEDGEMENT).is_ok() {
+            self.producer.poll(ACKNOWLEDGEMENT);
+        }
+    }
+
     /// Waits until every record has been taken by a broker.
     fn drain(&self) -> Result<()> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            let _ = self.producer.flush(ACKNOWLEDGEMENT);
+            self.serve();
             self.check()?;
             let trouble = self.producer.context().trouble.lock().clone();
             if begun.elapsed() > Duration::from_secs(1) && self.producer.in_flight_count() > 0 {
