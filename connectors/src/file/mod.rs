@@ -156,16 +156,16 @@ impl Source for FileSource {
     fn open(&self, split: &Split, from: Offset, columns: &[usize]) -> Result<Box<dyn SplitReader>> {
         let path = Path::new(&split.name);
         let schema = Arc::new(self.schema.project(columns)?);
-        let Reading { follow, max_line, epoch, csv } = &self.reading;
-        let format = |schema: &SchemaRef, columns: &[usize]| -> Result<Box<dyn TextFormat>> {
-            Ok(match self.format {
-                Format::Csv => Box::new(open_csv(path, from, Csv::new(csv.clone(), &self.schema, columns, *max_line))?),
-                Format::Json | Format::Parquet => Box::new(JsonLines::new(schema, *max_line)),
-            })
-        };
         if self.format == Format::Parquet {
             return parquet::open(path, from, schema);
         }
+        let Reading { follow, max_line, epoch, csv } = &self.reading;
+        let format = |schema: &SchemaRef, columns: &[usize]| -> Result<Box<dyn TextFormat>> {
+            Ok(match self.format == Format::Csv {
+                true => Box::new(open_csv(path, from, Csv::new(csv.clone(), &self.schema, columns, *max_line))?),
+                false => Box::new(JsonLines::new(schema, *max_line)),
+            })
+        };
         let (decoder, rows) = (format(&schema, columns)?, Rows::new(schema, *epoch));
         let reader = TextReader::new(Input::open(path, from.0)?, from, decoder, rows, *follow, *max_line);
         if columns.len() == self.schema.fields().len() {

@@ -165,15 +165,19 @@ impl Rows {
         let arrays = self.columns.iter_mut().map(|column| column.finish(block.buffer(), &extra)).collect();
         let count = std::mem::take(&mut self.converted);
         let refused = std::mem::take(&mut self.refused);
-        if let Some(starts) = self.starts.as_mut().filter(|_| !refused.is_empty()) {
-            let mut row = 0..;
-            starts.retain(|_| row.next().is_some_and(|row| !refused.contains(&row)));
-        }
         let mut bad = std::mem::take(&mut self.bad);
         bad.sort_by_key(|record| record.offset);
         let rows = match refused.is_empty() {
             true => batch(&self.schema, arrays, count)?,
-            false => without(&self.schema, arrays, count, &refused)?,
+            false => {
+                let mut keep = vec![true; count];
+                refused.iter().for_each(|row| keep[*row] = false);
+                if let Some(starts) = &mut self.starts {
+                    let mut keep = keep.iter();
+                    starts.retain(|_| keep.next() == Some(&true));
+                }
+                kept(&self.schema, arrays, keep)?
+            }
         };
         Ok((rows, bad, refused))
     }
@@ -185,18 +189,10 @@ pub(crate) fn batch(schema: &SchemaRef, arrays: Vec<arrow::array::ArrayRef>, cou
     Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
 }
 
-/// The rows that are not refused. The refused ones hold nulls also where the schema has none, hence the detour over a
-/// schema that allows them.
-fn without(
-    schema: &SchemaRef,
-    arrays: Vec<arrow::array::ArrayRef>,
-    count: usize,
-    refused: &[usize],
-) -> Result<RecordBatch> {
-    let mut keep = vec![true; count];
-    refused.iter().for_each(|row| keep[*row] = false);
+/// The rows to keep. The others hold nulls also where the schema has none, hence the detour over a schema that allows them.
+fn kept(schema: &SchemaRef, arrays: Vec<arrow::array::ArrayRef>, keep: Vec<bool>) -> Result<RecordBatch> {
     let loose: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     let loose = std::sync::Arc::new(arrow::datatypes::Schema::new(loose));
-    let kept = filter_record_batch(&batch(&loose, arrays, count)?, &BooleanArray::from(keep))?;
-    batch(schema, kept.columns().to_vec(), count - refused.len())
+    let kept = filter_record_batch(&batch(&loose, arrays, keep.len())?, &BooleanArray::from(keep))?;
+    batch(schema, kept.columns().to_vec(), kept.num_rows())
 }

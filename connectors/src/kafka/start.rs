@@ -19,8 +19,7 @@ impl Start {
     /// What was written down.
     pub fn settled(options: &Options) -> Result<Start> {
         let text = options.text(SETTLED).unwrap_or_default();
-        parse(&text)
-            .map(Start)
+        Start::parse(&text)
             .ok_or_else(|| options.invalid(SETTLED, "It is like partition:0,offset:42;partition:1,offset:7."))
     }
 
@@ -81,7 +80,7 @@ impl Start {
             ("timestamp", Some(time)) => offsets_at(connection, &client, count, time)?,
             _ => BTreeMap::new(),
         };
-        let mut parts = vec![];
+        let mut start = Start::default();
         for partition in 0..count {
             let (low, high) = client
                 .fetch_watermarks(&connection.topic, partition as i32, PATIENCE)
@@ -92,9 +91,9 @@ impl Start {
                 "specific-offsets" => given.get(&partition).map_or(low, |offset| *offset as i64),
                 _ => low,
             };
-            parts.push(format!("partition:{partition},offset:{offset}"));
+            start.0.insert(partition, offset as u64);
         }
-        Ok(parts.join(";"))
+        Ok(start.text())
     }
 }
 
@@ -105,10 +104,9 @@ impl Start {
         let end = |partition: u32| {
             let failed = |error| connection.error("read the offsets of", &error);
             let (_, high) = client.fetch_watermarks(&connection.topic, partition as i32, PATIENCE).map_err(failed)?;
-            Ok(format!("partition:{partition},offset:{high}"))
+            Ok((partition, high as u64))
         };
-        let ends = (0..connection.partitions(&client)?).map(end).collect::<Result<Vec<_>>>()?;
-        Ok(ends.join(";"))
+        Ok(Start((0..connection.partitions(&client)?).map(end).collect::<Result<_>>()?).text())
     }
 }
 

@@ -1,9 +1,9 @@
 //! OnClose: rows wait until the watermark says that they are final, and are passed on once.
 //!
 //! Stateful: the changes of rows that are not final, in buckets by when they will be. A row that came and went in
-//! between never leaves; what changes a row that is final already comes too late, and is dropped and counted. A closed bucket goes as a
-//! whole, so that closing costs as much as there is to close. Rows leave in the order of their times. Nothing is ever
-//! retracted.
+//! between never leaves; what changes a row that is final already comes too late, and is dropped and counted. A closed
+//! bucket goes as a whole, so that closing costs as much as there is to close. Rows leave in the order of their times.
+//! Nothing is ever retracted.
 //!
 //! ```text
 //!   watermark 8:12              buckets:   < 8:00   8:00..8:10   8:10..8:20   8:20..8:30

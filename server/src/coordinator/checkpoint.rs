@@ -14,7 +14,7 @@ use super::clock::Request;
 use super::journal::Mark;
 use super::published::Published;
 use super::view_state::{CapturedState, ViewFiles};
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use millrace_catalog::RelationKind;
 use millrace_dataflow::capture::{Known, READ_MODEL};
@@ -332,11 +332,7 @@ impl Writer {
         blocks: &[Block],
     ) -> Result<StateFile> {
         let schema = weighted(schema);
-        let batch = |delta: Delta| {
-            let weights = Arc::new(Int64Array::from(delta.weights_buffer().to_vec()));
-            let columns = delta.rows().columns().iter().cloned().chain([weights as _]).collect();
-            Ok(RecordBatch::try_new(schema.clone(), columns)?)
-        };
+        let batch = |delta: Delta| with_weights(&delta, &schema);
         let batches = blocks.iter().flat_map(Block::deltas).map(batch).collect::<Result<Vec<_>>>()?;
         self.goes_on()?;
         self.store.put_file((relation, part, 0..KEY_GROUPS), name, &schema, &batches)
@@ -349,20 +345,34 @@ pub(super) fn weighted(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.chain([Field::new(WEIGHT, DataType::Int64, false)]).collect::<Vec<_>>()))
 }
 
+/// Rows and their weights as a batch of this schema, which is [`weighted`].
+pub(super) fn with_weights(delta: &Delta, schema: &SchemaRef) -> Result<RecordBatch> {
+    let weights: ArrayRef = Arc::new(Int64Array::from(delta.weights_buffer().to_vec()));
+    let columns = delta.rows().columns().iter().cloned().chain([weights]).collect();
+    Ok(RecordBatch::try_new(schema.clone(), columns)?)
+}
+
+/// What [`with_weights`] made a batch of; `None` when the batch is another one.
+pub(super) fn without_weights(rows: &RecordBatch) -> Result<Option<Delta>> {
+    let last = rows.num_columns().checked_sub(1).filter(|last| rows.schema_ref().field(*last).name() == WEIGHT);
+    let weights = last.and_then(|last| rows.column(last).as_primitive_opt::<Int64Type>().cloned());
+    let (Some(last), Some(weights)) = (last, weights.filter(|weights| weights.null_count() == 0)) else {
+        return Ok(None);
+    };
+    let rows = rows.project(&(0..last).collect::<Vec<_>>())?;
+    Ok(Some(Delta::new(rows, Weights::Each(weights.values().clone()))))
+}
+
 /// The rows of a state file with their weights.
 ///
 /// # Errors
 /// `XX001` when the file is damaged or holds something else.
 pub fn load(store: &Checkpoints, file: &StateFile) -> Result<Vec<Delta>> {
     let delta = |rows: RecordBatch| {
-        let last = rows.num_columns().checked_sub(1).filter(|last| rows.schema_ref().field(*last).name() == WEIGHT);
-        let weights = last.and_then(|last| rows.column(last).as_primitive_opt::<Int64Type>().cloned());
-        let (Some(last), Some(weights)) = (last, weights.filter(|weights| weights.null_count() == 0)) else {
+        without_weights(&rows)?.ok_or_else(|| {
             let message = format!("state file \"{}\" holds no rows with weights", file.name);
-            return Err(SqlError::new(SqlState::DATA_CORRUPTED, message));
-        };
-        let rows = rows.project(&(0..last).collect::<Vec<_>>())?;
-        Ok(Delta::new(rows, Weights::Each(weights.values().clone())))
+            SqlError::new(SqlState::DATA_CORRUPTED, message)
+        })
     };
     store.load(file)?.into_iter().map(delta).collect()
 }

@@ -14,18 +14,16 @@
 //! A sink goes on only together with all jobs that feed it. Any other hands over everything again, in the order of its
 //! source: the source, and the views between, are then not restored.
 
-use super::checkpoint::weighted;
+use super::checkpoint::{weighted, with_weights, without_weights};
 use super::clock::Clock;
 use super::restoring::Restoring;
 use super::sinks::SinkStatus;
 use crate::statements::{Context, revive};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::Int64Type;
 use millrace_catalog::{Catalog, Relation, RelationKind};
 use millrace_connectors::Sink;
 use millrace_planner::FunctionSource;
 use millrace_storage::SectionPiece;
-use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, Tick, Weights};
+use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -128,9 +126,7 @@ impl Progress {
 /// The rest as sections: one for each tick, in order.
 pub fn sections(rest: &[(Tick, Vec<Delta>)]) -> Result<Vec<(String, SectionPiece)>> {
     let section = |(tick, delta): (&Tick, &Delta)| {
-        let weights: ArrayRef = Arc::new(Int64Array::from(delta.weights_buffer().to_vec()));
-        let columns = delta.rows().columns().iter().cloned().chain([weights]).collect();
-        let rows = RecordBatch::try_new(weighted(delta.rows().schema_ref()), columns)?;
+        let rows = with_weights(delta, &weighted(delta.rows().schema_ref()))?;
         Ok((tick.to_string(), SectionPiece::Rows(rows)))
     };
     rest.iter().flat_map(|(tick, deltas)| deltas.iter().map(move |delta| (tick, delta))).map(section).collect()
@@ -144,10 +140,7 @@ pub fn rest_of(sections: Vec<(String, SectionPiece)>) -> Result<Vec<(Tick, Vec<D
         let (tick, SectionPiece::Rows(rows)) = (name.parse().map(Tick).map_err(|_| other())?, piece) else {
             return Err(other());
         };
-        let last = rows.num_columns().checked_sub(1).ok_or_else(other)?;
-        let weights = rows.column(last).as_primitive_opt::<Int64Type>().ok_or_else(other)?;
-        let weights = Weights::Each(weights.values().clone());
-        let delta = Delta::new(rows.project(&(0..last).collect::<Vec<_>>())?, weights);
+        let delta = without_weights(&rows)?.ok_or_else(other)?;
         match rest.last_mut() {
             Some((same, deltas)) if *same == tick => deltas.push(delta),
             _ => rest.push((tick, vec![delta])),

@@ -5,10 +5,10 @@
 //! ```
 //!
 //! The topic itself holds the sink's progress: when a sink starts, it reads back what it has delivered, and sends only
-//! what is missing or has changed since. If its rows are only added, a checkpoint says up to where all that was handed to it
-//! is delivered, and it reads back only what came after. With `delivery = 'exactly_once'` ticks are sent in transactions, each with a
-//! record in the progress topic, under an identity that fences an older process; so a reader of committed records sees
-//! each change once, and ticks as a whole.
+//! what is missing or has changed since. If its rows are only added, a checkpoint says up to where all that was handed to
+//! it is delivered, and it reads back only what came after. With `delivery = 'exactly_once'` ticks are sent in
+//! transactions, each with a record in the progress topic, under an identity that fences an older process; so a reader of
+//! committed records sees each change once, and ticks as a whole.
 
 mod encode;
 mod position;
