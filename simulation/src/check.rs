@@ -14,6 +14,7 @@ pub(crate) async fn check(client: &Client, knowledge: &Knowledge) -> Result<()> 
     let mut found = read(client).await?;
     let known = knowledge.update(|left| {
         let with = left.known.after(&left.under_way);
+        found.lines = with.lines.clone();
         // The clock stands beside the disk: it may have gone on before anything else could.
         found.minute = found.minute.clamp(left.known.minute, with.minute);
         let settled = if found == with { with } else { Model { minute: found.minute, ..left.known.clone() } };
@@ -50,6 +51,9 @@ pub(crate) async fn check_views(client: &Client, known: &Model) -> Result<()> {
     expect(client, "SELECT stream, n, last FROM streams ORDER BY stream", streams).await?;
     let recent = known.moments.iter().filter(|(_, minute)| **minute > known.minute - RECENT);
     expect(client, "SELECT id FROM recent ORDER BY id", recent.map(|(moment, _)| vec![*moment]).collect()).await?;
+    if let Some(lines) = &known.lines {
+        check_lines(client, known, lines).await?;
+    }
     let fixed = FIXED.iter().map(|(view, query)| (view.to_string(), *query));
     let changing = known.views.iter().map(|(view, query)| (view.clone(), QUERIES[*query]));
     for (view, query) in fixed.chain(changing) {
@@ -58,6 +62,18 @@ pub(crate) async fn check_views(client: &Client, known: &Model) -> Result<()> {
         ensure!(differing.is_empty(), "{} rows of {view} differ from its query", differing.len());
     }
     Ok(())
+}
+
+/// Compares the views of the source with the lines of its files, each of which counts once.
+async fn check_lines(client: &Client, known: &Model, lines: &BTreeMap<i64, i64>) -> Result<()> {
+    client.batch_execute("FLUSH").await?;
+    let fed = lines.iter().map(|(file, lines)| vec![*file, *lines, lines * (lines + 1) / 2, *lines]).collect();
+    expect(client, "SELECT file, n, total, lines FROM fed ORDER BY file", fed).await?;
+    let tail = lines.iter().map(|(file, lines)| vec![*file, *lines]).collect();
+    expect(client, "SELECT file, n FROM tail ORDER BY file", tail).await?;
+    let of_item = |item: i64| lines.values().map(|lines| (1..=*lines).filter(|n| n % 24 == item).count() as i64).sum();
+    let bought = known.items.keys().map(|item| vec![*item, of_item(*item)]).filter(|row| row[1] > 0).collect();
+    expect(client, "SELECT id, n FROM bought ORDER BY id", bought).await
 }
 
 async fn expect(client: &Client, query: &str, wanted: Vec<Vec<i64>>) -> Result<()> {
@@ -98,11 +114,15 @@ async fn read(client: &Client) -> Result<Model> {
         counter: counter.first().map_or(0, |row| row[0]),
         views: views(client).await?,
         minute: clock.first().map_or(0, |row| row[0]),
+        lines: None,
     };
     let rows = model.accounts.len() + model.items.len() + model.events.len() + model.moments.len();
     ensure!(rows == duplicates && counter.len() == 1, "a row is there twice, or the counter's is missing");
     Ok(model)
 }
+
+/// The views of the source.
+const OF_SOURCE: [&str; 3] = ["fed", "tail", "bought"];
 
 /// The views that come and go, with their queries.
 async fn views(client: &Client) -> Result<BTreeMap<String, usize>> {
@@ -111,7 +131,7 @@ async fn views(client: &Client) -> Result<BTreeMap<String, usize>> {
     let mut views = BTreeMap::new();
     for row in rows {
         let (name, definition): (String, String) = (row.get(0), row.get(1));
-        if !fixed.contains(&name[..]) {
+        if !fixed.contains(&name[..]) && !OF_SOURCE.contains(&&name[..]) {
             let query = QUERIES.iter().position(|query| definition.trim_end_matches(';').ends_with(query));
             views.insert(name, query.with_context(|| format!("a view nobody made: {definition}"))?);
         }

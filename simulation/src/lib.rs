@@ -15,18 +15,21 @@
 //! A seed decides every statement, which session sends it, when the disk is full and at which byte the power goes: the
 //! same seed gives the same history, line by line. One statement runs at a time. So nothing here depends on how threads
 //! take turns, except what does not reach the disk; `synchronous_commit = off`, whose writes are synced by time, is
-//! left to crash testing, and so are sources that are read from outside.
+//! left to crash testing. With `--sources` files grow beside the disk, and views of them must show each line once; when
+//! they are read depends on threads, so the power goes only nearly at the same place then.
 //!
 //! | file | what it knows |
 //! |---|---|
 //! | `history` | the lives of one seed |
 //! | `life` | one life: a server, its sessions, its end |
+//! | `input` | files that sources read |
 //! | `model` | what the database must hold |
 //! | `statements` | random statements, and what each does to the model |
 //! | `check` | whether the database holds what it must |
 
 mod check;
 mod history;
+mod input;
 mod life;
 mod model;
 mod statements;

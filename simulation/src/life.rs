@@ -2,6 +2,7 @@
 
 use crate::check::check;
 use crate::history::POWER_LOST;
+use crate::input::Input;
 use crate::model::{Left, Model};
 use crate::statements::{SCHEMA, Sessions};
 use anyhow::{Context, Result};
@@ -31,6 +32,8 @@ pub struct Life {
     pub number: u64,
     /// Statements, if the power does not go before.
     pub statements: u64,
+    /// Whether there is a source.
+    pub sources: bool,
 }
 
 /// What the process knows when the power goes.
@@ -65,7 +68,10 @@ pub fn live(life: Life) -> Result<()> {
     let mut random = StdRng::seed_from_u64(life.seed.wrapping_mul(1_000).wrapping_add(life.number));
     let left = Left::read(&life.folder.join("model"))?;
     let is_first = left.is_none();
-    let left = left.unwrap_or(Left { known: Model::default(), under_way: vec![], sent: 0 });
+    let mut left = left.unwrap_or(Left { known: Model::default(), under_way: vec![], sent: 0 });
+    let input = if life.sources { Some(Input::open(&life.folder.join("input"))?) } else { None };
+    // The power may have gone when a file had grown and nobody knew of it yet.
+    left.known.lines = input.as_ref().map(Input::lines).transpose()?;
     let disk = load(&life.folder.join("image"))?;
     let knowledge = Arc::new(Knowledge { left: Mutex::new(left), folder: life.folder.clone() });
     // The first life begins by making its tables, before anything can happen to it.
@@ -104,10 +110,14 @@ pub fn live(life: Life) -> Result<()> {
         let address = listener.local_addr()?;
         let door = Arc::new(Door::new(database));
         tokio::spawn(millrace_wire::serve(listener, door, millrace_wire::Settings::default(), std::future::pending()));
-        let mut sessions = Sessions::open(address, knowledge.clone(), disk.clone()).await?;
+        let schema = input.as_ref().map(Input::schema);
+        let mut sessions = Sessions::open(address, knowledge.clone(), disk.clone(), input).await?;
         if is_first {
             sessions.first().batch_execute(SCHEMA).await.context("making the tables")?;
-            knowledge.update(|left| left.known = Model::first());
+            if let Some(schema) = schema {
+                sessions.first().batch_execute(&schema).await.context("making the source")?;
+            }
+            knowledge.update(|left| left.known = Model { lines: left.known.lines.take(), ..Model::first() });
             disk.crash_after(power);
         }
         check(sessions.first(), &knowledge).await.context("after the start")?;

@@ -25,6 +25,10 @@ struct Arguments {
     #[arg(long, default_value_t = 60)]
     statements: u64,
 
+    /// With files that grow, and views of them
+    #[arg(long)]
+    sources: bool,
+
     /// Print the history
     #[arg(long)]
     history: bool,
@@ -46,17 +50,19 @@ enum Part {
         life: u64,
         #[arg(long)]
         statements: u64,
+        #[arg(long)]
+        sources: bool,
     },
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { seed, seeds, lives, statements, history, part } = Arguments::parse();
-    if let Some(Part::Life { folder, seed, life, statements }) = part {
-        return live(Life { folder, seed, number: life, statements }).map(|()| ExitCode::SUCCESS);
+    let Arguments { seed, seeds, lives, statements, sources, history, part } = Arguments::parse();
+    if let Some(Part::Life { folder, seed, life, statements, sources }) = part {
+        return live(Life { folder, seed, number: life, statements, sources }).map(|()| ExitCode::SUCCESS);
     }
     let (binary, mut crashes) = (std::env::current_exe()?, 0);
     for seed in seed..seed + seeds {
-        let tally = run(&binary, Options { seed, lives, statements })?;
+        let tally = run(&binary, Options { seed, lives, statements, sources })?;
         crashes += tally.crashes;
         if history {
             tally.history.iter().for_each(|line| println!("{line}"));

@@ -27,6 +27,8 @@ pub struct Model {
     pub views: BTreeMap<String, usize>,
     /// Minutes since the clock began.
     pub minute: i64,
+    /// Lines of each file that a source reads, if there is one.
+    pub lines: Option<BTreeMap<i64, i64>>,
 }
 
 /// One change of the contents. A transaction has several.
