@@ -17,10 +17,18 @@ const MOST: i64 = 40;
 pub(crate) struct Input(PathBuf);
 
 impl Input {
-    /// The files in a folder, which is made.
+    /// The files in a folder, empty at first: a new one would be found when the source looks for files again, which is
+    /// a matter of time.
     pub fn open(folder: &Path) -> Result<Input> {
         fs::create_dir_all(folder)?;
-        Ok(Input(folder.to_owned()))
+        let input = Input(folder.to_owned());
+        (0..FILES).try_for_each(|file| input.append(file, ""))?;
+        Ok(input)
+    }
+
+    fn append(&self, file: i64, text: &str) -> Result<()> {
+        let mut open = OpenOptions::new().create(true).append(true).open(self.0.join(format!("{file}.csv")))?;
+        Ok(open.write_all(text.as_bytes())?)
     }
 
     /// A source of them, and views of it: one that only sums up, one that keeps rows, one that joins a table.
@@ -43,8 +51,7 @@ impl Input {
         let (file, count) = (random.random_range(0..FILES), random.random_range(1..MOST));
         let there = lines.entry(file).or_default();
         let text: String = (*there + 1..=*there + count).map(|n| format!("{file},{n}\n")).collect();
-        let mut open = OpenOptions::new().create(true).append(true).open(self.0.join(format!("{file}.csv")))?;
-        open.write_all(text.as_bytes())?;
+        self.append(file, &text)?;
         *there += count;
         Ok(())
     }
@@ -55,7 +62,10 @@ impl Input {
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
             let file = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).context("a file nobody made")?;
-            lines.insert(file, fs::read_to_string(&path)?.lines().count() as i64);
+            match fs::read_to_string(&path)?.lines().count() as i64 {
+                0 => None,
+                count => lines.insert(file, count),
+            };
         }
         Ok(lines)
     }
