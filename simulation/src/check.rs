@@ -3,6 +3,7 @@
 
 use crate::life::Knowledge;
 use crate::model::Model;
+use crate::outside::{OF_SOURCE, Outside};
 use crate::statements::{FIXED, QUERIES, RECENT};
 use anyhow::{Context, Result, ensure};
 use millrace_sqllogictest::difference;
@@ -23,27 +24,21 @@ pub(crate) async fn check(client: &Client, knowledge: &Knowledge) -> Result<()> 
         left.known = settled.clone();
         problem.map_or(Ok(settled), |problem| Err(anyhow::anyhow!(problem)))
     })?;
-    check_views(client, &known).await
+    check_views(client, &known, knowledge.outside()).await
 }
 
 fn differences(known: &Model, found: &Model, under_way: &[crate::model::Effect]) -> String {
     format!("the tables hold\n  {found:?}\nand should hold\n  {known:?}\nwith or without\n  {under_way:?}")
 }
 
-/// Compares the views that are there with the model and with their queries.
-pub(crate) async fn check_views(client: &Client, known: &Model) -> Result<()> {
+/// Compares the views that are there with the model and with their queries, and what sinks have written with the model.
+pub(crate) async fn check_views(client: &Client, known: &Model, outside: Option<&Outside>) -> Result<()> {
     let total: i64 = known.accounts.values().sum();
     expect(client, "SELECT total FROM total", vec![vec![total]]).await?;
-    let mut groups = BTreeMap::<i64, Vec<i64>>::new();
-    known.items.values().for_each(|(group, amount)| groups.entry(*group).or_default().push(*amount));
-    let of_group = |(group, amounts): (&i64, &Vec<i64>)| {
-        let most = amounts.iter().copied().max().unwrap_or_default();
-        vec![*group, amounts.len() as i64, amounts.iter().sum(), most]
-    };
-    expect(client, "SELECT grp, n, total, most FROM groups ORDER BY grp", groups.iter().map(of_group).collect())
-        .await?;
-    let largest = groups.values().map(|amounts| amounts.len() as i64).max();
+    let groups = known.groups();
+    let largest = groups.iter().map(|group| group[1]).max();
     let most = largest.map(|most| vec![groups.len() as i64, most]).into_iter().collect();
+    expect(client, "SELECT grp, n, total, most FROM groups ORDER BY grp", groups).await?;
     expect(client, "SELECT groups, largest FROM overview WHERE groups > 0", most).await?;
     let mut streams = BTreeMap::<i64, i64>::new();
     known.events.iter().for_each(|(stream, _)| *streams.entry(*stream).or_default() += 1);
@@ -53,6 +48,9 @@ pub(crate) async fn check_views(client: &Client, known: &Model) -> Result<()> {
     expect(client, "SELECT id FROM recent ORDER BY id", recent.map(|(moment, _)| vec![*moment]).collect()).await?;
     if let Some(lines) = &known.lines {
         check_lines(client, known, lines).await?;
+    }
+    if let Some(outside) = outside {
+        outside.check(known).await?;
     }
     let fixed = FIXED.iter().map(|(view, query)| (view.to_string(), *query));
     let changing = known.views.iter().map(|(view, query)| (view.clone(), QUERIES[*query]));
@@ -120,9 +118,6 @@ async fn read(client: &Client) -> Result<Model> {
     ensure!(rows == duplicates && counter.len() == 1, "a row is there twice, or the counter's is missing");
     Ok(model)
 }
-
-/// The views of the source.
-const OF_SOURCE: [&str; 3] = ["fed", "tail", "bought"];
 
 /// The views that come and go, with their queries.
 async fn views(client: &Client) -> Result<BTreeMap<String, usize>> {

@@ -17,8 +17,8 @@ pub struct Options {
     pub lives: u64,
     /// Statements in one life, if the power does not go before.
     pub statements: u64,
-    /// Whether there is a source.
-    pub sources: bool,
+    /// Whether there are sources and sinks.
+    pub outside: bool,
 }
 
 /// What a seed has gone through.
@@ -43,7 +43,7 @@ pub fn run(binary: &Path, options: Options) -> Result<Tally> {
         for (name, value) in [("--seed", options.seed), ("--life", life), ("--statements", options.statements)] {
             command.arg(name).arg(value.to_string());
         }
-        command.args(options.sources.then_some("--sources"));
+        command.args(options.outside.then_some("--outside"));
         let mut child = command.stdout(Stdio::piped()).spawn().context("starting a life")?;
         tally.history.push(format!("-- life {life}"));
         for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {

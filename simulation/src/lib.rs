@@ -15,23 +15,24 @@
 //! A seed decides every statement, which session sends it, when the disk is full and at which byte the power goes: the
 //! same seed gives the same history, line by line. One statement runs at a time. So nothing here depends on how threads
 //! take turns, except what does not reach the disk; `synchronous_commit = off`, whose writes are synced by time, is
-//! left to crash testing. With `--sources` files grow beside the disk, and views of them must show each line once; when
-//! they are read depends on threads, so the power goes only nearly at the same place then.
+//! left to crash testing. With `--outside` files beside the disk grow, each line of which must count once in the views of
+//! them, and sinks write files, in which each change must stand once. When these are read and written depends on threads,
+//! so the power goes only nearly at the same place then.
 //!
 //! | file | what it knows |
 //! |---|---|
 //! | `history` | the lives of one seed |
 //! | `life` | one life: a server, its sessions, its end |
-//! | `input` | files that sources read |
 //! | `model` | what the database must hold |
+//! | `outside` | files that a source reads, and files that sinks write |
 //! | `statements` | random statements, and what each does to the model |
 //! | `check` | whether the database holds what it must |
 
 mod check;
 mod history;
-mod input;
 mod life;
 mod model;
+mod outside;
 mod statements;
 
 pub use history::{Options, Tally, run};

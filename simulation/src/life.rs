@@ -2,8 +2,8 @@
 
 use crate::check::check;
 use crate::history::POWER_LOST;
-use crate::input::Input;
 use crate::model::{Left, Model};
+use crate::outside::Outside;
 use crate::statements::{SCHEMA, Sessions};
 use anyhow::{Context, Result};
 use millrace_server::{Config, Database, Door};
@@ -32,14 +32,15 @@ pub struct Life {
     pub number: u64,
     /// Statements, if the power does not go before.
     pub statements: u64,
-    /// Whether there is a source.
-    pub sources: bool,
+    /// Whether there are sources and sinks.
+    pub outside: bool,
 }
 
 /// What the process knows when the power goes.
 pub(crate) struct Knowledge {
     left: Mutex<Left>,
     folder: PathBuf,
+    outside: Option<Outside>,
 }
 
 impl Knowledge {
@@ -51,6 +52,11 @@ impl Knowledge {
     /// What is acknowledged.
     pub fn known(&self) -> Model {
         self.left.lock().known.clone()
+    }
+
+    /// What sources read and sinks write, if there are any.
+    pub fn outside(&self) -> Option<&Outside> {
+        self.outside.as_ref()
     }
 
     /// Leaves everything to the next life.
@@ -69,11 +75,11 @@ pub fn live(life: Life) -> Result<()> {
     let left = Left::read(&life.folder.join("model"))?;
     let is_first = left.is_none();
     let mut left = left.unwrap_or(Left { known: Model::default(), under_way: vec![], sent: 0 });
-    let input = if life.sources { Some(Input::open(&life.folder.join("input"))?) } else { None };
+    let outside = if life.outside { Some(Outside::open(&life.folder.join("outside"))?) } else { None };
     // The power may have gone when a file had grown and nobody knew of it yet.
-    left.known.lines = input.as_ref().map(Input::lines).transpose()?;
+    left.known.lines = outside.as_ref().map(Outside::lines).transpose()?;
     let disk = load(&life.folder.join("image"))?;
-    let knowledge = Arc::new(Knowledge { left: Mutex::new(left), folder: life.folder.clone() });
+    let knowledge = Arc::new(Knowledge { left: Mutex::new(left), folder: life.folder.clone(), outside });
     // The first life begins by making its tables, before anything can happen to it.
     let longest = if random.random_ratio(1, 4) { SHORT } else { LONGEST };
     let power = random.random_range(0..longest);
@@ -110,12 +116,11 @@ pub fn live(life: Life) -> Result<()> {
         let address = listener.local_addr()?;
         let door = Arc::new(Door::new(database));
         tokio::spawn(millrace_wire::serve(listener, door, millrace_wire::Settings::default(), std::future::pending()));
-        let schema = input.as_ref().map(Input::schema);
-        let mut sessions = Sessions::open(address, knowledge.clone(), disk.clone(), input).await?;
+        let mut sessions = Sessions::open(address, knowledge.clone(), disk.clone()).await?;
         if is_first {
             sessions.first().batch_execute(SCHEMA).await.context("making the tables")?;
-            if let Some(schema) = schema {
-                sessions.first().batch_execute(&schema).await.context("making the source")?;
+            if let Some(outside) = knowledge.outside() {
+                sessions.first().batch_execute(&outside.schema()).await.context("making the source and the sinks")?;
             }
             knowledge.update(|left| left.known = Model { lines: left.known.lines.take(), ..Model::first() });
             disk.crash_after(power);

@@ -25,9 +25,9 @@ struct Arguments {
     #[arg(long, default_value_t = 60)]
     statements: u64,
 
-    /// With files that grow, and views of them
+    /// With files that a source reads while they grow, and files that sinks write
     #[arg(long)]
-    sources: bool,
+    outside: bool,
 
     /// Print the history
     #[arg(long)]
@@ -51,18 +51,18 @@ enum Part {
         #[arg(long)]
         statements: u64,
         #[arg(long)]
-        sources: bool,
+        outside: bool,
     },
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { seed, seeds, lives, statements, sources, history, part } = Arguments::parse();
-    if let Some(Part::Life { folder, seed, life, statements, sources }) = part {
-        return live(Life { folder, seed, number: life, statements, sources }).map(|()| ExitCode::SUCCESS);
+    let Arguments { seed, seeds, lives, statements, outside, history, part } = Arguments::parse();
+    if let Some(Part::Life { folder, seed, life, statements, outside }) = part {
+        return live(Life { folder, seed, number: life, statements, outside }).map(|()| ExitCode::SUCCESS);
     }
     let (binary, mut crashes) = (std::env::current_exe()?, 0);
     for seed in seed..seed + seeds {
-        let tally = run(&binary, Options { seed, lives, statements, sources })?;
+        let tally = run(&binary, Options { seed, lives, statements, outside })?;
         crashes += tally.crashes;
         if history {
             tally.history.iter().for_each(|line| println!("{line}"));

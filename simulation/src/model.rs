@@ -49,6 +49,17 @@ impl Model {
         Model { accounts: (0..ACCOUNTS).map(|account| (account, BALANCE)).collect(), ..Model::default() }
     }
 
+    /// The rows of the view `groups`: of each group how many items it has, what they come to, and the largest.
+    pub fn groups(&self) -> Vec<Vec<i64>> {
+        let mut groups = BTreeMap::<i64, Vec<i64>>::new();
+        self.items.values().for_each(|(group, amount)| groups.entry(*group).or_default().push(*amount));
+        let of_group = |(group, amounts): (i64, Vec<i64>)| {
+            let most = amounts.iter().copied().max().unwrap_or_default();
+            vec![group, amounts.len() as i64, amounts.iter().sum(), most]
+        };
+        groups.into_iter().map(of_group).collect()
+    }
+
     /// The model after some changes.
     pub fn after(&self, effects: &[Effect]) -> Model {
         let mut model = self.clone();

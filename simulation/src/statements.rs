@@ -1,7 +1,6 @@
 //! Random statements of several sessions, one at a time, and what each does to the model.
 
 use crate::check::{check_views, numbers};
-use crate::input::Input;
 use crate::life::Knowledge;
 use crate::model::{ACCOUNTS, BALANCE, Effect, Model};
 use anyhow::{Context, Result, bail, ensure};
@@ -79,23 +78,16 @@ pub(crate) struct Sessions {
     address: SocketAddr,
     /// Changes of the sum of all balances that a subscriber was told of: the first row, and nothing else.
     told: Arc<AtomicU64>,
-    /// What the source reads.
-    input: Option<Input>,
 }
 
 impl Sessions {
-    pub async fn open(
-        address: SocketAddr,
-        knowledge: Arc<Knowledge>,
-        disk: FaultyFiles,
-        input: Option<Input>,
-    ) -> Result<Sessions> {
+    pub async fn open(address: SocketAddr, knowledge: Arc<Knowledge>, disk: FaultyFiles) -> Result<Sessions> {
         let mut clients = vec![];
         for _ in 0..SESSIONS {
             clients.push(connect(address).await?);
         }
         let open = (0..SESSIONS).map(|_| None).collect();
-        Ok(Sessions { clients, open, knowledge, disk, address, told: Arc::default(), input })
+        Ok(Sessions { clients, open, knowledge, disk, address, told: Arc::default() })
     }
 
     pub fn first(&self) -> &Client {
@@ -120,7 +112,7 @@ impl Sessions {
     pub async fn check(&self) -> Result<()> {
         let told = self.told.load(Ordering::Relaxed);
         ensure!(told <= 1, "a subscriber was told {told} times of a total that never changes");
-        check_views(self.first_idle()?, &self.knowledge.known()).await
+        check_views(self.first_idle()?, &self.knowledge.known(), self.knowledge.outside()).await
     }
 
     fn first_idle(&self) -> Result<&Client> {
@@ -144,7 +136,7 @@ impl Sessions {
             (6, false) => self.change_views(session, random).await,
             (7, false) => self.move_clock(session, random).await,
             (8..10, false) => self.look(session, random).await,
-            (10..12, false) if self.input.is_some() => self.feed(session, random).await,
+            (10..12, false) if self.knowledge.outside().is_some() => self.feed(session, random).await,
             _ => self.change(session, random).await,
         };
         self.disk.set_free_bytes(None);
@@ -234,9 +226,9 @@ impl Sessions {
 
     /// Lets a file grow, and waits until it is read.
     async fn feed(&mut self, session: usize, random: &mut StdRng) -> Result<()> {
-        if let Some(input) = &self.input {
+        if let Some(outside) = self.knowledge.outside() {
             self.knowledge.update(|left| match &mut left.known.lines {
-                Some(lines) => input.grow(lines, random),
+                Some(lines) => outside.grow(lines, random),
                 None => Ok(()),
             })?;
         }

@@ -11,13 +11,13 @@ fn binary() -> &'static Path {
 fn what_is_acknowledged_survives_any_loss_of_power() {
     let mut crashes = 0;
     for seed in 1..=10 {
-        crashes += run(binary(), Options { seed, lives: 4, statements: 40, sources: seed % 2 == 0 }).unwrap().crashes;
+        crashes += run(binary(), Options { seed, lives: 4, statements: 40, outside: seed % 2 == 0 }).unwrap().crashes;
     }
     assert!(crashes > 10, "only {crashes} losses of power");
 }
 
 #[test]
 fn a_seed_gives_the_same_history_again() {
-    let options = Options { seed: 7, lives: 4, statements: 60, sources: false };
+    let options = Options { seed: 7, lives: 4, statements: 60, outside: false };
     assert_eq!(run(binary(), options).unwrap().history, run(binary(), options).unwrap().history);
 }
