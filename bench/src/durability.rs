@@ -1,10 +1,11 @@
-//! What durability costs, and how soon a server is back: commits of many sessions at once, checkpoints under full load, and
-//! a start after `kill -9` over a gigabyte of state.
+//! What durability costs, and how soon a server is back: commits of many sessions at once, checkpoints under full load and
+//! beside commits, and a start after `kill -9` over a gigabyte of state.
 
 use crate::bench::Bench;
+use crate::latency::Inserter;
 use crate::nexmark::generator_source;
 use crate::pipeline::is_through;
-use crate::report::{Figure, Target};
+use crate::report::{Figure, Target, quantile};
 use crate::server::{Server, number};
 use anyhow::{Result, ensure};
 use millrace_connectors::nexmark::Table;
@@ -14,12 +15,15 @@ use std::time::{Duration, Instant};
 const SESSIONS: u64 = 32;
 /// How long they commit.
 const COMMITTING: Duration = Duration::from_secs(3);
+/// How long commits are measured before each checkpoint.
+const QUIET: Duration = Duration::from_secs(1);
 /// How long a pipeline may take.
 const LONGEST: Duration = Duration::from_secs(300);
 
 pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
     let mut figures = commits(bench).await?;
     figures.extend(checkpoints(bench).await?);
+    figures.extend(ticks(bench).await?);
     figures.extend(start(bench).await?);
     Ok(figures)
 }
@@ -75,22 +79,63 @@ async fn checkpoints(bench: &Bench) -> Result<Vec<Figure>> {
 async fn grouped(bench: &Bench, rows: u64, interval: &str) -> Result<(f64, u64)> {
     let server = Server::start_with(bench, &["--checkpoint-interval", interval]).await?;
     let client = server.connect().await?;
-    client
-        .batch_execute(&format!(
-            "CREATE SOURCE numbers (k bigint, v bigint) WITH (connector = 'datagen', rows = '{rows}', \
-             fields.k.min = '0', fields.k.max = '999999', fields.v.min = '0', fields.v.max = '999')"
-        ))
-        .await?;
-    let view = "CREATE MATERIALIZED VIEW q AS SELECT k, count(*) AS n, sum(v) AS total FROM numbers GROUP BY k";
+    client.batch_execute(&numbers("numbers", &format!("rows = '{rows}'"))).await?;
     let begun = Instant::now();
     client.batch_execute("SET background_ddl = on").await?;
-    client.batch_execute(view).await?;
+    client.batch_execute(&groups_of("numbers")).await?;
     while !is_through(&client).await? {
         ensure!(begun.elapsed() < LONGEST, "the view is not through");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let rate = rows as f64 / begun.elapsed().as_secs_f64() / 1e6;
     Ok((rate, number(&client, "SELECT count(*) FROM millrace.checkpoints").await?))
+}
+
+/// A source of keys among a million and numbers.
+fn numbers(name: &str, rows: &str) -> String {
+    format!(
+        "CREATE SOURCE {name} (k bigint, v bigint) WITH (connector = 'datagen', {rows}, \
+         fields.k.min = '0', fields.k.max = '999999', fields.v.min = '0', fields.v.max = '999')"
+    )
+}
+
+fn groups_of(relation: &str) -> String {
+    format!("CREATE MATERIALIZED VIEW q AS SELECT k, count(*) AS n, sum(v) AS total FROM {relation} GROUP BY k")
+}
+
+/// How long a commit takes until every view shows it, while a checkpoint of a million groups is taken and while none is;
+/// meanwhile some of the groups change.
+async fn ticks(bench: &Bench) -> Result<Vec<Figure>> {
+    let server = Server::start_with(bench, &["--checkpoint-interval", "36000"]).await?;
+    let client = server.connect().await?;
+    client.batch_execute(&numbers("history", &format!("rows = '{}'", bench.size(5_000_000, 1_000_000)))).await?;
+    client.batch_execute(&numbers("present", "rate = '20000'")).await?;
+    client.batch_execute("CREATE VIEW numbers AS SELECT * FROM history UNION ALL SELECT * FROM present").await?;
+    client.batch_execute(&groups_of("numbers")).await?;
+    client.batch_execute("CHECKPOINT").await?;
+    let name = "one-row INSERT beside a million groups";
+    let mut figures = vec![];
+    let mut inserter = Inserter::start(&server, "on").await?;
+    let (mut without, mut with, mut client) = (vec![], vec![], client);
+    for _ in 0..bench.size(10, 3) {
+        let begun = Instant::now();
+        while begun.elapsed() < QUIET {
+            without.push(inserter.round().await?.0);
+        }
+        let checkpoint = tokio::spawn(async move { client.batch_execute("CHECKPOINT").await.map(|()| client) });
+        while !checkpoint.is_finished() {
+            with.push(inserter.round().await?.0);
+        }
+        client = checkpoint.await??;
+    }
+    for (times, when) in [(&without, "without a checkpoint"), (&with, "while a checkpoint is taken")] {
+        figures.push(Figure::new(name, format!("p50 in us until visible, {when}"), quantile(times, 0.5)));
+        figures.push(Figure::new(name, format!("p99 in us until visible, {when}"), quantile(times, 0.99)));
+        figures.push(Figure::new(name, format!("longest in us, {when}"), quantile(times, 1.0)));
+    }
+    let (p99, before) = (quantile(&with, 0.99), quantile(&without, 0.99));
+    figures.push(Figure::new(name, "times the p99 without one", p99 / before).target(Target::AtMost(2.0)));
+    Ok(figures)
 }
 
 /// From the start over a gigabyte of a view's rows and their groups until the first answer, which is the right one.
