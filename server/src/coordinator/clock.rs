@@ -351,6 +351,7 @@ impl Clock {
                 }
             }
         }
+        all.gather();
         (all, accepted)
     }
 

@@ -12,6 +12,9 @@ use millrace_types::hash::{KEY_SEED, ROW_SEED, hash_rows};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+/// Changes with no more rows than this are small.
+const SMALL_ROWS: usize = 64;
+
 /// The uncommitted changes of a transaction, by table, in the order in which they were made.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
@@ -30,6 +33,21 @@ impl Writes {
     pub fn append(&mut self, other: Writes) {
         for (table, deltas) in other.tables {
             self.tables.entry(table).or_default().extend(deltas);
+        }
+    }
+
+    /// Puts many small changes of a table together: what is done for each of them, from the command log to the read model,
+    /// costs more than copying their rows.
+    pub fn gather(&mut self) {
+        for deltas in self.tables.values_mut() {
+            let rows: usize = deltas.iter().map(Delta::len).sum();
+            if deltas.len() > 1
+                && rows <= deltas.len() * SMALL_ROWS
+                // What cannot be put together stays apart.
+                && let Ok(together) = Delta::concat(&deltas[0].schema(), &*deltas)
+            {
+                *deltas = vec![together];
+            }
         }
     }
 
@@ -284,4 +302,32 @@ pub fn value_text(column: &ArrayRef, row: usize) -> String {
     let options = FormatOptions::default().with_null("null");
     let formatted = ArrayFormatter::try_new(column, &options).map(|formatter| formatter.value(row).to_string());
     formatted.unwrap_or_else(|_| "?".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use std::sync::Arc;
+
+    fn rows(name: &str, values: &[i64]) -> RecordBatch {
+        RecordBatch::try_from_iter([(name, Arc::new(Int64Array::from(values.to_vec())) as ArrayRef)]).unwrap()
+    }
+
+    #[test]
+    fn small_changes_are_put_together_in_order_and_large_ones_stay() {
+        let (few, many) = (RelationId(1), RelationId(2));
+        let mut writes = Writes::default();
+        writes.add(few, Delta::inserts(rows("a", &[3])));
+        writes.add(few, Delta::retractions(rows("other", &[3, 1])));
+        writes.add(few, Delta::inserts(rows("a", &[2])));
+        for _ in 0..2 {
+            writes.add(many, Delta::inserts(rows("a", &[7; SMALL_ROWS + 1])));
+        }
+        writes.gather();
+        let [together] = writes.of(few) else { panic!("{:?}", writes.of(few)) };
+        assert_eq!(together.rows(), &rows("a", &[3, 3, 1, 2]));
+        assert_eq!(together.weights_buffer().to_vec(), [1, -1, -1, 1]);
+        assert_eq!(writes.of(many).len(), 2);
+    }
 }
