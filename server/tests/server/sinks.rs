@@ -130,3 +130,52 @@ async fn a_sink_whose_file_is_gone_begins_anew() {
     check(&world, 0, "after another crash").await;
     assert!(!world.server.log().contains("handed over again"), "{}", world.server.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sinks_and_jobs_go_back_with_the_database() {
+    let mut world = world().await;
+    let path = |name: &str| world.files.path().join(name);
+    let (labels, since) = (path("labels.csv"), path("since.csv"));
+    let sink = |name: &str, of: &str, to: &Path| {
+        let to = to.display();
+        format!("CREATE SINK {name} FROM {of} WITH (connector = 'file', path = '{to}', changes = 'true')")
+    };
+    world.run(&sink("labels_out", "labels", &labels)).await;
+    world.append(200);
+    world.run("FLUSH").await;
+    check(&world, 0, "at first").await;
+    world.run("CREATE SNAPSHOT first").await;
+    let jobs = "SELECT name, kind, state FROM millrace.jobs";
+    let before = rows(&world.client, jobs).await;
+    world.append(500);
+    for statement in [
+        "FLUSH",
+        "UPDATE labels SET label = 'later'",
+        "DROP SINK counts",
+        &sink("since", "sums", &since),
+        "DROP TABLE door CASCADE",
+        "CHECKPOINT",
+    ] {
+        world.run(statement).await;
+    }
+    lines(&labels, 8 + 16, "before going back").await;
+    lines(&since, 10, "before going back").await;
+
+    world.run("RESTORE FROM SNAPSHOT first").await;
+    world.run("FLUSH").await;
+    check(&world, 0, "after going back").await;
+    let found = lines(&labels, 8, "after going back").await;
+    assert!(found.len() == 8 && found.iter().all(|line| line.starts_with('+')), "{found:?}");
+    // A sink that did not exist yet is gone; what it has written is not.
+    let found = rows(&world.client, "SELECT name FROM millrace.sinks").await;
+    assert_eq!(found, ["counts", "door", "doubled_out", "labels_out", "nowhere"]);
+    assert_eq!(lines(&since, 10, "after going back").await.len(), 10);
+    assert_eq!(rows(&world.client, jobs).await, before);
+
+    world.run("UPDATE labels SET label = 'otherwise' WHERE k = 0").await;
+    world.append(100);
+    world.restart(2).await;
+    check(&world, 0, "after a crash").await;
+    let found = lines(&labels, 10, "after a crash").await;
+    assert!(found.len() == 10 && found[9].contains("otherwise"), "{found:?}");
+}
