@@ -71,30 +71,23 @@ impl fmt::Debug for Section {
     }
 }
 
+impl Section {
+    /// Writes it, now also what was to be written later; what it kept is free then.
+    ///
+    /// # Errors
+    /// That of writing.
+    pub fn write(self, to: &mut dyn StateWriter) -> Result<()> {
+        match self {
+            Section::Rows(name, rows) => to.write(&name, rows),
+            Section::Runs(name, runs) => to.write_runs(&name, runs),
+            Section::Later(later) => catching(|| later(to)),
+        }
+    }
+}
+
 /// Collects what a snapshot writes.
 #[derive(Debug, Default)]
 pub struct Sections(pub Vec<Section>);
-
-impl Sections {
-    /// The sections, also those that were to be written later.
-    ///
-    /// # Errors
-    /// That of writing these.
-    pub fn written(sections: Vec<Section>) -> Result<Vec<Section>> {
-        let mut written = Sections::default();
-        for section in sections {
-            match section {
-                Section::Later(later) => {
-                    let mut more = Sections::default();
-                    catching(|| later(&mut more))?;
-                    written.0.extend(Sections::written(more.0)?);
-                }
-                section => written.0.push(section),
-            }
-        }
-        Ok(written.0)
-    }
-}
 
 impl StateWriter for Sections {
     fn write(&mut self, name: &str, rows: RecordBatch) -> Result<()> {

@@ -89,9 +89,16 @@ struct FileBlob {
 
 impl Write for FileBlob {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= BUFFER_BYTES {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
             self.flush()?;
+        }
+        match bytes.len() < BUFFER_BYTES {
+            true => self.buffer.extend_from_slice(bytes),
+            // Gathering it would be one more copy.
+            false => {
+                self.file.write_at(bytes, self.written)?;
+                self.written += bytes.len() as u64;
+            }
         }
         Ok(bytes.len())
     }

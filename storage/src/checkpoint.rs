@@ -120,22 +120,30 @@ impl Checkpoints {
     /// As [`Checkpoints::put_file`], or that of a batch.
     pub fn put_batches(
         &self,
-        (relation, part, key_groups): (RelationId, u32, Range<u32>),
+        owner: (RelationId, u32, Range<u32>),
         name: &str,
         schema: &Schema,
         batches: impl IntoIterator<Item = Result<RecordBatch>>,
     ) -> Result<StateFile> {
+        let mut file = self.begin_file(owner, name, schema)?;
+        batches.into_iter().try_for_each(|batch| file.write(&batch?))?;
+        file.finish()
+    }
+
+    /// Begins what [`Checkpoints::put_file`] does at once.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::put_file`].
+    pub(crate) fn begin_file(
+        &self,
+        owner: (RelationId, u32, Range<u32>),
+        name: &str,
+        schema: &Schema,
+    ) -> Result<OpenFile<'_>> {
         self.check_name(name)?;
-        let failed = |error: SqlError| self.failure("write", name, error);
-        let blob = self.state.create(name).map_err(|e| failed(e.into()))?;
-        let mut writer = FileWriter::try_new(Checked { inner: blob, bytes: 0, crc32c: 0 }, schema)?;
-        for batch in batches {
-            writer.write(&compact(&batch?)?).map_err(|e| failed(io_or_arrow(e)))?;
-        }
-        let checked = writer.into_inner().map_err(|e| failed(io_or_arrow(e)))?;
-        let (bytes, crc32c) = (checked.bytes, checked.crc32c);
-        checked.inner.finish().map_err(|e| failed(e.into()))?;
-        Ok(StateFile { relation, part, key_groups, name: name.to_owned(), bytes, crc32c })
+        let blob = self.state.create(name).map_err(|error| self.failure("write", name, error.into()))?;
+        let writer = FileWriter::try_new(Checked { inner: blob, bytes: 0, crc32c: 0 }, schema)?;
+        Ok(OpenFile { checkpoints: self, writer, owner, name: name.to_owned() })
     }
 
     fn check_name(&self, name: &str) -> Result<()> {
@@ -268,6 +276,31 @@ impl Checkpoints {
     fn failure(&self, what: &str, name: &str, error: SqlError) -> SqlError {
         let message = format!("could not {what} state file \"{}\": {error}", self.state.path_of(name));
         SqlError::new(error.state(), message)
+    }
+}
+
+/// A state file that is being written. Dropped before it is finished, it never was.
+pub(crate) struct OpenFile<'a> {
+    checkpoints: &'a Checkpoints,
+    writer: FileWriter<Checked>,
+    owner: (RelationId, u32, Range<u32>),
+    name: String,
+}
+
+impl OpenFile<'_> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let written = self.writer.write(&compact(batch)?);
+        written.map_err(|error| self.checkpoints.failure("write", &self.name, io_or_arrow(error)))
+    }
+
+    /// Makes it durable.
+    pub fn finish(self) -> Result<StateFile> {
+        let OpenFile { checkpoints, writer, owner: (relation, part, key_groups), name } = self;
+        let failed = |error: SqlError| checkpoints.failure("write", &name, error);
+        let checked = writer.into_inner().map_err(|error| failed(io_or_arrow(error)))?;
+        let (bytes, crc32c) = (checked.bytes, checked.crc32c);
+        checked.inner.finish().map_err(|error| failed(error.into()))?;
+        Ok(StateFile { relation, part, key_groups, name, bytes, crc32c })
     }
 }
 

@@ -62,6 +62,6 @@ pub use manifest::{
 pub use objects::{CheckpointStore, Copied, ObjectFolder, ObjectSnapshots};
 pub use recovery::{Recovered, Storage, StorageOptions};
 pub use restore::{Backup, restore};
-pub use sections::SectionPiece;
+pub use sections::{SectionFile, SectionPiece};
 pub use snapshot::{SnapshotFacts, Snapshots};
 pub use verify::{Finding, Severity, verify};

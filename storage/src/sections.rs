@@ -6,7 +6,7 @@
 //!   left    |                                | 3      the rows of a run that has a file of its own
 //! ```
 
-use crate::checkpoint::Checkpoints;
+use crate::checkpoint::{Checkpoints, OpenFile};
 use crate::compaction::compact;
 use crate::manifest::StateFile;
 use arrow::array::{Array, ArrayRef, AsArray, LargeBinaryArray, RecordBatch, StringArray, UInt32Array};
@@ -46,17 +46,17 @@ impl Checkpoints {
         name: &str,
         sections: &[(String, SectionPiece)],
     ) -> Result<StateFile> {
-        let encoded = sections.iter().map(|(section, piece)| {
-            let (data, run) = match piece {
-                SectionPiece::Rows(rows) => (Some(stream(rows)?), None),
-                SectionPiece::Run(run) => (None, Some(*run)),
-            };
-            let section: ArrayRef = Arc::new(StringArray::from(vec![section.as_str()]));
-            let data: ArrayRef = Arc::new(LargeBinaryArray::from_opt_vec(vec![data.as_deref()]));
-            let run: ArrayRef = Arc::new(UInt32Array::from(vec![run]));
-            Ok(RecordBatch::try_new(Arc::new(schema()), vec![section, data, run])?)
-        });
-        self.put_batches(owner, name, &schema(), encoded)
+        let mut file = self.begin_sections(owner, name)?;
+        sections.iter().try_for_each(|(section, piece)| file.add(section, piece))?;
+        file.finish()
+    }
+
+    /// Begins such a file, whose pieces need not be in memory together.
+    ///
+    /// # Errors
+    /// As [`Checkpoints::put_file`].
+    pub fn begin_sections(&self, owner: (RelationId, u32, Range<u32>), name: &str) -> Result<SectionFile<'_>> {
+        Ok(SectionFile(self.begin_file(owner, name, &schema())?))
     }
 
     /// The sections of a state file.
@@ -87,6 +87,33 @@ impl Checkpoints {
             }
         }
         Ok(sections)
+    }
+}
+
+/// A state file of named sections that is being written. Dropped before it is finished, it never was.
+pub struct SectionFile<'a>(OpenFile<'a>);
+
+impl SectionFile<'_> {
+    /// Adds a piece of a section after those that are there.
+    ///
+    /// # Errors
+    /// `53100` when the disk is full.
+    pub fn add(&mut self, section: &str, piece: &SectionPiece) -> Result<()> {
+        let (data, run) = match piece {
+            SectionPiece::Rows(rows) => (LargeBinaryArray::from_vec(vec![&stream(rows)?]), None),
+            SectionPiece::Run(run) => (LargeBinaryArray::new_null(1), Some(*run)),
+        };
+        let section: ArrayRef = Arc::new(StringArray::from(vec![section]));
+        let run: ArrayRef = Arc::new(UInt32Array::from(vec![run]));
+        self.0.write(&RecordBatch::try_new(Arc::new(schema()), vec![section, Arc::new(data), run])?)
+    }
+
+    /// Makes it durable. The result goes into the manifest.
+    ///
+    /// # Errors
+    /// As [`SectionFile::add`].
+    pub fn finish(self) -> Result<StateFile> {
+        self.0.finish()
     }
 }
 

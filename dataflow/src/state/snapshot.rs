@@ -18,11 +18,11 @@ const HEAD: usize = 3;
 
 /// A batch whose first column is the key hash `hashes` and which is sorted by it; `columns` follow.
 pub fn sorted_batch(hashes: Vec<u64>, columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch> {
-    let mut order: Vec<u32> = (0..hashes.len() as u32).collect();
-    order.sort_by_key(|&row| hashes[row as usize]);
-    let order = UInt32Array::from(order);
+    let mut order: Vec<(u64, u32)> = hashes.into_iter().zip(0..).collect();
+    order.sort_unstable();
     let mut fields = vec![Field::new("key_hash", DataType::UInt64, false)];
-    let mut sorted: Vec<ArrayRef> = vec![take(&UInt64Array::from(hashes), &order, None)?];
+    let mut sorted: Vec<ArrayRef> = vec![Arc::new(order.iter().map(|(hash, _)| *hash).collect::<UInt64Array>())];
+    let order: UInt32Array = order.into_iter().map(|(_, row)| row).collect();
     for (name, column) in columns {
         fields.push(Field::new(name, column.data_type().clone(), true));
         sorted.push(take(&column, &order, None)?);

@@ -13,7 +13,8 @@
 use super::clock::Request;
 use super::journal::Mark;
 use super::published::Published;
-use super::view_state::{CapturedState, ViewFiles};
+use super::view_files::ViewFiles;
+use super::view_state::CapturedState;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use millrace_catalog::RelationKind;

@@ -24,7 +24,7 @@
 //! | `journal` | what is written before it is acknowledged |
 //! | `checkpoint` | all of it at one tick, so that the journal can be cut |
 //! | `copying` | checkpoints on their way to an object store |
-//! | `view_state`, `restoring` | the state of views in a checkpoint, and on its way back |
+//! | `view_state`, `view_files`, `restoring` | the state of views on its way into a checkpoint, there, and on its way back |
 //! | `remembered` | how far sources had been read before the server ended |
 //! | `recovery` | the way back after a crash |
 
@@ -55,6 +55,7 @@ mod sinks;
 mod source_status;
 mod subscriptions;
 mod timing;
+mod view_files;
 mod view_state;
 mod wall_clock;
 mod writes;

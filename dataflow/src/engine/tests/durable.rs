@@ -1,23 +1,29 @@
 //! Jobs that go on in another engine where they were in the first.
 
 use super::*;
-use crate::capture::{CapturedJob, Known, Section, Sections, Stored, StoredJob};
+use crate::capture::{CapturedJob, Known, Stored, StoredJob};
+use crate::operator::{Later, StateWriter};
 use std::collections::HashMap;
+
+#[derive(Default)]
+struct Written(HashMap<String, Vec<RecordBatch>>);
+
+impl StateWriter for Written {
+    fn write(&mut self, name: &str, rows: RecordBatch) -> Result<()> {
+        self.0.entry(name.to_owned()).or_default().push(rows);
+        Ok(())
+    }
+
+    fn write_later(&mut self, later: Later) -> Result<()> {
+        later(self)
+    }
+}
 
 fn stored(job: CapturedJob, workers: usize) -> StoredJob {
     let pieces = job.pieces.into_iter().map(|captured| {
-        let mut sections = HashMap::<String, Vec<RecordBatch>>::new();
-        for section in Sections::written(captured.sections.unwrap()).unwrap() {
-            let (name, batches) = match section {
-                Section::Rows(name, rows) => (name, vec![rows]),
-                Section::Runs(name, runs) => {
-                    (name, runs.iter().flat_map(|run| run.sections().map(Result::unwrap)).collect())
-                }
-                Section::Later(_) => unreachable!("what was to be written later is written"),
-            };
-            sections.entry(name).or_default().extend(batches);
-        }
-        Stored { worker: captured.worker, place: captured.place, sections }
+        let mut written = Written::default();
+        captured.sections.unwrap().into_iter().try_for_each(|section| section.write(&mut written)).unwrap();
+        Stored { worker: captured.worker, place: captured.place, sections: written.0 }
     });
     StoredJob { workers, told: job.told, pieces: pieces.collect() }
 }

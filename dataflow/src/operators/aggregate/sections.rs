@@ -19,7 +19,7 @@ use super::sessions::LINK_WORDS;
 use crate::operator::{StateReader, StateWriter};
 use crate::state::{corrupt, in_range, sorted_batch};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::buffer::OffsetBuffer;
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Int64Type};
 use millrace_types::hash::{KEY_SEED, hash_rows};
@@ -201,9 +201,9 @@ fn write_groups(groups: &Groups, partition: &[usize], stored: &Range<usize>, to:
         let hashes = key_hashes(partition, &keys, part.len())?;
         let rows = part.iter().map(|&group| groups.row(group));
         let count: Int64Array = rows.clone().map(rows_of).collect();
-        let words: Vec<u8> = rows.flat_map(|row| &row[stored.clone()]).flat_map(|word| word.to_le_bytes()).collect();
+        let words: Vec<u64> = rows.flat_map(|row| &row[stored.clone()]).map(|word| word.to_le()).collect();
         let lengths = std::iter::repeat_n(stored.len() * size_of::<u64>(), part.len());
-        let words = BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), words.into(), None)?;
+        let words = BinaryArray::try_new(OffsetBuffer::from_lengths(lengths), Buffer::from_vec(words), None)?;
         let tail: [ArrayRef; 2] = [Arc::new(count), Arc::new(words)];
         to.write("groups", sorted_batch(hashes, named(&keys, tail, ["rows", "words"]))?)?;
     }
