@@ -26,16 +26,9 @@ const RATE: u64 = 20_000;
 /// How long a sink may take.
 const LONGEST: Duration = Duration::from_secs(300);
 
-pub async fn measure(bench: &Bench) -> Result<Vec<Figure>> {
-    let broker = Broker::start()?;
-    let mut figures = sources(bench, &broker).await?;
-    figures.extend(freshness(bench, &broker).await?);
-    figures.extend(sinks(bench, &broker).await?);
-    Ok(figures)
-}
-
 /// Every bid into a sink that throws it away: from files, and from a topic.
-async fn sources(bench: &Bench, broker: &Broker) -> Result<Vec<Figure>> {
+pub async fn sources(bench: &Bench) -> Result<Vec<Figure>> {
+    let broker = &Broker::start_steady()?;
     let events = bench.size(2_000_000, 500_000);
     let path = bench.nexmark_file(Table::Bid, events)?;
     make_topic(broker, "bids").await?;
@@ -58,7 +51,8 @@ async fn sources(bench: &Bench, broker: &Broker) -> Result<Vec<Figure>> {
 }
 
 /// From when a record is handed to the producer until a view shows it.
-async fn freshness(bench: &Bench, broker: &Broker) -> Result<Vec<Figure>> {
+pub async fn freshness(bench: &Bench) -> Result<Vec<Figure>> {
+    let broker = &Broker::start_steady()?;
     make_topic(broker, "ticks").await?;
     let server = Server::start(bench).await?;
     let client = server.connect().await?;
@@ -69,7 +63,7 @@ async fn freshness(bench: &Bench, broker: &Broker) -> Result<Vec<Figure>> {
     let begun = Instant::now() + Duration::from_millis(500);
     let count = RATE * bench.size(10, 4);
     let sender = {
-        let producer = producer(broker, "1")?;
+        let producer = producer(broker, "0")?;
         std::thread::spawn(move || -> Result<()> {
             for n in 0..count {
                 while Instant::now() < sent_at(begun, n) {
@@ -107,7 +101,8 @@ fn sent_at(begun: Instant, n: u64) -> Instant {
 }
 
 /// Bids of the generator into a topic, at least once and exactly once.
-async fn sinks(bench: &Bench, broker: &Broker) -> Result<Vec<Figure>> {
+pub async fn sinks(bench: &Bench) -> Result<Vec<Figure>> {
+    let broker = &Broker::start_steady()?;
     let events = bench.size(2_000_000, 500_000);
     let (mut figures, mut rates) = (vec![], vec![]);
     for delivery in ["at_least_once", "exactly_once"] {
@@ -153,7 +148,10 @@ async fn make_topic(broker: &Broker, name: &str) -> Result<()> {
 }
 
 fn producer(broker: &Broker, linger: &str) -> Result<BaseProducer> {
-    Ok(ClientConfig::new().set("bootstrap.servers", broker.servers()).set("linger.ms", linger).create()?)
+    let mut config = ClientConfig::new();
+    // As producers do today: few requests on their way at a time, so that what waits goes together.
+    config.set("bootstrap.servers", broker.servers()).set("linger.ms", linger).set("enable.idempotence", "true");
+    Ok(config.create()?)
 }
 
 /// Sends the lines of a file; answers how many there are.

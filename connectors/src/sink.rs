@@ -41,6 +41,11 @@ pub trait Sink: Send {
     /// Whether rows may be taken back. A sink that says no must only be fed by append-only queries.
     fn accepts_retractions(&self) -> bool;
 
+    /// Whether the changes of a tick are to be net: without rows that come and go again within it.
+    fn wants_net(&self) -> bool {
+        false
+    }
+
     /// What was written shows all that had been there before the server ended, and maybe more.
     fn recovered(&mut self) -> Result<()> {
         Ok(())

@@ -12,20 +12,36 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// For a broker that starts soon and does little: its code is compiled once, and lightly.
+const LIGHT: &str = "-Xmx384m -Xms64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1";
+/// For a broker that works for long, as those of clusters do.
+const STEADY: &str = "-Xmx1g -Xms1g -XX:+UseSerialGC";
+
 /// How long a broker may take to start.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running broker, ended when dropped.
 pub struct Broker {
     process: Option<Child>,
+    /// How its virtual machine is set up.
+    machine: &'static str,
     folder: TempDir,
     jars: PathBuf,
     port: u16,
 }
 
 impl Broker {
-    /// A broker without topics on a free port.
+    /// A broker without topics on a free port, for tests.
     pub fn start() -> Result<Broker> {
+        Broker::start_on(LIGHT)
+    }
+
+    /// A broker without topics on a free port, for measurements.
+    pub fn start_steady() -> Result<Broker> {
+        Broker::start_on(STEADY)
+    }
+
+    fn start_on(machine: &'static str) -> Result<Broker> {
         let folder = tempfile::tempdir()?;
         let (port, controller) = (free_port()?, free_port()?);
         let jars = jars()?;
@@ -43,7 +59,7 @@ impl Broker {
             data.display()
         );
         fs::write(folder.path().join("server.properties"), settings)?;
-        let mut broker = Broker { process: None, folder, jars, port };
+        let mut broker = Broker { process: None, machine, folder, jars, port };
         let formatted = broker
             .java("kafka.tools.StorageTool", "format -t AAAAAAAAAAAAAAAAAAAAAQ -c")
             .stdin(Stdio::null())
@@ -103,10 +119,11 @@ impl Broker {
     fn java(&self, class: &str, arguments: &str) -> Command {
         let settings = self.folder.path().join("server.properties");
         let script = format!(
-            "java -Xmx384m -Xms64m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '{}/*' {class} {arguments} '{}' & \
+            "java {} -cp '{}/*' {class} {arguments} '{}' & \
              java=$!; trap 'kill -9 $java' EXIT; \
              if [ {class} = kafka.Kafka ]; then read -r _ || {{ kill -9 $java; wait $java; rm -rf '{}'; }}; \
              else wait $java; code=$?; trap - EXIT; exit $code; fi",
+            self.machine,
             self.jars.display(),
             settings.display(),
             self.folder.path().display()

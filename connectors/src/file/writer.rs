@@ -209,4 +209,8 @@ impl Sink for FileSink {
     fn accepts_retractions(&self) -> bool {
         self.changes
     }
+
+    fn wants_net(&self) -> bool {
+        self.changes
+    }
 }

@@ -1,28 +1,18 @@
 //! Chunks that memory has no room for: files that the system reads back where they are looked at.
 //!
 //! Memory is the process's, so this is too: [`limit_memory`] says how much the chunks of all runs may take. Once they take
-//! more, whatever a merge makes goes to a file: an Arrow IPC file of one batch, which has no name, is mapped into memory
-//! and gone when nothing refers to it any more. Merges see every row again and again, so what is large and old ends up
-//! there, and what is new stays. Everything above sees the same arrays as before.
+//! more, whatever a merge makes goes to a file ([`mapped`]). Merges see every row again and again, so what is large and old
+//! ends up there, and what is new stays. Everything above sees the same arrays as before.
 
 use super::gather::batch_of;
+use super::mapped::{mapped, not_read_back};
 use super::run::Chunk;
 use super::snapshot::section_of;
-use arrow::array::AsArray;
-use arrow::buffer::Buffer;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, UInt64Type};
-use arrow::ipc::convert::fb_to_schema;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::root_as_footer;
-use arrow::ipc::writer::FileWriter;
-use bytes::Bytes;
-use memmap2::Mmap;
-use millrace_types::{Result, SqlError, SqlState};
+use millrace_types::Result;
 use parking_lot::RwLock;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Bytes of the chunks that are in memory.
@@ -36,8 +26,6 @@ static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// Fewer rows than these stay in memory: a file for each would cost more than it saves.
 const LEAST_ROWS: usize = 4_096;
-/// The last bytes of an Arrow IPC file: the length of its footer, and a mark.
-const TRAILER: usize = 10;
 
 /// From now on chunks of runs take at most `bytes` of memory, nearly; what is more goes to files in `folder`.
 pub fn limit_memory(bytes: usize, folder: &Path) {
@@ -83,32 +71,21 @@ pub fn settle(chunk: Chunk) -> Chunk {
     })
 }
 
-fn spilled(chunk: &Chunk, folder: &Path) -> Result<Chunk> {
-    let batch = section_of(chunk)?;
-    let mut writer = FileWriter::try_new(BufWriter::new(tempfile::tempfile_in(folder)?), &batch.schema())?;
-    writer.write(&batch)?;
-    let file = writer.into_inner()?.into_inner().map_err(|error| SqlError::from(error.into_error()))?;
-    from_file(&file, chunk.rows.schema())
+/// Batches of a schema as they are in a file beside those of chunks; `None` when nobody has said where that is.
+///
+/// # Errors
+/// `53100` when the disk takes no more, and whatever else goes wrong with files.
+pub fn on_disk(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Option<Vec<RecordBatch>>> {
+    let folder = FOLDER.read().clone();
+    folder.map(|folder| mapped(schema, batches, &folder)).transpose()
 }
 
-fn from_file(file: &File, schema: SchemaRef) -> Result<Chunk> {
-    // SAFETY: mapped memory must not change while it is read. The file has no name, so nobody else can open it; this
-    // process has written all of it and writes no more; and it is never made shorter.
-    let map = unsafe { Mmap::map(file)? };
-    let buffer = Buffer::from(Bytes::from_owner(map));
-    let broken = || SqlError::new(SqlState::DATA_CORRUPTED, "state that was written to disk cannot be read back");
-    let end = buffer.len().checked_sub(TRAILER).ok_or_else(broken)?;
-    let trailer = buffer[end..].try_into().map_err(|_| broken())?;
-    let footer = end.checked_sub(read_footer_length(trailer)?).ok_or_else(broken)?;
-    let footer = root_as_footer(&buffer[footer..end]).map_err(|_| broken())?;
-    let decoder = FileDecoder::new(Arc::new(fb_to_schema(footer.schema().ok_or_else(broken)?)), footer.version());
-    let block = footer.recordBatches().and_then(|blocks| blocks.iter().next()).ok_or_else(broken)?;
-    let length = block.metaDataLength() as usize + block.bodyLength() as usize;
-    let data = buffer.slice_with_length(block.offset() as usize, length);
-    let batch = decoder.read_record_batch(block, &data)?.ok_or_else(broken)?;
+fn spilled(chunk: &Chunk, folder: &Path) -> Result<Chunk> {
+    let section = section_of(chunk)?;
+    let batch = mapped(&section.schema(), &[section], folder)?.pop().ok_or_else(not_read_back)?;
     let id = |column: usize| batch.column(column).as_primitive::<UInt64Type>().values().clone();
     let weights = batch.column(2).as_primitive::<Int64Type>().values().clone();
-    let rows = batch_of(&schema, batch.columns()[3..].to_vec(), batch.num_rows())?;
+    let rows = batch_of(&chunk.rows.schema(), batch.columns()[3..].to_vec(), batch.num_rows())?;
     Ok(Chunk { keys: id(0), hashes: id(1), weights, rows, held: Held::new(0) })
 }
 
@@ -119,6 +96,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int32Array, StringViewArray};
     use arrow::datatypes::{DataType, Field, Schema};
     use millrace_types::Delta;
+    use std::sync::Arc;
 
     #[test]
     fn a_chunk_in_a_file_is_the_same() {

@@ -20,6 +20,7 @@
 //! | `feed` | tables that a connector feeds |
 //! | `sequences` | numbers handed out outside of transactions |
 //! | `sinks`, `subscriptions` | who gets the changes of a tick |
+//! | `sink_progress`, `sink_backlog` | how far sinks are, and what waits for them on disk |
 //! | `memory` | views that need more of it than they may |
 //! | `journal` | what is written before it is acknowledged |
 //! | `checkpoint` | all of it at one tick, so that the journal can be cut |
@@ -50,6 +51,7 @@ mod replace;
 mod reshape;
 mod restoring;
 mod sequences;
+mod sink_backlog;
 mod sink_progress;
 mod sinks;
 mod source_status;

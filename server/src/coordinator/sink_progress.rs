@@ -21,16 +21,21 @@ use super::sinks::SinkStatus;
 use crate::statements::{Context, revive};
 use millrace_catalog::{Catalog, Relation, RelationKind};
 use millrace_connectors::Sink;
+use millrace_dataflow::state::bytes_of;
 use millrace_planner::FunctionSource;
 use millrace_storage::SectionPiece;
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of rows that are written and kept until a sink can say that they are delivered; beyond, where it stands is not
 /// known until all of them are.
 const KEPT_BYTES: usize = 64 << 20;
+
+/// Bytes of rows beyond which a checkpoint keeps nothing of what a sink was handed: each would write all of it.
+const SAVED_BYTES: usize = 256 << 20;
 
 /// What a sink was handed at once.
 #[derive(Clone)]
@@ -38,12 +43,35 @@ pub struct Handed {
     pub tick: Tick,
     pub deltas: Vec<Delta>,
     pub bytes: usize,
+    /// Whether its rows are in a file.
+    pub is_on_disk: bool,
 }
 
 impl Handed {
     pub fn new(tick: Tick, deltas: Vec<Delta>) -> Handed {
-        let bytes = deltas.iter().map(|delta| delta.rows().get_array_memory_size()).sum();
-        Handed { tick, deltas, bytes }
+        let bytes = deltas.iter().map(|delta| bytes_of(delta.rows()) + delta.len() * size_of::<i64>()).sum();
+        Handed { tick, deltas, bytes, is_on_disk: false }
+    }
+}
+
+/// Bytes of rows that wait for a sink, as everybody may see them.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    pub in_memory: AtomicUsize,
+    pub on_disk: AtomicUsize,
+}
+
+impl Waiting {
+    fn place(&self, handed: &Handed) -> &AtomicUsize {
+        if handed.is_on_disk { &self.on_disk } else { &self.in_memory }
+    }
+
+    fn add(&self, handed: &Handed) {
+        self.place(handed).fetch_add(handed.bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, handed: &Handed) {
+        self.place(handed).fetch_sub(handed.bytes, Ordering::Relaxed);
     }
 }
 
@@ -62,8 +90,12 @@ pub struct Progress {
     /// The last tick that it has delivered for good, and where that is; none when that is not known.
     tick: Tick,
     position: Option<String>,
-    /// What it was handed since, oldest first.
+    /// What it was handed since, oldest first, and how many things it was handed before these.
     rest: VecDeque<Handed>,
+    before: u64,
+    waiting: Arc<Waiting>,
+    /// Bytes that it was handed after what is on disk, or on its way there.
+    newest: usize,
     /// How many of these are written, and their bytes.
     written: usize,
     kept: usize,
@@ -73,13 +105,15 @@ pub struct Progress {
 
 impl Progress {
     /// Of a sink that has delivered all of a tick.
-    pub fn new(tick: Tick, position: Option<String>) -> Progress {
+    pub fn new(tick: Tick, position: Option<String>, waiting: Arc<Waiting>) -> Progress {
         let lost = position.is_none();
-        Progress { tick, position, rest: VecDeque::new(), written: 0, kept: 0, lost }
+        Progress { tick, position, rest: VecDeque::new(), before: 0, waiting, newest: 0, written: 0, kept: 0, lost }
     }
 
     /// The sink is handed something.
     pub fn hand(&mut self, handed: Handed) {
+        self.waiting.add(&handed);
+        self.newest += handed.bytes;
         self.rest.push_back(handed);
     }
 
@@ -90,8 +124,10 @@ impl Progress {
 
     /// It has written that.
     pub fn wrote(&mut self) {
-        self.kept += self.next().map_or(0, |handed| handed.bytes);
-        self.written = (self.written + 1).min(self.rest.len());
+        let Some(handed) = self.next() else { return };
+        self.waiting.remove(handed);
+        self.kept += handed.bytes;
+        self.written += 1;
         if self.lost || self.kept > KEPT_BYTES {
             self.forget();
         }
@@ -111,13 +147,50 @@ impl Progress {
     }
 
     fn forget(&mut self) {
+        self.before += self.written as u64;
         self.tick = self.rest.drain(..self.written).next_back().map_or(self.tick, |handed| handed.tick);
         (self.written, self.kept, self.position) = (0, 0, None);
     }
 
+    /// Whether more than `all` bytes wait in memory, and `newest` of them behind what is on disk.
+    pub fn has_in_memory(&self, all: usize, newest: usize) -> bool {
+        self.newest >= newest && self.waiting.in_memory.load(Ordering::Relaxed) > all
+    }
+
+    /// The newest `bytes` of what is in memory and not written, each thing with its number, oldest first; `None`: there is
+    /// not so much behind what is on disk already.
+    pub fn newest(&mut self, bytes: usize) -> Option<Vec<(u64, Handed)>> {
+        self.newest = 0;
+        let (mut found, mut left) = (vec![], bytes);
+        for (place, handed) in self.rest.iter().enumerate().skip(self.written).rev() {
+            if handed.is_on_disk {
+                return None;
+            }
+            found.push((self.before + place as u64, handed.clone()));
+            left = left.saturating_sub(handed.bytes);
+            if left == 0 {
+                found.reverse();
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// What was in memory is elsewhere now; what has been written meanwhile is not needed any more.
+    pub fn moved(&mut self, moved: Vec<(u64, Handed)>) {
+        for (number, handed) in moved.into_iter().filter(|(number, _)| *number >= self.before + self.written as u64) {
+            if let Some(place) = self.rest.get_mut((number - self.before) as usize) {
+                self.waiting.remove(place);
+                self.waiting.add(&handed);
+                *place = handed;
+            }
+        }
+    }
+
     /// Where it stands, and what it was handed since.
     pub fn standing(&self) -> Option<Standing> {
-        let position = self.position.clone()?;
+        let bytes: usize = self.rest.iter().map(|handed| handed.bytes).sum();
+        let position = self.position.clone().filter(|_| bytes <= SAVED_BYTES)?;
         let rest = self.rest.iter().map(|handed| (handed.tick, handed.deltas.clone())).collect();
         Some(Standing { tick: self.tick, position, rest })
     }

@@ -1,19 +1,22 @@
 //! Sinks on the way out: each has a thread of its own and a queue that the clock never waits for, so that one that is
-//! slow, or whose peer is away, delays nobody else.
+//! slow, or whose peer is away, delays nobody else. What memory has no room for waits on disk.
 
-use super::sink_progress::{Handed, Progress, Standing};
+use super::sink_backlog::relieve;
+use super::sink_progress::{Handed, Progress, Standing, Waiting};
 use millrace_connectors::{Sink, SinkState};
+use millrace_dataflow::state::net;
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Bytes of rows that may wait for a sink; beyond, the sink is stopped, for memory is not endless.
-const QUEUED_BYTES: usize = 1 << 30;
+/// Bytes of rows that may wait for a sink in memory, which is where they are when the disk does not take them, and on
+/// disk; beyond, the sink is stopped, for neither is endless.
+const MOST_BYTES: (usize, usize) = (1 << 30, 16 << 30);
 /// How long the end of the server waits for a sink.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -34,7 +37,7 @@ pub struct SinkStatus {
     pub tick: Tick,
     pub error: Option<SqlError>,
     state: Arc<SinkState>,
-    queued: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 impl SinkStatus {
@@ -52,9 +55,9 @@ impl SinkStatus {
         self.error.clone().or_else(|| self.state.trouble())
     }
 
-    /// Bytes of rows that wait for it.
-    pub fn queued_bytes(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+    /// Bytes of rows that wait for it in memory, and on disk.
+    pub fn queued_bytes(&self) -> (usize, usize) {
+        (self.waiting.in_memory.load(Ordering::Relaxed), self.waiting.on_disk.load(Ordering::Relaxed))
     }
 }
 
@@ -70,8 +73,9 @@ struct RunningSink {
     queue: Sender<Item>,
     status: Arc<Mutex<SinkStatus>>,
     state: Arc<SinkState>,
-    queued: Arc<AtomicUsize>,
     progress: Arc<Mutex<Progress>>,
+    /// Whether a thread is moving what waits for it to disk.
+    relieved: Arc<AtomicBool>,
     /// Whether it can go on at a position also when rows are taken back.
     undoes: bool,
     thread: JoinHandle<()>,
@@ -90,15 +94,16 @@ impl Sinks {
         from: std::result::Result<Standing, Tick>,
     ) -> Result<()> {
         let (queue, items) = channel();
-        let SinkStatus { state, queued, .. } = status.lock().clone();
+        let SinkStatus { state, waiting, .. } = status.lock().clone();
         sink.share(state.clone());
         sink.begin(from.as_ref().ok().map(|standing| standing.position.as_str()))?;
         let tick = from.as_ref().map_or_else(|tick| *tick, |standing| standing.tick);
-        let progress = Arc::new(Mutex::new(Progress::new(tick, sink.position())));
+        let progress = Arc::new(Mutex::new(Progress::new(tick, sink.position(), waiting)));
         let undoes = sink.undoes();
-        let worker = Worker { sink, status: status.clone(), queued: queued.clone(), progress: progress.clone() };
+        let worker = Worker { sink, status: status.clone(), progress: progress.clone() };
         let thread = thread::Builder::new().name(format!("sink-{id}")).spawn(move || worker.run(&items))?;
-        self.running.insert(id, RunningSink { queue, status, state, queued, progress, undoes, thread });
+        let relieved = Arc::default();
+        self.running.insert(id, RunningSink { queue, status, state, progress, relieved, undoes, thread });
         for (tick, deltas) in from.map_or_else(|_| vec![], |standing| standing.rest) {
             self.feed(id, tick, &deltas);
         }
@@ -130,7 +135,8 @@ impl Sinks {
     pub fn feed(&self, sink: RelationId, tick: Tick, deltas: &[Delta]) {
         // A thread that is gone has left its error in the status.
         let Some(sink) = self.running.get(&sink).filter(|sink| !sink.thread.is_finished()) else { return };
-        if sink.queued.load(Ordering::Relaxed) > QUEUED_BYTES {
+        let (in_memory, on_disk) = sink.status.lock().queued_bytes();
+        if in_memory > MOST_BYTES.0 || on_disk > MOST_BYTES.1 {
             let message = "the sink has fallen too far behind";
             let error = SqlError::new(SqlState::PROGRAM_LIMIT_EXCEEDED, message);
             sink.status.lock().error.get_or_insert(error);
@@ -138,10 +144,9 @@ impl Sinks {
             sink.state.stop();
             return;
         }
-        let handed = Handed::new(tick, deltas.to_vec());
-        sink.queued.fetch_add(handed.bytes, Ordering::Relaxed);
-        sink.progress.lock().hand(handed);
+        sink.progress.lock().hand(Handed::new(tick, deltas.to_vec()));
         let _ = sink.queue.send(Item::Handed);
+        relieve(&sink.progress, &sink.relieved);
     }
 
     /// All rows are as far again as they were before the server ended.
@@ -201,7 +206,6 @@ impl Sinks {
 struct Worker {
     sink: Box<dyn Sink>,
     status: Arc<Mutex<SinkStatus>>,
-    queued: Arc<AtomicUsize>,
     progress: Arc<Mutex<Progress>>,
 }
 
@@ -253,9 +257,9 @@ impl Worker {
     fn write_next(&mut self) -> Result<Option<(Tick, usize)>> {
         // The lock is not held while the sink works.
         let next = self.progress.lock().next().cloned();
-        let Some(Handed { tick, deltas, bytes }) = next else { return Ok(None) };
+        let Some(Handed { tick, deltas, .. }) = next else { return Ok(None) };
+        let deltas = if self.sink.wants_net() { net(deltas)? } else { deltas };
         self.sink.write(tick, &deltas)?;
-        self.queued.fetch_sub(bytes, Ordering::Relaxed);
         self.progress.lock().wrote();
         Ok(Some((tick, deltas.iter().map(Delta::len).sum())))
     }

@@ -14,6 +14,7 @@ use crate::session::Session;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use millrace_catalog::{Column, Relation, RelationKind};
+use millrace_dataflow::state::net;
 use millrace_planner::lower::Emission;
 use millrace_planner::parse::{Subscribe, SubscribeTarget, name_parts};
 use millrace_types::{Delta, RelationId, Result, SqlError, SqlState, SqlType, Tick, field_of, sql_type_of};
@@ -187,8 +188,12 @@ async fn follow(
             () = sender.closed() => return,
         };
         let Some(update) = update else { break };
-        for delta in update.deltas.iter().filter(|delta| !delta.is_empty()) {
-            if sender.send(changes(&schema, update.tick, delta)).await.is_err() {
+        let rows = match net(update.deltas) {
+            Ok(deltas) => deltas.iter().map(|delta| changes(&schema, update.tick, delta)).collect(),
+            Err(error) => vec![Err(error)],
+        };
+        for rows in rows {
+            if sender.send(rows).await.is_err() {
                 return;
             }
         }

@@ -224,7 +224,8 @@ fn fill_sinks(database: &Database, published: &Published, _: &[OperatorRow]) -> 
         ("rows", number(sinks.iter().map(|(_, status)| Some(status.rows as i64)))),
         ("tick", number(sinks.iter().map(|(_, status)| Some(status.tick.0 as i64)))),
         ("state", text(sinks.iter().map(|(_, status)| Some(status.state())))),
-        ("queued_bytes", number(sinks.iter().map(|(_, status)| Some(status.queued_bytes() as i64)))),
+        ("queued_bytes", number(sinks.iter().map(|(_, status)| Some(status.queued_bytes().0 as i64)))),
+        ("queued_on_disk", number(sinks.iter().map(|(_, status)| Some(status.queued_bytes().1 as i64)))),
         ("error", text(sinks.iter().map(|(_, status)| status.trouble().map(|error| error.message().to_owned())))),
     ]
 }

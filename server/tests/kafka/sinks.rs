@@ -1,7 +1,8 @@
 //! Topics as sinks: what they hold after changes, crashes and a broker that was away.
 
 use crate::cluster::{
-    Server, create_topic, create_topic_at, error, read_all, rows, run, servers, upserted, wait_for, wait_until,
+    Seen, Server, create_topic, create_topic_at, error, read_all, read_all_at, rows, run, servers, upserted, wait_for,
+    wait_until,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -104,4 +105,44 @@ async fn a_broker_that_is_away_stalls_nobody_else() {
     wait_for(&client, "SELECT state FROM millrace.sinks", &["retrying"]).await;
     own.begin().unwrap();
     wait_for(&client, "SELECT state, rows FROM millrace.sinks", &["running|200"]).await;
+}
+
+#[tokio::test]
+async fn what_memory_has_no_room_for_waits_on_disk() {
+    let mut own = millrace_sqllogictest::broker::Broker::start().unwrap();
+    let servers = own.servers();
+    create_topic_at(&servers, "large", 1).await;
+    let server = Server::start();
+    let client = server.client().await;
+    let with =
+        format!("WITH (connector = 'kafka', topic = 'large', properties.bootstrap.servers = '{servers}', key = 'id')");
+    let sink = format!("CREATE SINK large FROM t {with} FORMAT UPSERT ENCODE JSON");
+    let table = "CREATE TABLE t (id bigint PRIMARY KEY, note text)";
+    run(&client, &[table, &sink, "INSERT INTO t VALUES (0, 'first')"]).await;
+    wait_for(&client, "SELECT rows FROM millrace.sinks", &["1"]).await;
+    own.stop();
+    for part in 0..16 {
+        let rows = format!(
+            "SELECT n, repeat(n::text, 2500) FROM generate_series({}, {}) AS n",
+            part * 1000 + 1,
+            part * 1000 + 1000
+        );
+        run(&client, &[&format!("INSERT INTO t {rows}")]).await;
+    }
+    wait_for(&client, "SELECT queued_bytes > 0, queued_on_disk > 0 FROM millrace.sinks", &["t|t"]).await;
+    wait_for(&client, "SELECT queued_bytes < 128 << 20 FROM millrace.sinks", &["t"]).await;
+    own.begin().unwrap();
+    wait_for(&client, "SELECT rows, queued_bytes, queued_on_disk FROM millrace.sinks", &["16001|0|0"]).await;
+    let read = read_all_at(&servers, "large");
+    let id = |seen: &Seen| {
+        let value = seen.value.as_deref().unwrap();
+        assert!(value.len() >= 2500 || value.contains("first"));
+        let digits: String =
+            value.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        digits.parse::<i64>().unwrap()
+    };
+    let mut ids: Vec<_> = read.iter().map(id).collect();
+    assert!(ids.is_sorted(), "rows of later ticks come later");
+    ids.dedup();
+    assert_eq!(ids, (0..=16_000).collect::<Vec<_>>());
 }
