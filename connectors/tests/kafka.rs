@@ -217,6 +217,41 @@ fn a_sink_goes_on_at_its_position() {
 }
 
 #[test]
+fn records_go_to_the_topics_that_their_rows_name() {
+    let (own, other) = (Cluster::real("own", 1), Cluster::real("other", 1));
+    // What others have sent does not count as delivered.
+    other.send(&[(0, None, Some(b"{\"id\":1}"))]);
+    let given = own.options(&[("delivery", "exactly_once"), ("topic.column", "name")]);
+    let options = settled_sink(given, &id_and_name()).unwrap();
+    let (to_own, to_other) = (&own.topic[..], &other.topic[..]);
+    let mut first = sink(&options, true);
+    first.recovered().unwrap();
+    first.write(Tick(1), &[delta(&[(1, to_other, 1), (2, to_own, 1)])]).unwrap();
+    first.flush().unwrap();
+    first.write(Tick(2), &[delta(&[(9, to_other, 1)])]).unwrap();
+    // Another process, which nobody has told where the first one stood.
+    let mut second = sink(&options, true);
+    second.write(Tick(3), &[delta(&[(2, to_own, 1), (3, to_other, 1), (1, to_other, 1), (9, to_other, 1)])]).unwrap();
+    second.recovered().unwrap();
+    second.flush().unwrap();
+    let position = second.position().unwrap();
+    second.write(Tick(4), &[delta(&[(4, to_other, 1)])]).unwrap();
+    second.flush().unwrap();
+    // And one that goes on at a position.
+    let mut third = sink(&options, true);
+    third.begin(Some(&position)).unwrap();
+    third.write(Tick(5), &[delta(&[(4, to_other, 1), (4, to_own, 1)])]).unwrap();
+    third.flush().unwrap();
+    let values = |cluster: &Cluster| cluster.read().into_iter().map(|(_, value)| value.unwrap()).collect::<Vec<_>>();
+    let rows = |ids: &[i64]| ids.iter().map(|id| format!("{{\"id\":{id}}}")).collect::<Vec<_>>();
+    assert_eq!(values(&own), rows(&[2, 4]));
+    assert_eq!(values(&other), rows(&[1, 1, 3, 9, 4]));
+    let by_key = own.options(&[("topic.column", "name"), ("envelope", "upsert"), ("key", "id")]);
+    let error = settled_sink(by_key, &id_and_name()).unwrap_err();
+    assert_eq!(error.state(), SqlState::FEATURE_NOT_SUPPORTED, "{error}");
+}
+
+#[test]
 fn a_sink_by_key_corrects_what_differs() {
     for envelope in ["upsert", "debezium"] {
         let cluster = Cluster::new("bykey", 1);

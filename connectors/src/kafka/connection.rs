@@ -35,6 +35,11 @@ impl Connection {
         Ok(Connection { topic, properties: given.chain(servers).collect() })
     }
 
+    /// The way to another topic of the cluster.
+    pub fn to(&self, topic: &str) -> Connection {
+        Connection { topic: topic.to_owned(), ..self.clone() }
+    }
+
     /// A client's configuration: ours, and what the options say on top.
     fn config(&self, ours: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();

@@ -98,15 +98,15 @@ impl Start {
 }
 
 impl Start {
-    /// Where the topic ends now, as the text of [`SETTLED`].
-    pub fn ends(connection: &Connection) -> Result<String> {
+    /// Where the topic ends now.
+    pub fn ends(connection: &Connection) -> Result<Start> {
         let client = connection.inquirer()?;
         let end = |partition: u32| {
             let failed = |error| connection.error("read the offsets of", &error);
             let (_, high) = client.fetch_watermarks(&connection.topic, partition as i32, PATIENCE).map_err(failed)?;
             Ok((partition, high as u64))
         };
-        Ok(Start((0..connection.partitions(&client)?).map(end).collect::<Result<_>>()?).text())
+        Ok(Start((0..connection.partitions(&client)?).map(end).collect::<Result<_>>()?))
     }
 }
 

@@ -15,6 +15,8 @@ type Net = HashMap<Vec<u8>, (i64, OutRecord)>;
 /// A record to be sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct OutRecord {
+    /// Where it goes, if not to the sink's own topic.
+    pub topic: Option<String>,
     pub key: Option<Vec<u8>>,
     /// `None` is a tombstone.
     pub value: Option<Vec<u8>>,
@@ -30,6 +32,7 @@ pub(super) struct Columns {
     envelope: Envelope,
     key: Vec<usize>,
     value: Vec<usize>,
+    topic: Option<usize>,
     headers: Option<usize>,
     partition: Option<usize>,
     timestamp: Option<usize>,
@@ -58,6 +61,7 @@ impl Columns {
                 }
             }
         };
+        let topic = special("topic.column", &[SqlType::Text, SqlType::Varchar(None)])?;
         let headers = special("headers", &[SqlType::Jsonb, SqlType::Json])?;
         let partition = special("partition", &[SqlType::Int4])?;
         let timestamp = special("timestamp", &[SqlType::Timestamptz, SqlType::Timestamp])?;
@@ -70,13 +74,16 @@ impl Columns {
                 "FORMAT UPSERT and DEBEZIUM need the option \"key\", the columns that no two rows agree on",
             ));
         }
+        if envelope != Envelope::Plain && topic.is_some() {
+            return Err(SqlError::unsupported("topic.column with FORMAT UPSERT or DEBEZIUM"));
+        }
         let bare = writer::is_bare(options);
         let beside = |column: &usize| {
-            [headers, partition].contains(&Some(*column))
+            [topic, headers, partition].contains(&Some(*column))
                 || bare && (key.contains(column) || timestamp == Some(*column))
         };
         let value = (0..schema.fields().len()).filter(|column| !beside(column)).collect();
-        Ok(Columns { envelope, key, value, headers, partition, timestamp })
+        Ok(Columns { envelope, key, value, topic, headers, partition, timestamp })
     }
 
     /// Adds the schemas of keys and values to the registry, if there is one; answers the options that keep their ids.
@@ -201,12 +208,14 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn record(&self, encoder: &Encoder, row: usize) -> OutRecord {
-        let Columns { key, headers, partition, timestamp, .. } = &encoder.columns;
+        let Columns { key, topic, headers, partition, timestamp, .. } = &encoder.columns;
         let present = |column: &usize| !self.rows.column(*column).is_null(row);
         let column = |column: usize| self.rows.column(column);
+        let topic = topic.filter(present).map(|topic| column(topic).as_string_view().value(row).to_owned());
         let headers = headers.filter(present).map(|headers| headers_of(column(headers).as_string_view().value(row)));
         let micros = |timestamp| column(timestamp).as_primitive::<TimestampMicrosecondType>().value(row);
         OutRecord {
+            topic,
             key: if key.is_empty() { None } else { encoder.key.row(&self.keys, row) },
             value: encoder.value.row(&self.values, row),
             headers: headers.unwrap_or_default(),

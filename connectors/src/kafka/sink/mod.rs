@@ -26,7 +26,7 @@ use crate::sink::{Sink, SinkState};
 use arrow::datatypes::SchemaRef;
 use encode::{Columns, Encoder};
 use millrace_types::{Delta, Result, SqlError, SqlState, Tick};
-use position::Position;
+use position::{Position, Starts, advanced};
 use producer::{Delivery, Outlet};
 use resume::{Content, Resume};
 use std::sync::Arc;
@@ -57,6 +57,11 @@ pub static SINK_OPTIONS: &[OptionInfo] = &[
     )
     .default("plain"),
     OptionInfo::new("key", OptionKind::Text, "The columns of the key, separated by commas.").aliases(&["primary_key"]),
+    OptionInfo::new(
+        "topic.column",
+        OptionKind::Text,
+        "The column (text) that says the topic of each record; where it is null, the option topic does.",
+    ),
     OptionInfo::new("headers", OptionKind::Text, "The column (jsonb) that holds the headers."),
     OptionInfo::new("partition", OptionKind::Text, "The column (int) that says the partition; else the key does."),
     OptionInfo::new("timestamp", OptionKind::Text, "The column (timestamptz or timestamp) that holds the timestamp."),
@@ -88,7 +93,7 @@ pub static SINK_OPTIONS: &[OptionInfo] = &[
 pub(crate) fn settle(options: &Options, schema: &SchemaRef) -> Result<Vec<(String, String)>> {
     let mut found = Columns::register(options, schema)?;
     if !options.is_given(SETTLED) {
-        found.push((SETTLED.to_owned(), Start::ends(&Connection::new(options)?)?));
+        found.push((SETTLED.to_owned(), Start::ends(&Connection::new(options)?)?.text()));
     }
     if !options.is_given("transactional.id") {
         found.push(("transactional.id".to_owned(), format!("millrace-{}", uuid::Uuid::new_v4())));
@@ -117,10 +122,11 @@ pub(crate) fn create_sink(options: &Options, schema: &SchemaRef) -> Result<Box<d
         let message = "an exactly-once sink without a transactional.id";
         return Err(SqlError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
+    let starts = Starts::from([(connection.topic.clone(), Start::settled(options)?)]);
     let linger = Duration::from_millis(options.integer("commit.interval.ms").map_or(100, |millis| millis as u64));
     Ok(Box::new(KafkaSink {
         linger: if exactly_once { linger } else { Duration::ZERO },
-        position: Position { start: Start::settled(options)?, ..Position::default() },
+        position: Position { starts, ..Position::default() },
         goes_on: false,
         envelope: encoder.envelope(),
         encoder,
@@ -157,18 +163,22 @@ impl KafkaSink {
         }
         // First the producer: from then on no older process delivers anything, and what it left open is given up.
         let outlet = Outlet::open(&self.connection, &self.delivery, self.state.clone())?;
-        let content = Content::read(&self.connection, &self.position.start, self.envelope, &self.state)?;
-        if let Some(known) = outlet.known()
+        for (topic, start) in outlet.known().iter().flat_map(|known| &known.starts) {
+            self.position.starts.entry(topic.clone()).or_insert_with(|| start.clone());
+        }
+        let content = Content::read(&self.connection, &self.position.starts, self.envelope, &self.state)?;
+        let found = self.position.committed + content.records();
+        if let Some(known) = outlet.known().filter(|known| found < known.records)
             && self.envelope == Envelope::Plain
-            && self.position.committed + content.records() < known
         {
             let message = format!("Kafka topic \"{}\" holds less than was delivered", self.connection.topic);
-            let detail = format!("It holds {} of {known} records.", self.position.committed + content.records());
+            let detail = format!("It holds {found} of {} records.", known.records);
             return Err(SqlError::new(SqlState::DATA_CORRUPTED, message).with_detail(detail).with_hint(
                 "The sink cannot tell what is missing. Drop it and create it again to write everything anew.",
             ));
         }
-        self.resume = Some(Resume::new(self.envelope, content, self.goes_on.then_some(&self.position)));
+        let from = self.goes_on.then_some(&self.position);
+        self.resume = Some(Resume::new(self.envelope, &self.connection.topic, content, from));
         self.outlet = Some(outlet);
         Ok(())
     }
@@ -184,12 +194,12 @@ impl Sink for KafkaSink {
 
     fn position(&self) -> Option<String> {
         let Some(outlet) = &self.outlet else { return Some(self.position.text()) };
-        let ((committed, sent), start) = (outlet.reached(), &self.position.start);
-        let (start, ahead) = match &self.resume {
-            Some(resume) => (start.advanced(resume.ends()), resume.ahead()?),
-            None => (start.clone(), vec![]),
+        let ((committed, sent), starts) = (outlet.reached(), &self.position.starts);
+        let (starts, ahead) = match &self.resume {
+            Some(resume) => (advanced(starts, resume.ends()), resume.ahead()?),
+            None => (starts.clone(), vec![]),
         };
-        Some(Position { start: start.advanced(&sent), committed, ahead }.text())
+        Some(Position { starts: advanced(&starts, &sent), committed, ahead }.text())
     }
 
     fn write(&mut self, tick: Tick, deltas: &[Delta]) -> Result<()> {
@@ -199,10 +209,13 @@ impl Sink for KafkaSink {
             Some(resume) => resume.filter(records),
             None => records,
         };
-        match &mut self.outlet {
-            Some(outlet) => outlet.send(tick, records),
-            None => Ok(()),
+        let Some(outlet) = &mut self.outlet else { return Ok(()) };
+        for topic in records.iter().filter_map(|record| record.topic.as_deref()) {
+            if !self.position.starts.contains_key(topic) {
+                self.position.starts.insert(topic.to_owned(), outlet.begin_topic(topic)?);
+            }
         }
+        outlet.send(tick, records)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -220,7 +233,7 @@ impl Sink for KafkaSink {
             return Ok(());
         }
         let Some(resume) = self.resume.take() else { return Ok(()) };
-        self.position.start = self.position.start.advanced(resume.ends());
+        self.position.starts = advanced(&self.position.starts, resume.ends());
         let missing = resume.difference(&self.encoder);
         match &mut self.outlet {
             Some(outlet) if !missing.is_empty() => {

@@ -3,13 +3,36 @@
 use super::super::start::Start;
 use super::resume::Identity;
 use millrace_types::{Result, SqlError, SqlState};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Where the sink's records begin in each topic that has some.
+pub(super) type Starts = BTreeMap<String, Start>;
+/// Behind the last record of each topic and partition.
+pub(super) type Ends = BTreeMap<String, BTreeMap<u32, u64>>;
+
+/// At these ends where they are farther.
+pub(super) fn advanced(starts: &Starts, ends: &Ends) -> Starts {
+    let none = BTreeMap::new();
+    starts.iter().map(|(topic, start)| (topic.clone(), start.advanced(ends.get(topic).unwrap_or(&none)))).collect()
+}
+
+/// As a JSON object.
+pub(super) fn starts_value(starts: &Starts) -> Value {
+    starts.iter().map(|(topic, start)| (topic.clone(), Value::from(start.text()))).collect::<Map<_, _>>().into()
+}
+
+/// What [`starts_value`] made.
+pub(super) fn starts_of(value: &Value) -> Option<Starts> {
+    let start = |(topic, start): (&String, &Value)| Some((topic.clone(), Start::parse(start.as_str()?)?));
+    value.as_object()?.iter().map(start).collect()
+}
 
 /// Everything before it is delivered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Position {
-    /// The first record of each partition that may come after it.
-    pub start: Start,
+    /// The first record of each topic and partition that may come after it.
+    pub starts: Starts,
     /// How many records were committed in all, if the sink counts them.
     pub committed: u64,
     /// Records before these offsets whose rows are still to come again, and how often.
@@ -20,7 +43,7 @@ impl Position {
     /// As text.
     pub fn text(&self) -> String {
         let ahead: Vec<_> = self.ahead.iter().map(|((high, low), count)| json!([high, low, count])).collect();
-        json!({"offsets": self.start.text(), "committed": self.committed, "ahead": ahead}).to_string()
+        json!({"topics": starts_value(&self.starts), "committed": self.committed, "ahead": ahead}).to_string()
     }
 
     /// What [`Position::text`] wrote.
@@ -35,7 +58,7 @@ impl Position {
                 Some(((number(0)?, number(1)?), u32::try_from(number(2)?).ok()?))
             });
             Some(Position {
-                start: Start::parse(value.get("offsets")?.as_str()?)?,
+                starts: starts_of(value.get("topics")?)?,
                 committed: value.get("committed")?.as_u64()?,
                 ahead: ahead.collect::<Option<_>>()?,
             })
@@ -47,14 +70,15 @@ impl Position {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_position_is_read_back() {
         let start = Start::parse("partition:0,offset:42;partition:1,offset:7").unwrap();
-        let ends = BTreeMap::from([(0, 40), (1, 9), (2, 1)]);
-        let position = Position { start: start.advanced(&ends), committed: 3, ahead: vec![((u64::MAX, 1), 2)] };
-        assert_eq!(position.start.text(), "partition:0,offset:42;partition:1,offset:9;partition:2,offset:1");
+        let starts = BTreeMap::from([("a".to_owned(), start), ("b".to_owned(), Start::default())]);
+        let ends = BTreeMap::from([("a".to_owned(), BTreeMap::from([(0, 40), (1, 9), (2, 1)]))]);
+        let position = Position { starts: advanced(&starts, &ends), committed: 3, ahead: vec![((u64::MAX, 1), 2)] };
+        let texts: Vec<_> = position.starts.values().map(Start::text).collect();
+        assert_eq!(texts, ["partition:0,offset:42;partition:1,offset:9;partition:2,offset:1", ""]);
         assert_eq!(Position::parse(&position.text()).unwrap(), position);
         assert_eq!(Position::parse("{}").unwrap_err().state(), SqlState::DATA_CORRUPTED);
     }

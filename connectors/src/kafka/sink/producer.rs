@@ -1,8 +1,10 @@
 //! The producer: records of ticks on their way, at least once or in transactions.
 
 use super::super::connection::Connection;
+use super::super::start::Start;
 use super::encode::OutRecord;
-use super::progress;
+use super::position::{Ends, Starts};
+use super::progress::{self, Known};
 use super::resume::stopping;
 use crate::sink::SinkState;
 use millrace_types::{Result, SqlError, SqlState, Tick};
@@ -37,9 +39,8 @@ pub(super) enum Delivery {
 /// What the client's threads report.
 #[derive(Default)]
 struct Reports {
-    topic: String,
-    /// Behind the last record that a broker took, of each partition of the topic.
-    ends: Mutex<BTreeMap<u32, u64>>,
+    /// Behind the last record that a broker took, of each topic and partition.
+    ends: Mutex<Ends>,
     failure: Mutex<Option<KafkaError>>,
     trouble: Mutex<Option<String>>,
 }
@@ -58,8 +59,11 @@ impl ProducerContext for Reports {
         match result {
             Ok(message) => {
                 *self.trouble.lock() = None;
-                if message.topic() == self.topic {
-                    let mut ends = self.ends.lock();
+                let (mut ends, topic) = (self.ends.lock(), message.topic());
+                if !ends.contains_key(topic) {
+                    ends.insert(topic.to_owned(), BTreeMap::new());
+                }
+                if let Some(ends) = ends.get_mut(topic) {
                     let end = ends.entry(message.partition() as u32).or_default();
                     *end = (*end).max(message.offset() as u64 + 1);
                 }
@@ -84,8 +88,10 @@ pub(super) struct Outlet {
     tick: Tick,
     /// How many records were committed in all.
     committed: u64,
-    /// How many the progress topic tells of.
-    known: Option<u64>,
+    /// What the progress topic tells.
+    known: Option<Known>,
+    /// Where records begin in topics other than the sink's own.
+    starts: Starts,
 }
 
 impl Outlet {
@@ -93,7 +99,7 @@ impl Outlet {
     pub fn open(connection: &Connection, delivery: &Delivery, state: Arc<SinkState>) -> Result<Outlet> {
         let connect = |error| connection.error("connect to", &error);
         let mut known = None;
-        let reports = Reports { topic: connection.topic.clone(), ..Reports::default() };
+        let reports = Reports::default();
         let producer: BaseProducer<Reports> = match delivery {
             Delivery::AtLeastOnce => {
                 // A record waits for a broker as long as it takes.
@@ -126,18 +132,39 @@ impl Outlet {
             begun: false,
             is_torn: false,
             tick: Tick::default(),
-            committed: known.unwrap_or(0),
+            committed: known.as_ref().map_or(0, |known| known.records),
+            starts: known.as_ref().map_or_else(Starts::new, |known| known.starts.clone()),
             known,
         })
     }
 
-    /// How many records were delivered, as the progress says.
-    pub fn known(&self) -> Option<u64> {
-        self.known
+    /// What was delivered, as the progress says.
+    pub fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
     }
 
-    /// How many records were committed in all, and behind the last one that a broker took, of each partition.
-    pub fn reached(&self) -> (u64, BTreeMap<u32, u64>) {
+    /// Finds out where records begin in a topic that has none yet; waits until it is there, or the server ends.
+    pub fn begin_topic(&mut self, topic: &str) -> Result<Start> {
+        let connection = self.connection.to(topic);
+        let start = loop {
+            match Start::ends(&connection) {
+                Err(error) if error.state() == SqlState::UNDEFINED_OBJECT || error.state().is_connection() => {
+                    if self.state.is_stopping() {
+                        return Err(stopping());
+                    }
+                    self.state.set_trouble(Some(error));
+                    std::thread::sleep(STEP);
+                }
+                found => break found?,
+            }
+        };
+        self.state.set_trouble(None);
+        self.starts.insert(topic.to_owned(), start.clone());
+        Ok(start)
+    }
+
+    /// How many records were committed in all, and behind the last one that a broker took, of each topic and partition.
+    pub fn reached(&self) -> (u64, Ends) {
         (self.committed, self.producer.context().ends.lock().clone())
     }
 
@@ -224,7 +251,7 @@ impl Outlet {
                 self.enqueue_once(record)?;
             }
         }
-        let note = progress::note(self.tick, self.committed + self.open.len() as u64);
+        let note = progress::note(self.tick, self.committed + self.open.len() as u64, &self.starts);
         let record = BaseRecord::<[u8], [u8]>::to(progress).key(id.as_bytes()).payload(note.as_bytes());
         self.producer.send(record).map_err(|(error, _)| error)?;
         let begun = Instant::now();
@@ -288,7 +315,7 @@ impl Outlet {
     }
 
     fn enqueue_once(&self, record: &OutRecord) -> std::result::Result<(), KafkaError> {
-        let mut out = BaseRecord::<[u8], [u8]>::to(&self.connection.topic);
+        let mut out = BaseRecord::<[u8], [u8]>::to(record.topic.as_deref().unwrap_or(&self.connection.topic));
         (out.key, out.payload) = (record.key.as_deref(), record.value.as_deref());
         (out.partition, out.timestamp) = (record.partition, record.timestamp);
         if !record.headers.is_empty() {

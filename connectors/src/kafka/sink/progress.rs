@@ -1,17 +1,40 @@
 //! The progress topic: for each exactly-once sink how much it has delivered, written in the transaction that delivers it.
 
 use super::super::connection::{Connection, PATIENCE};
+use super::position::{Starts, starts_of, starts_value};
 use millrace_types::{Result, SqlError, SqlState, Tick};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// What is written of a sink.
-pub(super) fn note(tick: Tick, records: u64) -> String {
-    format!("{{\"tick\":{tick},\"records\":{records}}}")
+/// What is written of a sink: how many records it has delivered in all, and where they begin in topics other than its own.
+pub(super) fn note(tick: Tick, records: u64, starts: &Starts) -> String {
+    let note = json!({"tick": tick.0, "records": records});
+    match starts.is_empty() {
+        true => note.to_string(),
+        false => json!({"tick": tick.0, "records": records, "topics": starts_value(starts)}).to_string(),
+    }
+}
+
+/// What is known of a sink.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// How many records it has delivered.
+    pub records: u64,
+    /// Where they begin in topics other than its own.
+    pub starts: Starts,
+}
+
+impl Known {
+    fn parse(note: &[u8]) -> Option<Known> {
+        let note: Value = serde_json::from_slice(note).ok()?;
+        let starts = note.get("topics").map_or(Some(Starts::new()), starts_of)?;
+        Some(Known { records: note.get("records")?.as_u64()?, starts })
+    }
 }
 
 /// Makes the topic if it is not there.
@@ -32,8 +55,8 @@ pub(super) fn ensure(connection: &Connection, topic: &str) -> Result<()> {
     }
 }
 
-/// How many records a sink has delivered; `None` if it has delivered nothing yet.
-pub(super) fn read(connection: &Connection, topic: &str, id: &str) -> Result<Option<u64>> {
+/// What a sink has delivered; `None` if that is nothing yet.
+pub(super) fn read(connection: &Connection, topic: &str, id: &str) -> Result<Option<Known>> {
     let failed = |error| connection.error("read the progress of", &error);
     let client: BaseConsumer = connection.consumer("earliest").create().map_err(failed)?;
     let mut assignment = TopicPartitionList::new();
@@ -43,9 +66,7 @@ pub(super) fn read(connection: &Connection, topic: &str, id: &str) -> Result<Opt
     loop {
         match client.poll(Duration::from_millis(100)) {
             Some(Ok(message)) if message.key() == Some(id.as_bytes()) => {
-                let note: Option<serde_json::Value> =
-                    message.payload().and_then(|note| serde_json::from_slice(note).ok());
-                found = note.and_then(|note| note.get("records")?.as_u64());
+                found = message.payload().and_then(Known::parse);
             }
             Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),

@@ -8,9 +8,8 @@
 
 use super::super::connection::{Connection, PATIENCE};
 use super::super::envelope::Envelope;
-use super::super::start::Start;
 use super::encode::{Encoder, OutRecord, after_of};
-use super::position::Position;
+use super::position::{Ends, Position, Starts};
 use crate::sink::SinkState;
 use millrace_types::{Result, SqlError, SqlState};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -30,28 +29,27 @@ pub(super) type Identity = (u64, u64);
 #[derive(Default)]
 pub(super) struct Content {
     records: u64,
-    /// Behind the last record of each partition.
-    ends: BTreeMap<u32, u64>,
+    ends: Ends,
     /// Rows that are only added: how often each is there.
     counts: HashMap<Identity, u32>,
     /// Rows by key: the last one.
     rows: HashMap<Vec<u8>, Vec<u8>>,
 }
 
-fn identity(key: Option<&[u8]>, value: Option<&[u8]>) -> Identity {
+fn identity(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Identity {
     let hash = |seed: u8| {
         let mut hasher = DefaultHasher::new();
-        (seed, key, value).hash(&mut hasher);
+        (seed, topic, key, value).hash(&mut hasher);
         hasher.finish()
     };
     (hash(0), hash(1))
 }
 
 impl Content {
-    /// Reads a topic from where the sink's records begin to its present end.
-    pub fn read(connection: &Connection, start: &Start, envelope: Envelope, state: &SinkState) -> Result<Content> {
+    /// Reads topics from where the sink's records begin to their present ends.
+    pub fn read(connection: &Connection, starts: &Starts, envelope: Envelope, state: &SinkState) -> Result<Content> {
         loop {
-            match Content::try_read(connection, start, envelope, state) {
+            match Content::try_read(connection, starts, envelope, state) {
                 Err(error) if error.state().is_connection() && !state.is_stopping() => {
                     state.set_trouble(Some(error));
                     std::thread::sleep(Duration::from_millis(200));
@@ -64,45 +62,51 @@ impl Content {
         }
     }
 
-    fn try_read(connection: &Connection, start: &Start, envelope: Envelope, state: &SinkState) -> Result<Content> {
+    fn try_read(connection: &Connection, starts: &Starts, envelope: Envelope, state: &SinkState) -> Result<Content> {
         let client: BaseConsumer =
             connection.consumer("earliest").create().map_err(|error| connection.error("connect to", &error))?;
-        let failed = |error| connection.error("read back", &error);
-        let mut open = BTreeSet::new();
-        let mut assignment = TopicPartitionList::new();
-        for partition in 0..connection.partitions(&client)? {
-            let (_, high) = client.fetch_watermarks(&connection.topic, partition as i32, PATIENCE).map_err(failed)?;
-            let from = start.of(partition) as i64;
-            if from < high {
-                open.insert(partition as i32);
-                assignment
-                    .add_partition_offset(&connection.topic, partition as i32, Offset::Offset(from))
-                    .map_err(failed)?;
-            }
-        }
-        client.assign(&assignment).map_err(failed)?;
         let mut content = Content::default();
-        while !open.is_empty() {
-            if state.is_stopping() {
-                return Err(stopping());
-            }
-            match client.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    content.ends.insert(message.partition() as u32, message.offset() as u64 + 1);
-                    content.add(envelope, message.key(), message.payload());
+        // One topic after the other: the end of a partition is told without its topic.
+        for (topic, start) in starts {
+            let connection = connection.to(topic);
+            let failed = |error| connection.error("read back", &error);
+            let mut open = BTreeSet::new();
+            let mut assignment = TopicPartitionList::new();
+            for partition in 0..connection.partitions(&client)? {
+                let (_, high) = client.fetch_watermarks(topic, partition as i32, PATIENCE).map_err(failed)?;
+                let from = start.of(partition) as i64;
+                if from < high {
+                    open.insert(partition as i32);
+                    assignment.add_partition_offset(topic, partition as i32, Offset::Offset(from)).map_err(failed)?;
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
-                Some(Err(error)) => return Err(failed(error)),
-                None => {}
+            }
+            client.assign(&assignment).map_err(failed)?;
+            while !open.is_empty() {
+                if state.is_stopping() {
+                    return Err(stopping());
+                }
+                match client.poll(Duration::from_millis(100)) {
+                    Some(Ok(message)) => content.add(envelope, &message),
+                    Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+                    Some(Err(error)) => return Err(failed(error)),
+                    None => {}
+                }
             }
         }
         Ok(content)
     }
 
-    fn add(&mut self, envelope: Envelope, key: Option<&[u8]>, value: Option<&[u8]>) {
+    fn add(&mut self, envelope: Envelope, message: &impl Message) {
+        let (topic, key, value) = (message.topic(), message.key(), message.payload());
+        if !self.ends.contains_key(topic) {
+            self.ends.insert(topic.to_owned(), BTreeMap::new());
+        }
+        if let Some(ends) = self.ends.get_mut(topic) {
+            ends.insert(message.partition() as u32, message.offset() as u64 + 1);
+        }
         self.records += 1;
         if envelope == Envelope::Plain {
-            *self.counts.entry(identity(key, value)).or_default() += 1;
+            *self.counts.entry(identity(topic, key, value)).or_default() += 1;
             return;
         }
         let Some(key) = key else { return };
@@ -130,6 +134,8 @@ pub(super) fn stopping() -> SqlError {
 /// What was delivered before, while the same rows come again.
 pub(super) struct Resume {
     envelope: Envelope,
+    /// Where records go that do not say it.
+    topic: String,
     content: Content,
     /// Whether the content is only what came after a position.
     is_part: bool,
@@ -139,11 +145,11 @@ pub(super) struct Resume {
 
 impl Resume {
     /// `from`: where the content begins, if the rows do so, too.
-    pub fn new(envelope: Envelope, mut content: Content, from: Option<&Position>) -> Resume {
+    pub fn new(envelope: Envelope, topic: &str, mut content: Content, from: Option<&Position>) -> Resume {
         for (identity, count) in from.iter().flat_map(|position| &position.ahead) {
             *content.counts.entry(*identity).or_default() += count;
         }
-        Resume { envelope, content, is_part: from.is_some(), wanted: BTreeMap::new() }
+        Resume { envelope, topic: topic.to_owned(), content, is_part: from.is_some(), wanted: BTreeMap::new() }
     }
 
     /// The records whose rows are still to come again. `None` when that cannot be said, or is much.
@@ -153,8 +159,8 @@ impl Resume {
         is_known.then(|| counts.iter().map(|(identity, count)| (*identity, *count)).collect())
     }
 
-    /// Behind the last record that was there, of each partition.
-    pub fn ends(&self) -> &BTreeMap<u32, u64> {
+    /// Behind the last record that was there, of each topic and partition.
+    pub fn ends(&self) -> &Ends {
         &self.content.ends
     }
 
@@ -180,7 +186,8 @@ impl Resume {
         if self.content.counts.is_empty() {
             return false;
         }
-        let identity = identity(record.key.as_deref(), record.value.as_deref());
+        let topic = record.topic.as_deref().unwrap_or(&self.topic);
+        let identity = identity(topic, record.key.as_deref(), record.value.as_deref());
         let Some(count) = self.content.counts.get_mut(&identity) else { return false };
         *count -= 1;
         if *count == 0 {
