@@ -36,6 +36,12 @@ pub(super) struct Wanted {
 }
 
 impl Batch {
+    /// An empty one with room for as much as is in this one.
+    pub fn next(&self) -> Batch {
+        let (bytes, records) = (Vec::with_capacity(self.bytes.len()), Vec::with_capacity(self.records.len()));
+        Batch { bytes, records, line_feeds: false }
+    }
+
     /// Copies a record to the end; answers how many bytes it takes.
     pub fn push(&mut self, arrived: &Arrived<'_>, wanted: Wanted) -> usize {
         let start = self.bytes.len();

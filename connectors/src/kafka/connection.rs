@@ -63,8 +63,10 @@ impl Connection {
             ("isolation.level", "read_committed"),
             ("fetch.queue.backoff.ms", "5"),
             ("fetch.error.backoff.ms", "100"),
-            ("queued.min.messages", "100000"),
-            ("queued.max.messages.kbytes", "32768"),
+            // Little at a time, so that what one thread has received another finds in the processor's caches.
+            ("max.partition.fetch.bytes", "262144"),
+            ("queued.min.messages", "4000"),
+            ("queued.max.messages.kbytes", "4096"),
             ("topic.metadata.refresh.interval.ms", "30000"),
             ("statistics.interval.ms", "1000"),
         ];

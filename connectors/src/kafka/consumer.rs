@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// Records taken from the client's queue in one go.
 const POLL_RECORDS: usize = 32 * 1024;
 /// Bytes that lanes hold before nothing more is taken from the client's queue.
-const HELD_BYTES: usize = 8 << 20;
+const HELD_BYTES: usize = 2 << 20;
 
 /// How often is written down in the cluster how far the group has read.
 const MIRROR: Duration = Duration::from_secs(5);
@@ -263,7 +263,8 @@ impl SharedConsumer {
         };
         if !lane.batch.records.is_empty() {
             *held -= lane.batch.bytes.len();
-            return Ok(Taken::Records(std::mem::take(&mut lane.batch)));
+            let next = lane.batch.next();
+            return Ok(Taken::Records(std::mem::replace(&mut lane.batch, next)));
         }
         match (&lane.failure, trouble) {
             (Some(error), _) if !self.skip_gaps => Err(error.clone()),

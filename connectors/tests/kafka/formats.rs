@@ -199,3 +199,32 @@ fn changes_of_avro_keep_a_table() {
     let reasons: Vec<_> = bad.iter().map(|record| record.reason.as_str()).collect();
     assert_eq!(reasons, ["unknown Debezium operation \"t\"", "the change has no row after it"]);
 }
+
+#[test]
+fn changes_go_out_as_avro() {
+    let (cluster, registry) = (Cluster::new("avro-out", 1), Registry::start().unwrap());
+    let url = registry.url();
+    let more = [("format", "avro"), ("schema.registry", &url[..]), ("envelope", "debezium"), ("key", "id")];
+    let options = settled_sink(cluster.options(&more), &id_and_name()).unwrap();
+    let schema = registry.of(&format!("{}-value", cluster.topic)).remove(0).to_string();
+    assert!(schema.contains("Envelope") && schema.contains("before"), "{schema}");
+    let mut first = sink(&options, false);
+    first.recovered().unwrap();
+    first.write(Tick(1), &[delta(&[(1, "a", 1), (2, "b", 1)])]).unwrap();
+    first.write(Tick(2), &[delta(&[(1, "a", -1), (1, "c", 1), (2, "b", -1)])]).unwrap();
+    first.flush().unwrap();
+    let records = cluster.read_bytes();
+    let row = |name: &[u8]| [b"\x02\x02\x02\x02\x02", name].concat();
+    assert_eq!(records[0].1, framed(1, &[&b"\x00"[..], &row(b"a"), b"\x02c"].concat()));
+    assert_eq!(records[2].1, framed(1, &[row(b"a"), row(b"c"), b"\x02u".to_vec()].concat()));
+    // A second process corrects what differs, and sends nothing else.
+    let mut second = sink(&options, false);
+    second.write(Tick(3), &[delta(&[(1, "c", 1), (3, "d", 1)])]).unwrap();
+    second.recovered().unwrap();
+    second.flush().unwrap();
+    assert_eq!(cluster.read_bytes().len(), 5);
+    let options = settled(cluster.options(&more[..3])).unwrap();
+    let (_, source) = create_feed(&options, &id_and_name(), &[0]).unwrap();
+    let (lines, bad, _) = drain(&mut *open(&source, 0, 0, &[0, 1])).unwrap();
+    assert_eq!((lines, bad.len()), (vec!["1|a".into(), "2|b".into(), "1|c".into(), "-2|b".into(), "3|d".into()], 0));
+}

@@ -11,6 +11,24 @@ use serde_json::{Value, json};
 /// # Errors
 /// `42602` when a column has a name that no field can have.
 pub(crate) fn schema_of_columns(schema: &Schema, record: &str) -> Result<String> {
+    Ok(record_of_columns(schema, record)?.to_string())
+}
+
+/// The schema of changes of rows with these columns, as JSON: Debezium's envelope.
+///
+/// # Errors
+/// As [`schema_of_columns`].
+pub(crate) fn schema_of_changes(schema: &Schema, record: &str) -> Result<String> {
+    let row = record_of_columns(schema, record)?;
+    let fields = json!([
+        { "name": "before", "type": ["null", row], "default": null },
+        { "name": "after", "type": ["null", record], "default": null },
+        { "name": "op", "type": "string" },
+    ]);
+    Ok(json!({ "type": "record", "name": "Envelope", "namespace": "millrace", "fields": fields }).to_string())
+}
+
+fn record_of_columns(schema: &Schema, record: &str) -> Result<Value> {
     let field = |field: &FieldRef| {
         let name = field.name();
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -26,7 +44,16 @@ pub(crate) fn schema_of_columns(schema: &Schema, record: &str) -> Result<String>
         })
     };
     let fields = schema.fields().iter().map(field).collect::<Result<Vec<_>>>()?;
-    Ok(json!({ "type": "record", "name": record, "namespace": "millrace", "fields": fields }).to_string())
+    Ok(json!({ "type": "record", "name": record, "namespace": "millrace", "fields": fields }))
+}
+
+/// Appends a change: the rows before and after it, as [`AvroEncoder::row`] wrote them.
+pub(crate) fn write_change(out: &mut Vec<u8>, before: Option<&[u8]>, after: Option<&[u8]>, operation: &str) {
+    for row in [before, after] {
+        write_long(out, i64::from(row.is_some()));
+        out.extend_from_slice(row.unwrap_or_default());
+    }
+    write_bytes(out, operation.as_bytes());
 }
 
 fn type_of(sql_type: &SqlType, data_type: &DataType) -> Value {

@@ -13,7 +13,7 @@ mod encode;
 mod reader;
 mod schema;
 
-pub(crate) use encode::{AvroEncoder, schema_of_columns};
+pub(crate) use encode::{AvroEncoder, schema_of_changes, schema_of_columns, write_change};
 pub(crate) use schema::AvroSchema;
 
 use super::cell::Cell;
@@ -214,6 +214,19 @@ fn opened(reader: &mut Reader<'_>) -> std::result::Result<Opened, String> {
         }
     }
     ended(reader).map(|()| found)
+}
+
+/// The bytes of the row after a change, in a Debezium envelope by this schema; `None` when there is none.
+pub(crate) fn after_of<'a>(schema: &AvroSchema, envelope: &'a [u8]) -> Option<&'a [u8]> {
+    let mut reader = Reader { schema, bytes: envelope, at: 0, end: envelope.len() };
+    for field in schema.fields() {
+        if field.name == "after" {
+            let start = reader.pass(field.node).ok()??;
+            return Some(&envelope[start..reader.at]);
+        }
+        reader.skip(field.node, 0).ok()?;
+    }
+    None
 }
 
 fn ended(reader: &Reader<'_>) -> std::result::Result<(), String> {

@@ -1,7 +1,7 @@
 //! From changes of rows to records: keys and values, and what else a record has.
 
 use super::super::envelope::Envelope;
-use super::writer::{self, Part, Writer};
+use super::writer::{self, Changes, Part, Writer};
 use crate::options::Options;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, SchemaRef, TimestampMicrosecondType};
@@ -103,6 +103,8 @@ pub(super) struct Encoder {
     columns: Columns,
     key: Writer,
     value: Writer,
+    /// How changes are written, if these are what values say.
+    changes: Option<Changes>,
 }
 
 impl Encoder {
@@ -110,14 +112,11 @@ impl Encoder {
         let columns = Columns::of(options, schema)?;
         let writer = |columns: &[usize], part| Writer::new(options, &Arc::new(schema.project(columns)?), part);
         let (key, value) = (writer(&columns.key, Part::Key)?, writer(&columns.value, Part::Value)?);
-        let json = matches!(value, Writer::Json(_));
-        if columns.envelope == Envelope::Debezium && !json {
-            return Err(SqlError::unsupported("FORMAT DEBEZIUM of a sink with another encoding than JSON"));
-        }
+        let changes = Changes::new(options, &Arc::new(schema.project(&columns.value)?))?;
         if columns.envelope == Envelope::Upsert && matches!(value, Writer::Bare(_)) {
             return Err(SqlError::unsupported("FORMAT UPSERT of a sink with ENCODE TEXT or BYTES"));
         }
-        Ok(Encoder { columns, key, value })
+        Ok(Encoder { columns, key, value, changes })
     }
 
     pub fn envelope(&self) -> Envelope {
@@ -181,11 +180,19 @@ impl Encoder {
         let (before, gone) = before.unzip();
         let (after, came) = after.unzip();
         let record = came.or(gone)?;
-        let value = match self.columns.envelope {
-            Envelope::Debezium => Some(debezium(before.as_deref(), after.as_deref())),
-            _ => after,
+        let value = match &self.changes {
+            Some(changes) => Some(changes.value(before.as_deref(), after.as_deref())),
+            None => after,
         };
         Some(OutRecord { value, ..record })
+    }
+
+    /// The row that a value leaves; `None` when it is gone.
+    pub fn row_of(&self, value: Option<&[u8]>) -> Option<Vec<u8>> {
+        match &self.changes {
+            Some(changes) => changes.after(value?),
+            None => value.map(<[u8]>::to_vec),
+        }
     }
 
     /// The record by which a delivered row of a key becomes another one, or goes.
@@ -234,24 +241,4 @@ fn headers_of(text: &str) -> Vec<(String, Option<String>)> {
         other => (name, Some(other.to_string())),
     };
     members.into_iter().map(header).collect()
-}
-
-fn debezium(before: Option<&[u8]>, after: Option<&[u8]>) -> Vec<u8> {
-    let op: &[u8] = match (before, after) {
-        (None, _) => b"c",
-        (Some(_), Some(_)) => b"u",
-        (Some(_), None) => b"d",
-    };
-    let or_null = |value: Option<&[u8]>| value.unwrap_or(b"null").to_vec();
-    [b"{\"op\":\"", op, b"\",\"before\":", &or_null(before), b",\"after\":", &or_null(after), b"}"].concat()
-}
-
-/// The rows that a Debezium value, as written here, has before and after.
-pub(super) fn after_of(value: &[u8]) -> Option<Vec<u8>> {
-    use super::super::envelope::{Change, change};
-    let block = crate::format::Block::new(value.to_vec(), 0);
-    match change(&block, 0..value.len()) {
-        Ok(Change::Put(range)) => Some(value[range].to_vec()),
-        _ => None,
-    }
 }

@@ -166,7 +166,7 @@ impl KafkaSink {
         for (topic, start) in outlet.known().iter().flat_map(|known| &known.starts) {
             self.position.starts.entry(topic.clone()).or_insert_with(|| start.clone());
         }
-        let content = Content::read(&self.connection, &self.position.starts, self.envelope, &self.state)?;
+        let content = Content::read(&self.connection, &self.position.starts, &self.encoder, &self.state)?;
         let found = self.position.committed + content.records();
         if let Some(known) = outlet.known().filter(|known| found < known.records)
             && self.envelope == Envelope::Plain
@@ -206,7 +206,7 @@ impl Sink for KafkaSink {
         self.connect()?;
         let records = self.encoder.records(deltas)?;
         let records = match &mut self.resume {
-            Some(resume) => resume.filter(records),
+            Some(resume) => resume.filter(&self.encoder, records),
             None => records,
         };
         let Some(outlet) = &mut self.outlet else { return Ok(()) };

@@ -8,7 +8,7 @@
 
 use super::super::connection::{Connection, PATIENCE};
 use super::super::envelope::Envelope;
-use super::encode::{Encoder, OutRecord, after_of};
+use super::encode::{Encoder, OutRecord};
 use super::position::{Ends, Position, Starts};
 use crate::sink::SinkState;
 use millrace_types::{Result, SqlError, SqlState};
@@ -47,9 +47,9 @@ fn identity(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Identity {
 
 impl Content {
     /// Reads topics from where the sink's records begin to their present ends.
-    pub fn read(connection: &Connection, starts: &Starts, envelope: Envelope, state: &SinkState) -> Result<Content> {
+    pub fn read(connection: &Connection, starts: &Starts, encoder: &Encoder, state: &SinkState) -> Result<Content> {
         loop {
-            match Content::try_read(connection, starts, envelope, state) {
+            match Content::try_read(connection, starts, encoder, state) {
                 Err(error) if error.state().is_connection() && !state.is_stopping() => {
                     state.set_trouble(Some(error));
                     std::thread::sleep(Duration::from_millis(200));
@@ -62,7 +62,7 @@ impl Content {
         }
     }
 
-    fn try_read(connection: &Connection, starts: &Starts, envelope: Envelope, state: &SinkState) -> Result<Content> {
+    fn try_read(connection: &Connection, starts: &Starts, encoder: &Encoder, state: &SinkState) -> Result<Content> {
         let client: BaseConsumer =
             connection.consumer("earliest").create().map_err(|error| connection.error("connect to", &error))?;
         let mut content = Content::default();
@@ -86,7 +86,7 @@ impl Content {
                     return Err(stopping());
                 }
                 match client.poll(Duration::from_millis(100)) {
-                    Some(Ok(message)) => content.add(envelope, &message),
+                    Some(Ok(message)) => content.add(encoder, &message),
                     Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
                     Some(Err(error)) => return Err(failed(error)),
                     None => {}
@@ -96,7 +96,7 @@ impl Content {
         Ok(content)
     }
 
-    fn add(&mut self, envelope: Envelope, message: &impl Message) {
+    fn add(&mut self, encoder: &Encoder, message: &impl Message) {
         let (topic, key, value) = (message.topic(), message.key(), message.payload());
         if !self.ends.contains_key(topic) {
             self.ends.insert(topic.to_owned(), BTreeMap::new());
@@ -105,16 +105,12 @@ impl Content {
             ends.insert(message.partition() as u32, message.offset() as u64 + 1);
         }
         self.records += 1;
-        if envelope == Envelope::Plain {
+        if encoder.envelope() == Envelope::Plain {
             *self.counts.entry(identity(topic, key, value)).or_default() += 1;
             return;
         }
         let Some(key) = key else { return };
-        let row = match (envelope, value) {
-            (Envelope::Debezium, Some(value)) => after_of(value),
-            (_, value) => value.map(<[u8]>::to_vec),
-        };
-        match row {
+        match encoder.row_of(value) {
             Some(row) => drop(self.rows.insert(key.to_vec(), row)),
             None => drop(self.rows.remove(key)),
         }
@@ -166,17 +162,14 @@ impl Resume {
 
     /// The records that are to be sent now: of rows that are only added, those that are not there yet; of others none
     /// before all are known.
-    pub fn filter(&mut self, mut records: Vec<OutRecord>) -> Vec<OutRecord> {
+    pub fn filter(&mut self, encoder: &Encoder, mut records: Vec<OutRecord>) -> Vec<OutRecord> {
         if self.envelope == Envelope::Plain {
             records.retain(|record| !self.is_there(record));
             return records;
         }
         for record in records {
             let Some(key) = record.key.clone() else { continue };
-            let row = match (self.envelope, &record.value) {
-                (Envelope::Debezium, Some(value)) => after_of(value),
-                (_, value) => value.clone(),
-            };
+            let row = encoder.row_of(record.value.as_deref());
             self.wanted.insert(key, row.map(|row| OutRecord { value: Some(row), ..record }));
         }
         vec![]

@@ -1,8 +1,10 @@
 //! How keys and values are written: as JSON objects, as records of a schema, or as they are.
 
 use super::super::connection::Connection;
+use super::super::envelope::{Change, Envelope, change};
+use crate::format::avro::AvroSchema;
 use crate::format::json_writer::JsonWriter;
-use crate::format::{avro, protobuf};
+use crate::format::{Block, avro, protobuf};
 use crate::options::{OptionInfo, OptionKind, Options};
 use crate::registry::{self, Registry};
 use crate::value::write::{DateStyle, write_value};
@@ -74,10 +76,87 @@ pub(super) fn register(options: &Options, schema: &Schema, part: Part) -> Result
 
 fn schema_of(options: &Options, schema: &Schema, part: Part) -> Result<Option<(&'static str, String)>> {
     Ok(match options.text("format").as_deref() {
+        Some("avro") if part == Part::Value && is_of_changes(options) => {
+            Some(("AVRO", avro::schema_of_changes(schema, part.record())?))
+        }
         Some("avro") => Some(("AVRO", avro::schema_of_columns(schema, part.record())?)),
         Some("protobuf") => Some(("PROTOBUF", protobuf::schema_of_columns(schema, part.record())?)),
         _ => None,
     })
+}
+
+fn is_of_changes(options: &Options) -> bool {
+    Envelope::of_word(options.text("envelope").as_deref()) == Envelope::Debezium
+}
+
+/// What the registry's id of the schema puts before each record.
+fn frame(options: &Options, part: Part) -> Vec<u8> {
+    options.integer(part.id().name).map(|id| registry::frame(id as u32)).unwrap_or_default()
+}
+
+/// Puts the row before a change and the row after it into one value, Debezium's envelope.
+pub(super) enum Changes {
+    Json,
+    Avro { frame: Vec<u8>, schema: Box<AvroSchema> },
+}
+
+impl Changes {
+    /// How the changes of rows of a schema are written; `None` if rows are.
+    ///
+    /// # Errors
+    /// `0A000` for encodings that have no envelope.
+    pub fn new(options: &Options, schema: &SchemaRef) -> Result<Option<Changes>> {
+        if !is_of_changes(options) {
+            return Ok(None);
+        }
+        Ok(Some(match options.text("format").as_deref() {
+            None | Some("json") => Changes::Json,
+            Some("avro") => {
+                let text = avro::schema_of_changes(schema, Part::Value.record())?;
+                let schema = Box::new(AvroSchema::parse(&text, &[])?);
+                Changes::Avro { frame: frame(options, Part::Value), schema }
+            }
+            Some(_) => {
+                let what = "FORMAT DEBEZIUM of a sink with another encoding than JSON and AVRO";
+                return Err(SqlError::unsupported(what));
+            }
+        }))
+    }
+
+    /// The value of a change, of rows as [`Writer::row`] wrote them.
+    pub fn value(&self, before: Option<&[u8]>, after: Option<&[u8]>) -> Vec<u8> {
+        let operation = match (before, after) {
+            (None, _) => "c",
+            (Some(_), Some(_)) => "u",
+            (Some(_), None) => "d",
+        };
+        match self {
+            Changes::Json => {
+                let or_null = |row: Option<&[u8]>| row.unwrap_or(b"null").to_vec();
+                let head = [b"{\"op\":\"", operation.as_bytes(), b"\",\"before\":"].concat();
+                [head, or_null(before), b",\"after\":".to_vec(), or_null(after), b"}".to_vec()].concat()
+            }
+            Changes::Avro { frame, .. } => {
+                let mut out = frame.clone();
+                avro::write_change(&mut out, before, after, operation);
+                out
+            }
+        }
+    }
+
+    /// The row after a change that [`Changes::value`] wrote.
+    pub fn after(&self, value: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Changes::Json => {
+                let block = Block::new(value.to_vec(), 0);
+                match change(&block, 0..value.len()) {
+                    Ok(Change::Put(range)) => Some(value[range].to_vec()),
+                    _ => None,
+                }
+            }
+            Changes::Avro { frame, schema } => avro::after_of(schema, value.get(frame.len()..)?).map(<[u8]>::to_vec),
+        }
+    }
 }
 
 impl Writer {
@@ -85,7 +164,9 @@ impl Writer {
     /// `42P16` when columns do not fit the format.
     pub fn new(options: &Options, schema: &SchemaRef, part: Part) -> Result<Writer> {
         schema_of(options, schema, part)?;
-        let frame = options.integer(part.id().name).map(|id| registry::frame(id as u32)).unwrap_or_default();
+        // That of a change stands before the envelope.
+        let is_inside = part == Part::Value && is_of_changes(options);
+        let frame = if is_inside { vec![] } else { frame(options, part) };
         Ok(match options.text("format").as_deref() {
             Some("avro") => Writer::Avro(frame, avro::AvroEncoder::new(schema)),
             Some("protobuf") => {
