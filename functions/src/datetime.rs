@@ -1,5 +1,6 @@
 //! Functions over dates, times and intervals.
 
+use crate::casts::limited_interval;
 use crate::function::{Call, Overload, immutable};
 use crate::operators::decimal::scale_of;
 use crate::temporal::{self, DAY};
@@ -37,6 +38,17 @@ pub fn functions() -> Vec<ScalarUDF> {
                     })
                 },
             )],
+        ),
+        immutable(
+            "limited_interval",
+            &[],
+            vec![Overload::new(&[INTERVAL, TEXT, INT], INTERVAL, |call| {
+                call.values::<IntervalMonthDayNanoType>(|row| {
+                    let (interval, digits) =
+                        (call.value::<IntervalMonthDayNanoType>(0, row), call.value::<Int32Type>(2, row));
+                    Ok(Some(limited_interval(interval, call.text(1).value(row), digits.unsigned_abs())))
+                })
+            })],
         ),
         immutable("extract", &[], numeric_parts()),
         immutable("date_part", &[], float_parts()),
@@ -357,10 +369,28 @@ fn clock_part(unit: &str, micros: i64, type_name: &str) -> Result<i128> {
         "millisecond" | "milliseconds" | "ms" => return Ok(i128::from(micros % 60_000_000) * 1000),
         "microsecond" | "microseconds" | "us" => return Ok(i128::from(micros % 60_000_000) * 1_000_000),
         "timezone" | "timezone_hour" | "timezone_minute" => return Err(unknown_unit(unit, type_name, true)),
-        _ => return Err(unknown_unit(unit, type_name, false)),
+        _ => return Err(unknown_unit(unit, type_name, OF_DATES.contains(&unit) && type_name != "date")),
     };
     Ok(i128::from(whole) * 1_000_000)
 }
+
+/// The parts that only dates have.
+const OF_DATES: [&str; 14] = [
+    "year",
+    "month",
+    "day",
+    "quarter",
+    "week",
+    "isoyear",
+    "dow",
+    "isodow",
+    "doy",
+    "decade",
+    "century",
+    "millennium",
+    "julian",
+    "epoch",
+];
 
 fn part_of_time(call: &Call, row: usize) -> Result<i128> {
     let micros = call.value::<Time64MicrosecondType>(1, row);

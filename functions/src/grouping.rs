@@ -2,6 +2,51 @@
 
 use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments, SelectItem, Value};
 
+/// The first key of `GROUP BY DISTINCT`: a call by a name that no user can type.
+pub const DIFFERENT_SETS: &str = "\u{1}distinct";
+
+/// The keys after [`DIFFERENT_SETS`] as one key: each set that they make, once.
+pub fn different_sets(keys: &mut Vec<Expr>) {
+    let is_mark = |key: &Expr| match key {
+        Expr::Function(function) => {
+            function.name.0.iter().any(|part| part.as_ident().is_some_and(|name| name.value == DIFFERENT_SETS))
+        }
+        _ => false,
+    };
+    if !keys.first().is_some_and(is_mark) {
+        return;
+    }
+    let mut sets: Vec<Vec<Expr>> = vec![vec![]];
+    for key in keys.drain(..).skip(1) {
+        let choices = match key {
+            Expr::GroupingSets(sets) => sets,
+            Expr::Rollup(lists) => prefixes(&lists),
+            Expr::Cube(lists) if lists.len() < SETS_BITS => powerset(&lists),
+            Expr::Tuple(keys) => vec![keys],
+            key => vec![vec![key]],
+        };
+        let joined = |set: &Vec<Expr>| choices.iter().map(|choice| [set.clone(), choice.clone()].concat()).collect();
+        sets = sets.iter().flat_map::<Vec<_>, _>(joined).collect();
+    }
+    let mut different: Vec<Vec<Expr>> = vec![];
+    for set in sets {
+        let mut once: Vec<Expr> = vec![];
+        set.into_iter().for_each(|key| {
+            if !once.contains(&key) {
+                once.push(key)
+            }
+        });
+        let is_known = |known: &Vec<Expr>| known.len() == once.len() && once.iter().all(|key| known.contains(key));
+        if !different.iter().any(is_known) {
+            different.push(once);
+        }
+    }
+    *keys = match different.as_slice() {
+        [set] => set.clone(),
+        _ => vec![Expr::GroupingSets(different)],
+    };
+}
+
 /// Makes `ROLLUP ((a, b), c)` and `CUBE ((a, b), c)` the sets that they stand for, also inside of `GROUPING SETS`, and
 /// numbers in a grouping set the columns of the select list that they mean.
 pub fn spell_out(key: &mut Expr, columns: &[SelectItem]) {
@@ -76,6 +121,21 @@ fn numbered(expr: &Expr, columns: &[SelectItem]) -> Option<Expr> {
 mod tests {
     use super::*;
     use datafusion::sql::sqlparser::{ast::GroupByExpr, dialect::PostgreSqlDialect, parser::Parser};
+
+    #[test]
+    fn equal_sets_are_one_after_distinct() {
+        for (keys, expected) in
+            [("ROLLUP (a, b), ROLLUP (a, c)", "GROUPING SETS ((a, b, c), (a, b), (a, c), (a), ())"), ("a, b", "a, b")]
+        {
+            let sql = format!("SELECT x FROM t GROUP BY \"{DIFFERENT_SETS}\"(), {keys}");
+            let mut parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(&sql).unwrap();
+            let mut select = parser.parse_select().unwrap();
+            if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+                different_sets(keys);
+                assert_eq!(select.group_by.to_string(), format!("GROUP BY {expected}"));
+            }
+        }
+    }
 
     #[test]
     fn lists_and_nested_sets_are_spelled_out() {

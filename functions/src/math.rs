@@ -1,5 +1,6 @@
 //! Mathematical functions: of float8 with Postgres's errors, of numeric with its scales.
 
+use crate::degrees;
 use crate::function::{Call, Overload, immutable};
 use crate::operators::decimal::{self, overflow, power_of_ten, rescale, scale_of};
 use crate::operators::number::{division_by_zero, float_error, out_of_range};
@@ -65,10 +66,10 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable("mod", &[], modulo()),
         immutable("div", &[], vec![Overload::numeric(&[NUMERIC, NUMERIC], |_, _| (38, 0), whole_quotient)]),
         immutable("width_bucket", &[], vec![Overload::new(&[FLOAT, FLOAT, FLOAT, INT], INT, width_bucket)]),
-        immutable("sin", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::sin))]),
-        immutable("cos", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cos))]),
-        immutable("tan", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::tan))]),
-        immutable("cot", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| 1.0 / x.tan()))]),
+        immutable("sin", &[], vec![checked(|x| x.is_finite(), f64::sin)]),
+        immutable("cos", &[], vec![checked(|x| x.is_finite(), f64::cos)]),
+        immutable("tan", &[], vec![checked(|x| x.is_finite(), f64::tan)]),
+        immutable("cot", &[], vec![checked(|x| x.is_finite(), |x| 1.0 / x.tan())]),
         immutable("atan", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::atan))]),
         immutable("sinh", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::sinh))]),
         immutable("cosh", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cosh))]),
@@ -90,20 +91,16 @@ pub fn functions() -> Vec<ScalarUDF> {
         immutable("acos", &[], vec![checked(|x| x.abs() <= 1.0, f64::acos)]),
         immutable("acosh", &[], vec![checked(|x| x >= 1.0, f64::acosh)]),
         immutable("atanh", &[], vec![checked(|x| x.abs() <= 1.0, f64::atanh)]),
-        immutable("sind", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| in_degrees(x, f64::sin)))]),
-        immutable("cosd", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| in_degrees(x, f64::cos)))]),
-        immutable("tand", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| in_degrees(x, f64::tan)))]),
-        immutable(
-            "cotd",
-            &[],
-            vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| 1.0 / in_degrees(x, f64::tan)))],
-        ),
-        immutable("asind", &[], vec![checked(|x| x.abs() <= 1.0, |x| tidy(x.asin().to_degrees()))]),
-        immutable("acosd", &[], vec![checked(|x| x.abs() <= 1.0, |x| tidy(x.acos().to_degrees()))]),
+        immutable("sind", &[], vec![checked(|x| x.is_finite(), degrees::sine)]),
+        immutable("cosd", &[], vec![checked(|x| x.is_finite(), degrees::cosine)]),
+        immutable("tand", &[], vec![checked(|x| x.is_finite(), degrees::tangent)]),
+        immutable("cotd", &[], vec![checked(|x| x.is_finite(), degrees::cotangent)]),
+        immutable("asind", &[], vec![checked(|x| x.abs() <= 1.0, degrees::arc_sine)]),
+        immutable("acosd", &[], vec![checked(|x| x.abs() <= 1.0, degrees::arc_cosine)]),
         immutable(
             "atand",
             &[],
-            vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| tidy(x.atan().to_degrees())))],
+            vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| degrees::of_radians(x.atan())))],
         ),
         immutable(
             "atan2d",
@@ -111,7 +108,7 @@ pub fn functions() -> Vec<ScalarUDF> {
             vec![Overload::new(&[FLOAT, FLOAT], FLOAT, |call| {
                 call.values::<Float64Type>(|row| {
                     let (y, x) = (call.value::<Float64Type>(0, row), call.value::<Float64Type>(1, row));
-                    Ok(Some(tidy(y.atan2(x).to_degrees())))
+                    Ok(Some(degrees::of_radians(y.atan2(x))))
                 })
             })],
         ),
@@ -147,8 +144,8 @@ pub fn functions() -> Vec<ScalarUDF> {
             })],
         ),
         immutable("cbrt", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::cbrt))]),
-        immutable("degrees", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_degrees))]),
-        immutable("radians", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, f64::to_radians))]),
+        immutable("degrees", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| x / degrees::DEGREE))]),
+        immutable("radians", &[], vec![Overload::new(&[FLOAT], FLOAT, |call| float(call, |x| x * degrees::DEGREE))]),
     ];
     all.push(immutable("-", &[], negation()));
     all
@@ -373,7 +370,7 @@ fn powers_meet(base: f64, exponent: f64) -> Result<()> {
     if base == 0.0 && exponent < 0.0 {
         return refused("zero raised to a negative power is undefined");
     }
-    if base < 0.0 && exponent.fract() != 0.0 {
+    if base < 0.0 && exponent.is_finite() && exponent.fract() != 0.0 {
         return refused("a negative number raised to a non-integer power yields a complex result");
     }
     Ok(())
@@ -418,17 +415,6 @@ fn checked(within: fn(f64) -> bool, f: fn(f64) -> f64) -> Overload {
             if x.is_nan() || within(x) { Ok(Some(f(x))) } else { Err(out_of_range("input is")) }
         })
     })
-}
-
-/// A function of an angle in degrees, exact where the exact result is a multiple of one half.
-fn in_degrees(x: f64, f: fn(f64) -> f64) -> f64 {
-    tidy(f((x % 360.0).to_radians()))
-}
-
-/// The number itself, or the half number that it misses by rounding alone.
-fn tidy(x: f64) -> f64 {
-    let near = (x * 2.0).round() / 2.0;
-    if (x - near).abs() < 1e-14 * near.abs().max(1.0) { near } else { x }
 }
 
 /// A function of two whole numbers: of integers, and of numerics at their finer scale.

@@ -115,7 +115,7 @@ fn compare(lefts: &ArrayRef, rights: &ArrayRef, comparison: Comparison) -> Resul
             let patterns = Patterns::default();
             let (texts, regexes) = (lefts.as_string_view(), rights.as_string_view());
             let one = |at: usize| match known(at) {
-                true => patterns.with(regexes.value(at), flags, |p| Some(p.is_match(texts.value(at)) == wanted)),
+                true => patterns.with(regexes.value(at), flags, |p| Ok(Some(p.is_match(texts.value(at))? == wanted))),
                 false => Ok(None),
             };
             (0..texts.len()).map(one).collect()

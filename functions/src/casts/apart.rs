@@ -30,7 +30,7 @@ pub fn tell_casts_apart(query: &mut Query) -> bool {
     let mut found = false;
     each_expression(query, |expr| {
         if let ast::Expr::Cast { expr: inner, data_type, .. } = &*expr
-            && !matches!(inner.as_ref(), ast::Expr::Value(_))
+            && !matches!(inner.as_ref(), ast::Expr::Value(value) if !matches!(value.value, Value::Number(..)))
         {
             let name = Value::SingleQuotedString(data_type.to_string().to_lowercase());
             let name = ast::Expr::Value(name.with_empty_span());

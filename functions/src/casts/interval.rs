@@ -13,6 +13,12 @@ struct Sum {
 
 /// The interval that a text says.
 pub fn interval(text: &str) -> Result<IntervalMonthDayNano> {
+    interval_of_fields(text, "")
+}
+
+/// The interval that a text says for `INTERVAL '...' DAY TO SECOND`: the fields, in lowercase, say what numbers without a
+/// unit count.
+pub fn interval_of_fields(text: &str, fields: &str) -> Result<IntervalMonthDayNano> {
     let lower = text.trim().to_ascii_lowercase();
     let invalid = || {
         SqlError::new(SqlState::INVALID_DATETIME_FORMAT, format!("invalid input syntax for type interval: \"{text}\""))
@@ -21,11 +27,33 @@ pub fn interval(text: &str) -> Result<IntervalMonthDayNano> {
         // What follows cuts at bytes.
         _ if !lower.is_ascii() => None,
         Some(iso) => iso_form(iso),
-        None => verbose_form(&lower),
+        None => verbose_form(&lower, fields),
     };
     finish(sum.ok_or_else(invalid)?).ok_or_else(|| {
         SqlError::new(SqlState::DATETIME_FIELD_OVERFLOW, format!("interval field value out of range: \"{text}\""))
     })
+}
+
+/// An interval without what is smaller than the last of the fields, and with so many digits of seconds.
+pub fn limited(interval: IntervalMonthDayNano, fields: &str, digits: u32) -> IntervalMonthDayNano {
+    const HOUR: i64 = 3_600_000_000_000;
+    let IntervalMonthDayNano { months, days, nanoseconds } = interval;
+    match last_field(fields) {
+        Some("year") => IntervalMonthDayNano::new(months - months % 12, 0, 0),
+        Some("month") => IntervalMonthDayNano::new(months, 0, 0),
+        Some("day") => IntervalMonthDayNano::new(months, days, 0),
+        Some("hour") => IntervalMonthDayNano::new(months, days, nanoseconds - nanoseconds % HOUR),
+        Some("minute") => IntervalMonthDayNano::new(months, days, nanoseconds - nanoseconds % (HOUR / 60)),
+        _ => {
+            let unit = 10_i64.pow(9 - digits.min(6));
+            let rounded = nanoseconds.saturating_add(unit / 2 * nanoseconds.signum());
+            IntervalMonthDayNano::new(months, days, rounded - rounded % unit)
+        }
+    }
+}
+
+fn last_field(fields: &str) -> Option<&str> {
+    fields.rsplit(' ').next().filter(|field| !field.is_empty())
 }
 
 fn finish(sum: Sum) -> Option<IntervalMonthDayNano> {
@@ -60,9 +88,11 @@ impl Sum {
     }
 }
 
-fn verbose_form(text: &str) -> Option<Sum> {
+fn verbose_form(text: &str, fields: &str) -> Option<Sum> {
+    let last = last_field(fields).unwrap_or("second");
     let mut sum = Sum::default();
-    let mut words = split_units(text).into_iter().peekable();
+    let text = close_signs(text);
+    let mut words = split_units(&text).into_iter().peekable();
     words.peek()?;
     let mut ago = false;
     while let Some(word) = words.next() {
@@ -74,7 +104,7 @@ fn verbose_form(text: &str) -> Option<Sum> {
             continue;
         }
         if word.contains(':') {
-            sum.micros += clock(word)?;
+            sum.micros += clock(word, fields == "minute to second")?;
             continue;
         }
         let year_month = word[1..].find('-').map(|at| word.split_at(at + 1));
@@ -86,9 +116,13 @@ fn verbose_form(text: &str) -> Option<Sum> {
         let amount: f64 = word.parse().ok()?;
         match words.next_if(|unit| unit.starts_with(|c: char| c.is_ascii_alphabetic()) && *unit != "ago") {
             Some(unit) => sum.add(amount, unit)?,
-            // A number before a clock counts days, a last one seconds.
-            None if words.peek().is_some_and(|next| next.contains(':')) => sum.add(amount, "days")?,
-            None => sum.add(amount, "seconds")?,
+            None => match words.peek() {
+                // Before a clock, or hours, there are days.
+                Some(next) if next.contains(':') => sum.add(amount, "days")?,
+                Some(next) if last == "hour" && next.parse::<f64>().is_ok() => sum.add(amount, "days")?,
+                Some(next) if *next != "ago" => return None,
+                _ => sum.add(amount, last)?,
+            },
         }
     }
     if ago {
@@ -110,8 +144,20 @@ fn split_units(text: &str) -> Vec<&str> {
     words
 }
 
-/// Microseconds of `-12:34:56.789` or `12:34`.
-fn clock(word: &str) -> Option<f64> {
+/// The text with its signs before what they belong to.
+fn close_signs(text: &str) -> String {
+    let mut closed = String::with_capacity(text.len());
+    for word in text.split_ascii_whitespace() {
+        closed.push_str(word);
+        if !matches!(word, "-" | "+") {
+            closed.push(' ');
+        }
+    }
+    closed
+}
+
+/// Microseconds of `-12:34:56.789` or `12:34`, which may be minutes and seconds.
+fn clock(word: &str, is_minute_to_second: bool) -> Option<f64> {
     let (sign, digits) = match word.as_bytes()[0] {
         b'-' => (-1.0, &word[1..]),
         b'+' => (1.0, &word[1..]),
@@ -120,7 +166,11 @@ fn clock(word: &str) -> Option<f64> {
     let mut fields = digits.split(':');
     let hours: f64 = fields.next()?.parse().ok()?;
     let minutes: f64 = fields.next()?.parse().ok()?;
-    let seconds: f64 = fields.next().map_or(Some(0.0), |s| s.parse().ok())?;
+    let third = fields.next();
+    if third.is_none() && (is_minute_to_second || minutes.fract() != 0.0) {
+        return (minutes < 60.0).then(|| sign * (hours * 60e6 + (minutes * 1e6).round()));
+    }
+    let seconds: f64 = third.map_or(Some(0.0), |s| s.parse().ok())?;
     let fits = fields.next().is_none() && minutes < 60.0 && seconds < 60.0;
     fits.then(|| sign * (hours * 3600e6 + minutes * 60e6 + (seconds * 1e6).round()))
 }
@@ -129,7 +179,7 @@ fn clock(word: &str) -> Option<f64> {
 fn iso_alternative(text: &str) -> Option<Sum> {
     let (date, time) =
         text.split_once('t').map_or((text, None), |(date, time)| (date, Some(time).filter(|time| !time.is_empty())));
-    let mut sum = Sum { micros: time.map_or(Some(0.0), clock)?, ..Sum::default() };
+    let mut sum = Sum { micros: time.map_or(Some(0.0), |time| clock(time, false))?, ..Sum::default() };
     let mut fields = date.split('-').map(|field| field.parse::<u32>().ok().map(f64::from));
     let (years, months, days) = (fields.next()??, fields.next()??, fields.next()??);
     sum.months = years * 12.0 + months;
@@ -172,4 +222,31 @@ fn iso_form(text: &str) -> Option<Sum> {
         rest = &rest[end + 1..];
     }
     Some(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_say_what_numbers_count() {
+        const SECOND: i64 = 1_000_000_000;
+        for (text, fields, days, seconds) in [
+            ("1 2", "day to hour", 1, 7200),
+            ("1 2:03", "minute to second", 1, 123),
+            ("1 2:03:04", "minute to second", 1, 7384),
+            ("- 1 day", "", -1, 0),
+            ("12:34.5", "", 0, 754),
+        ] {
+            let IntervalMonthDayNano { days: d, nanoseconds, .. } = interval_of_fields(text, fields).unwrap();
+            assert_eq!((d, nanoseconds / SECOND), (days, seconds), "{text} {fields}");
+        }
+        for (text, fields) in [("1 2", "day to minute"), ("1 2", ""), ("123 11", "day")] {
+            assert!(interval_of_fields(text, fields).is_err(), "{text} {fields}");
+        }
+        let long = interval("14 months 3 days 01:02:03.456789").unwrap();
+        assert_eq!(limited(long, "year", 6), IntervalMonthDayNano::new(12, 0, 0));
+        assert_eq!(limited(long, "day to hour", 6), IntervalMonthDayNano::new(14, 3, 3600 * SECOND));
+        assert_eq!(limited(long, "", 2).nanoseconds, 3_723_460_000_000);
+    }
 }

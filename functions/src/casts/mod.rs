@@ -22,7 +22,7 @@ mod text;
 pub use apart::{functions, tell_casts_apart, with_plain_casts};
 pub use array::MAX_DIMENSIONS;
 pub use guard::GuardFilters;
-pub use interval::interval as interval_of;
+pub use interval::{interval as interval_of, interval_of_fields, limited as limited_interval};
 pub use marked::marked;
 pub use moment::MONTHS;
 pub use number::{decimal as decimal_of, decimal_to_float, float_to_decimal};

@@ -85,7 +85,11 @@ fn settle(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         _ => return Ok(Transformed::no(expr)),
     };
     let Some(field) = common_field(construct, &neighbours, schema)? else { return Ok(Transformed::no(expr)) };
-    let mut changed = false;
+    let result = match neighbours.as_slice() {
+        [first, second] if construct == "NULLIF" => type_of_first(first, second, schema)?,
+        _ => None,
+    };
+    let mut changed = result.is_some();
     for neighbour in neighbours {
         let cast = match is_open(neighbour) {
             true => true,
@@ -97,7 +101,31 @@ fn settle(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             changed = true;
         }
     }
+    if let Some(field) = result {
+        expr = Expr::Cast(Cast::new_from_field(Box::new(expr), field));
+    }
     Ok(Transformed::new_transformed(expr, changed))
+}
+
+/// What NULLIF gives where values of its two types are compared as they are: a value of the first type, though type
+/// coercion has both cast to one.
+fn type_of_first(first: &Expr, second: &Expr, schema: &DFSchema) -> Result<Option<FieldRef>> {
+    let (Ok((_, first)), Ok((_, second))) = (first.to_field(schema), second.to_field(schema)) else { return Ok(None) };
+    let field = |sql_type: &SqlType| Some(Arc::new(field_of(CAST_TARGET, sql_type, true)));
+    Ok(match (sql_type_of(&first), sql_type_of(&second)) {
+        (first, second) if first == second => None,
+        (first @ (SqlType::Int2 | SqlType::Int4 | SqlType::Int8), SqlType::Int2 | SqlType::Int4 | SqlType::Int8) => {
+            field(&first)
+        }
+        (SqlType::Int2 | SqlType::Int4 | SqlType::Int8, SqlType::Float4) => field(&SqlType::Float8),
+        (first @ (SqlType::Float4 | SqlType::Float8), SqlType::Float4 | SqlType::Float8) => field(&first),
+        (first @ (SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz), second)
+            if matches!(second, SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz) =>
+        {
+            field(&first)
+        }
+        _ => None,
+    })
 }
 
 /// Types the constants of a call that are texts to its function, before coercion casts them: of some functions the type

@@ -15,11 +15,15 @@ pub fn functions() -> Vec<ScalarUDF> {
     let jsonb = |fields: &[FieldRef]| any(fields, 0..=usize::MAX, SqlType::Jsonb);
     let json = |fields: &[FieldRef]| any(fields, 0..=usize::MAX, SqlType::Json);
     let one = |fields: &[FieldRef]| any(fields, 1..=1, SqlType::Json);
+    let pretty = |fields: &[FieldRef]| match fields {
+        [_, flag] if *flag.data_type() != DataType::Boolean => Ok(None),
+        _ => any(fields, 1..=2, SqlType::Json),
+    };
     vec![
         generic("to_json", &[], one, |call| to_json(call, false)),
         generic("to_jsonb", &[], |fields| any(fields, 1..=1, SqlType::Jsonb), |call| to_json(call, true)),
-        generic("row_to_json", &[], one, |call| to_json(call, false)),
-        generic("array_to_json", &[], one, |call| to_json(call, false)),
+        generic("row_to_json", &[], pretty, |call| to_json(call, false)),
+        generic("array_to_json", &[], pretty, |call| to_json(call, false)),
         generic("jsonb_build_object", &[], jsonb, |call| build_object(call, true)),
         generic("json_build_object", &[], json, |call| build_object(call, false)),
         generic("jsonb_build_array", &[], jsonb, |call| build_array(call, true)),
@@ -40,6 +44,11 @@ fn any(fields: &[FieldRef], counts: std::ops::RangeInclusive<usize>, result: Sql
 
 /// The compact json of a value of any type; json inside stays as it is written.
 pub fn json_text(array: &ArrayRef, row: usize, field: &Field, zone: &Tz) -> Result<String> {
+    separated_text(array, row, field, zone, ",")
+}
+
+/// As [`json_text`], with this between the elements or columns of the value itself.
+fn separated_text(array: &ArrayRef, row: usize, field: &Field, zone: &Tz, separator: &str) -> Result<String> {
     if crate::function::is_null(array, row) {
         return Ok("null".to_owned());
     }
@@ -47,14 +56,14 @@ pub fn json_text(array: &ArrayRef, row: usize, field: &Field, zone: &Tz) -> Resu
         DataType::List(element) => {
             let values = array.as_list::<i32>().value(row);
             let items = (0..values.len()).map(|at| json_text(&values, at, element, zone));
-            return Ok(format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(",")));
+            return Ok(format!("[{}]", items.collect::<Result<Vec<_>>>()?.join(separator)));
         }
         DataType::Struct(fields) => {
             let columns = fields.iter().zip(array.as_struct().columns());
             let members = columns.map(|(field, column)| {
                 Ok(format!("{}:{}", json::quoted(field.name()), json_text(column, row, field, zone)?))
             });
-            return Ok(format!("{{{}}}", members.collect::<Result<Vec<_>>>()?.join(",")));
+            return Ok(format!("{{{}}}", members.collect::<Result<Vec<_>>>()?.join(separator)));
         }
         _ => {}
     }
@@ -81,10 +90,12 @@ fn argument(call: &Call, at: usize, row: usize) -> Result<String> {
 
 fn to_json(call: &Call, binary: bool) -> Result<ArrayRef> {
     built(call, |row| {
-        if is_null(call, 0, row) {
+        if (0..call.count()).any(|at| is_null(call, at, row)) {
             return Ok(None);
         }
-        let text = argument(call, 0, row)?;
+        let is_pretty = call.count() > 1 && call.arrays[1].as_boolean().value(row);
+        let separator = if is_pretty { ",\n " } else { "," };
+        let text = separated_text(&call.arrays[0], row, &call.fields[0], &call.zone, separator)?;
         Ok(Some(if binary { json::normalized(&text)? } else { text }))
     })
 }

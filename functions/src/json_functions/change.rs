@@ -1,6 +1,6 @@
 //! Values made of others: `||`, `-`, `#-`, `jsonb_set` and their kin.
 
-use super::{Typing, invalid, is_json, of_json, strings, texts, value};
+use super::{Typing, built, invalid, is_json, is_null, of_json, strings, texts, value};
 use crate::function::Call;
 use crate::generic::{element_of, generic};
 use crate::json::{self, Json};
@@ -30,6 +30,7 @@ pub fn functions() -> Vec<ScalarUDF> {
                 })
             },
         ),
+        generic("jsonb_set_lax", &[], |fields| with_path(fields, 1..=3), set_or_treat),
         generic(
             "jsonb_insert",
             &[],
@@ -139,8 +140,41 @@ fn with_path(fields: &[FieldRef], more: std::ops::RangeInclusive<usize>) -> Typi
     if fields.len() < 2 || !more.contains(&(fields.len() - 2)) || !is_json(&fields[0]) {
         return Ok(None);
     }
-    let all = [DataType::Utf8View, texts(), DataType::Utf8View, DataType::Boolean];
+    let all = [DataType::Utf8View, texts(), DataType::Utf8View, DataType::Boolean, DataType::Utf8View];
     Ok(Some((all[..fields.len()].to_vec(), field_of("", &SqlType::Jsonb, true))))
+}
+
+/// `jsonb_set_lax`: what NULL does instead of a value is said by the last argument.
+fn set_or_treat(call: &Call) -> Result<ArrayRef> {
+    built(call, |row| {
+        if [0, 1, 3].into_iter().any(|at| at < call.count() && is_null(call, at, row)) {
+            return Ok(None);
+        }
+        let wanted = "delete_key, return_target, use_json_null, or raise_exception";
+        let treatment = match call.count() > 4 {
+            true if is_null(call, 4, row) => {
+                let message = format!("null_value_treatment must be {wanted}");
+                return Err(SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
+            }
+            true => call.text(4).value(row),
+            false => "use_json_null",
+        };
+        let how = How::Set { create: flag(call, row, true) };
+        let change = match treatment {
+            _ if !is_null(call, 2, row) => Change { value: Some(value(call, 2, row)?), how },
+            "use_json_null" => Change { value: None, how },
+            "delete_key" => Change { value: None, how: How::Delete },
+            "return_target" => return Ok(Some(value(call, 0, row)?.to_string())),
+            "raise_exception" => {
+                let error = SqlError::new(SqlState::NULL_VALUE_NOT_ALLOWED, "JSON value must not be null");
+                return Err(
+                    error.with_detail("Exception was raised because null_value_treatment is \"raise_exception\".")
+                );
+            }
+            _ => return Err(invalid(format!("null_value_treatment must be {wanted}"))),
+        };
+        end_of_path(call, row, &change).map(Some)
+    })
 }
 
 fn flag(call: &Call, row: usize, default: bool) -> bool {
@@ -161,16 +195,17 @@ struct Change {
 }
 
 fn change(call: &Call, of_row: impl Fn(usize) -> Result<Change>) -> Result<ArrayRef> {
-    call.texts(|row| {
-        let holder = value(call, 0, row)?;
-        let path = strings(call, 1, row)?;
-        let change = of_row(row)?;
-        if !matches!(holder, Json::Object(_) | Json::Array(_)) {
-            let verb = if change.how == How::Delete { "delete" } else { "set" };
-            return Err(invalid(format!("cannot {verb} path in scalar")));
-        }
-        Ok(Some(changed(holder, &path, 1, &change)?.to_string()))
-    })
+    call.texts(|row| end_of_path(call, row, &of_row(row)?).map(Some))
+}
+
+/// The first argument with a change at the end of the path that is the second.
+fn end_of_path(call: &Call, row: usize, change: &Change) -> Result<String> {
+    let holder = value(call, 0, row)?;
+    if !matches!(holder, Json::Object(_) | Json::Array(_)) {
+        let verb = if change.how == How::Delete { "delete" } else { "set" };
+        return Err(invalid(format!("cannot {verb} path in scalar")));
+    }
+    Ok(changed(holder, &strings(call, 1, row)?, 1, change)?.to_string())
 }
 
 fn changed(holder: Json, path: &[Option<String>], position: usize, change: &Change) -> Result<Json> {

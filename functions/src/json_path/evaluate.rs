@@ -193,7 +193,8 @@ impl Scope<'_> {
                 })?
             }
             Node::LikeRegex(inner, pattern) => self.any(inner, current, |item| match item {
-                Json::Text(text) => Some(pattern.is_match(text)),
+                // What cannot be told is unknown, as every other error in a filter.
+                Json::Text(text) => pattern.is_match(text).ok(),
                 _ => None,
             })?,
             Node::Compare(left, op, right) => {

@@ -39,7 +39,7 @@ enum Node {
     IsUnknown(Box<Node>),
     Exists(Box<Node>),
     StartsWith(Box<Node>, Box<Node>),
-    LikeRegex(Box<Node>, regex::Regex),
+    LikeRegex(Box<Node>, crate::regex::Pattern),
 }
 
 enum Step {

@@ -1,14 +1,17 @@
 //! Functions over regular expressions, and the operators `~`, `~*` and their opposites.
 
+mod backtrack;
+mod engine;
 mod pattern;
 
 use crate::function::{Call, Overload, immutable};
 use arrow::array::{Array, ArrayRef, ListBuilder, StringViewBuilder};
 use arrow::datatypes::Int32Type;
 use datafusion::logical_expr::ScalarUDF;
+use engine::Groups;
+pub use engine::Pattern;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 pub use pattern::{Patterns, compiled, each_match};
-use regex::Captures;
 use std::sync::Arc;
 
 const TEXT: SqlType = SqlType::Text;
@@ -154,7 +157,7 @@ fn each_flags_local(call: &Call, at: usize, function: &str) -> Result<()> {
 }
 
 /// What stands in place of a match: `\1` is a group of it, `\&` all of it.
-fn expand(with: &str, found: &Captures, out: &mut String) {
+fn expand(with: &str, found: &Groups, out: &mut String) {
     let mut chars = with.chars().peekable();
     while let Some(c) = chars.next() {
         let group = match (c, chars.peek()) {
@@ -170,7 +173,7 @@ fn expand(with: &str, found: &Captures, out: &mut String) {
         match group {
             Some(group) => {
                 chars.next();
-                out.push_str(found.get(group).map_or("", |group| group.as_str()));
+                out.push_str(found.text(group).unwrap_or_default());
             }
             None => out.push(c),
         }
@@ -193,14 +196,14 @@ fn replaced(call: &Call, nth: Nth, flags_at: Option<usize>) -> Result<ArrayRef> 
             each_match(pattern, text, byte_of(text, start), true, |found| {
                 seen += 1;
                 if let Some(whole) = found.get(0).filter(|_| wanted == 0 || seen == wanted) {
-                    out.push_str(&text[copied..whole.start()]);
+                    out.push_str(&text[copied..whole.start]);
                     expand(with, found, &mut out);
-                    copied = whole.end();
+                    copied = whole.end;
                 }
                 wanted == 0 || seen < wanted
-            });
+            })?;
             out.push_str(&text[copied..]);
-            Some(out)
+            Ok(Some(out))
         })
     })
 }
@@ -208,7 +211,7 @@ fn replaced(call: &Call, nth: Nth, flags_at: Option<usize>) -> Result<ArrayRef> 
 fn likes<'a>(call: &'a Call, flags: impl Fn(usize) -> &'a str) -> Result<ArrayRef> {
     let patterns = Patterns::default();
     call.booleans(|row| {
-        patterns.with(call.text(1).value(row), flags(row), |p| Some(p.is_match(call.text(0).value(row))))
+        patterns.with(call.text(1).value(row), flags(row), |p| p.is_match(call.text(0).value(row)).map(Some))
     })
 }
 
@@ -223,8 +226,8 @@ fn count(call: &Call) -> Result<ArrayRef> {
             each_match(pattern, text, byte_of(text, start), true, |_| {
                 count += 1;
                 true
-            });
-            Some(count)
+            })?;
+            Ok(Some(count))
         })
     })
 }
@@ -245,16 +248,16 @@ impl Sought {
         })
     }
 
-    fn find(&self, pattern: &regex::Regex, text: &str) -> Option<(usize, usize)> {
+    fn find(&self, pattern: &Pattern, text: &str) -> Result<Option<(usize, usize)>> {
         let (mut seen, mut range) = (0, None);
         each_match(pattern, text, byte_of(text, self.start), true, |found| {
             seen += 1;
             if seen == self.nth {
-                range = found.get(self.group).map(|group| (group.start(), group.end()));
+                range = found.get(self.group).map(|group| (group.start, group.end));
             }
             seen < self.nth
-        });
-        range
+        })?;
+        Ok(range)
     }
 }
 
@@ -296,9 +299,9 @@ pub fn substring_by(call: &Call, pattern: impl Fn(usize) -> Result<String>) -> R
     let patterns = Patterns::default();
     call.texts(|row| {
         patterns.with(&pattern(row)?, "", |p| {
-            let groups = p.captures(call.text(0).value(row))?;
-            let group = if p.captures_len() > 1 { groups.get(1) } else { groups.get(0) };
-            group.map(|found| found.as_str().to_owned())
+            let groups = p.groups_at(call.text(0).value(row), 0)?;
+            let group = usize::from(p.count() > 1);
+            Ok(groups.and_then(|groups| groups.text(group)).map(str::to_owned))
         })
     })
 }
@@ -310,10 +313,10 @@ fn matched(call: &Call, with_flags: bool) -> Result<ArrayRef> {
         let flags = if with_flags { call.text(2).value(row) } else { "" };
         local(flags, "regexp_match").map_err(|error| error.with_hint("Use the regexp_matches function instead."))?;
         patterns.with(call.text(1).value(row), flags, |p| {
-            let groups = p.captures(call.text(0).value(row))?;
-            let first = usize::from(p.captures_len() > 1);
-            (first..p.captures_len()).for_each(|at| list.append_option(groups.get(at).map(|found| found.as_str())));
-            Some(())
+            let Some(groups) = p.groups_at(call.text(0).value(row), 0)? else { return Ok(None) };
+            let first = usize::from(p.count() > 1);
+            (first..p.count()).for_each(|at| list.append_option(groups.text(at)));
+            Ok(Some(()))
         })
     })
 }
@@ -328,13 +331,13 @@ pub fn split(call: &Call, function: &str) -> Result<ArrayRef> {
             let mut from = 0;
             each_match(pattern, text, 0, false, |found| {
                 if let Some(whole) = found.get(0) {
-                    list.append_value(&text[from..whole.start()]);
-                    from = whole.end();
+                    list.append_value(&text[from..whole.start]);
+                    from = whole.end;
                 }
                 true
-            });
+            })?;
             list.append_value(&text[from..]);
-            Some(())
+            Ok(Some(()))
         })
     })
 }

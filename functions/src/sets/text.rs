@@ -52,15 +52,15 @@ fn matches(call: &Call) -> Result<ArrayRef> {
         let flags = if call.count() > 2 { call.text(2).value(row) } else { "" };
         let every = flags.contains('g');
         patterns.with(call.text(1).value(row), flags, |pattern| {
-            let first = usize::from(pattern.captures_len() > 1);
+            let first = usize::from(pattern.count() > 1);
             each_match(pattern, call.text(0).value(row), 0, true, |groups| {
                 let list = builder.values();
-                for at in first..pattern.captures_len() {
-                    list.values().append_option(groups.get(at).map(|found| found.as_str()));
+                for at in first..pattern.count() {
+                    list.values().append_option(groups.text(at));
                 }
                 list.append(true);
                 every
-            });
+            })
         })?;
         builder.append(true);
     }

@@ -2,25 +2,29 @@
 
 mod arrays;
 mod dialect;
+mod intervals;
+mod variadic;
 
 use crate::aggregates::HYPOTHETICAL;
 use crate::walk::{Walk, each_expression, each_select};
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, GroupByExpr, Ident, Interval, ObjectName, SelectItem, TimezoneInfo, UnaryOperator, Value,
-    ValueWithSpan,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, SelectItem, TimezoneInfo, UnaryOperator, Value, ValueWithSpan,
 };
 pub use dialect::call;
 
 pub use dialect::{PARTITION_BY, PostgresDialect};
+pub use variadic::VARIADIC;
 
 /// Rewrites a statement (or a query, or an expression) in place:
 ///
-/// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader;
+/// - `INTERVAL '1 day ago'` becomes a cast, so that every form that Postgres reads is read, and by the same reader; what
+///   `DAY TO HOUR` behind it means is read into the constant;
 /// - `x SIMILAR TO pattern` becomes `x ~ similar_to_escape(pattern)`;
 /// - `x::timestamp(0)` becomes a cast that is rounded, `age(x)` and `make_interval(days => 1)` get their other arguments;
 /// - `1e300` becomes double precision: no numeric has the room for it;
 /// - `array_fill(0, ARRAY[2, 3])` becomes an array filled with arrays, and `json_object('{{a,1}}')` gets an array of pairs;
+/// - `concat(a, VARIADIC b)` becomes what it is of the elements of the array;
 /// - `|/ x`, `||/ x`, `@ x`, `~ x` and `OVERLAPS` become calls, and `- 2 ^ 2` is the power of -2;
 /// - `(f(x)).a` and `a[1]` become calls of functions, `x = ANY(array)` an operator of its own;
 /// - `'{{1,2}}'::int[]` becomes `'{{1,2}}'::int[][]`: the number of dimensions is a part of types here;
@@ -38,15 +42,15 @@ pub fn postgres_syntax(node: &mut impl Walk) {
             return;
         }
         let rewritten = match expr {
-            Expr::Interval(interval) => interval_cast(interval),
+            Expr::Interval(interval) => intervals::constant(interval),
             Expr::Value(value) => wide_number(value).or_else(|| unescaped(value)),
             Expr::UnaryOp { op, expr } => prefixed(*op, expr),
-            Expr::Cast { .. } | Expr::TypedString(_) => rounded_time(expr),
+            Expr::Cast { .. } | Expr::TypedString(_) => intervals::limited(expr).or_else(|| rounded_time(expr)),
             Expr::Function(function) if !function.within_group.is_empty() => {
                 name_hypothetical(function);
                 None
             }
-            Expr::Function(function) => completed(function),
+            Expr::Function(function) => variadic::spread(function).or_else(|| completed(function)),
             Expr::AtTimeZone { timestamp, time_zone } => {
                 Some(call("timezone", [time_zone.as_ref().clone(), timestamp.as_ref().clone()]))
             }
@@ -80,6 +84,7 @@ pub fn postgres_syntax(node: &mut impl Walk) {
         }
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
             keys.iter_mut().for_each(|key| crate::grouping::spell_out(key, &select.projection));
+            crate::grouping::different_sets(keys);
             *keys = different_keys(std::mem::take(keys));
         }
     });
@@ -102,26 +107,13 @@ fn different_keys(keys: Vec<Expr>) -> Vec<Expr> {
             Expr::Nested(part) => different_keys(vec![*part]),
             key => vec![key],
         };
-        different.extend(parts.into_iter().filter(|part| !different.contains(part)).collect::<Vec<_>>());
+        // Of two keys with several sets each, every combination counts.
+        let has_sets = |part: &Expr| matches!(part, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_));
+        different
+            .extend(parts.into_iter().filter(|part| has_sets(part) || !different.contains(part)).collect::<Vec<_>>());
     }
     different
 }
-
-/// `None` for an interval of an expression, which has no such form in Postgres.
-fn interval_cast(interval: &Interval) -> Option<Expr> {
-    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), span }) = interval.value.as_ref() else {
-        return None;
-    };
-    // `'10' SECOND`: the unit belongs to the number; `'1:30' HOUR TO MINUTE` says its units by itself.
-    let unit = interval.leading_field.as_ref().filter(|_| text.trim().parse::<f64>().is_ok());
-    let text = match unit {
-        Some(unit) => format!("{text} {unit}"),
-        None => text.clone(),
-    };
-    Some(cast(ValueWithSpan { value: Value::SingleQuotedString(text), span: *span }, INTERVAL))
-}
-
-const INTERVAL: DataType = DataType::Interval { fields: None, precision: None };
 
 /// A constant with an exponent that takes it out of what numeric holds.
 fn wide_number(constant: &ValueWithSpan) -> Option<Expr> {

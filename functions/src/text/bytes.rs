@@ -3,7 +3,7 @@
 use super::encoding;
 use crate::function::{Call, Overload, immutable};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder};
-use arrow::datatypes::{BinaryType, Int32Type};
+use arrow::datatypes::{BinaryType, Int32Type, Int64Type};
 use datafusion::logical_expr::ScalarUDF;
 use millrace_types::{Result, SqlError, SqlState, SqlType};
 use std::sync::Arc;
@@ -72,6 +72,15 @@ pub fn functions() -> Vec<ScalarUDF> {
                     let at = within(call.value::<Int32Type>(1, row), changed.len())?;
                     changed[at] = call.value::<Int32Type>(2, row) as u8;
                     Ok(changed)
+                })
+            })],
+        ),
+        immutable(
+            "bit_count",
+            &[],
+            vec![Overload::new(&[BYTEA], SqlType::Int8, |call| {
+                call.values::<Int64Type>(|row| {
+                    Ok(Some(bytes(call, 0, row).iter().map(|byte| i64::from(byte.count_ones())).sum()))
                 })
             })],
         ),
@@ -146,7 +155,7 @@ fn within(at: i32, length: usize) -> Result<usize> {
 }
 
 fn bit(call: &Call, row: usize) -> Result<usize> {
-    let at = call.value::<arrow::datatypes::Int64Type>(1, row);
+    let at = call.value::<Int64Type>(1, row);
     let length = bytes(call, 0, row).len() * 8;
     usize::try_from(at).ok().filter(|at| *at < length).ok_or_else(|| {
         let message = format!("index {at} out of valid range, 0..{}", length as i64 - 1);

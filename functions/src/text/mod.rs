@@ -5,6 +5,7 @@ mod encoding;
 mod plain;
 mod quote;
 mod template;
+mod unicode;
 
 pub use bytes::functions as byte_functions;
 pub use encoding::hex_bytes;
@@ -36,6 +37,13 @@ pub fn functions() -> Vec<ScalarUDF> {
             &[],
             vec![Overload::new(&[TEXT, TEXT], TEXT, |call| {
                 call.texts(|row| Ok(Some([call.text(0).value(row), call.text(1).value(row)].concat())))
+            })],
+        ),
+        immutable(
+            "unistr",
+            &[],
+            vec![Overload::new(&[TEXT], TEXT, |call| {
+                call.texts(|row| unicode::unescaped(call.text(0).value(row)).map(Some))
             })],
         ),
         immutable("concat", &[], vec![Overload::variadic(&[ANY], TEXT, |call| joined(call, None))]),

@@ -8,7 +8,7 @@
 
 use crate::functions::FunctionSource;
 use crate::parse::name_parts;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan, Projection};
@@ -66,6 +66,19 @@ fn asks(select: &Select, functions: &FunctionSource) -> bool {
     let wildcard =
         |item: &ast::SelectItem| matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..));
     bare.projection.iter().any(wildcard) || bare.walk(&mut Finder { functions, depth: 0 }).is_err()
+}
+
+/// Whether rows are grouped by two keys of one name: a column, and a cast of it.
+pub fn has_keys_alike(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    let walked = plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::Aggregate(aggregate) = plan {
+            let names: Vec<String> = aggregate.group_expr.iter().map(|key| key.schema_name().to_string()).collect();
+            found |= names.iter().enumerate().any(|(at, name)| names[..at].contains(name));
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found && walked.is_ok()
 }
 
 /// The plan with grouping sets over columns alone.

@@ -1,13 +1,15 @@
 //! LIMIT, OFFSET and FETCH as Postgres has them.
 //!
 //! In the statement `FETCH FIRST n ROWS` becomes `LIMIT n`. `WITH TIES` has no form in DataFusion's planner: it goes
-//! through as a function around the limit, and becomes ranks in the plan.
+//! through as a function around the limit, and becomes ranks in the plan. A limit that a subquery gives becomes a condition
+//! on the rows' numbers.
 
 use crate::functions::FunctionSource;
 use crate::numbering::{keep_where, number, numbered};
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::logical_expr::expr::Sort as SortExpr;
 use datafusion::logical_expr::{
     ColumnarValue, Expr as LogicalExpr, Limit, LogicalPlan, Operator, Projection, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Sort, Volatility, binary_expr,
@@ -169,7 +171,7 @@ fn number_of_rows(expr: &mut Expr, clause: &str) -> Result<()> {
     }
 }
 
-/// The plan with every `WITH TIES` as a condition on ranks.
+/// The plan with every `WITH TIES` as a condition on ranks, and every limit of a subquery as one on numbers.
 ///
 /// # Errors
 /// `2201W` for a negative number of rows, `0A000` beside DISTINCT ON.
@@ -177,11 +179,56 @@ pub fn with_ties(plan: LogicalPlan, functions: &FunctionSource) -> datafusion::c
     plan.transform_up_with_subqueries(|plan| match plan {
         LogicalPlan::Limit(limit) => match tied(limit.fetch.as_deref()) {
             Some(count) => tie(limit, count, functions).map(Transformed::yes),
+            None if asks(&limit) => count(limit, functions).map(Transformed::yes),
             None => Ok(Transformed::no(LogicalPlan::Limit(limit))),
         },
         other => Ok(Transformed::no(other)),
     })
     .map(|transformed| transformed.data)
+}
+
+/// Whether a subquery says how many rows there are.
+fn asks(limit: &Limit) -> bool {
+    let is_subquery = |expr: &LogicalExpr| Ok(matches!(expr, LogicalExpr::ScalarSubquery(_)));
+    let asks = |expr: &Box<LogicalExpr>| expr.exists(is_subquery).unwrap_or_default();
+    limit.fetch.iter().chain(&limit.skip).any(asks)
+}
+
+fn count(limit: Limit, functions: &FunctionSource) -> datafusion::common::Result<LogicalPlan> {
+    match Arc::unwrap_or_clone(limit.input) {
+        LogicalPlan::Projection(projection) => {
+            let below = count(Limit { input: projection.input, ..limit }, functions)?;
+            let schema = projection.schema;
+            let projection = Projection::try_new_with_schema(projection.expr, Arc::new(below), schema)?;
+            Ok(LogicalPlan::Projection(projection))
+        }
+        LogicalPlan::Sort(sort) => {
+            let counted = numbers_within(sort.input, &sort.expr, (limit.skip, limit.fetch), functions)?;
+            Ok(LogicalPlan::Sort(Sort { input: counted, ..sort }))
+        }
+        other => {
+            let counted = numbers_within(Arc::new(other), &[], (limit.skip, limit.fetch), functions)?;
+            Ok(Arc::unwrap_or_clone(counted))
+        }
+    }
+}
+
+/// The rows after `skip`, and of these at most `fetch`; NULL is no limit.
+fn numbers_within(
+    mut rows: Arc<LogicalPlan>,
+    order: &[SortExpr],
+    (skip, fetch): (Option<Box<LogicalExpr>>, Option<Box<LogicalExpr>>),
+    functions: &FunctionSource,
+) -> datafusion::common::Result<Arc<LogicalPlan>> {
+    let conditions = [
+        skip.map(|skip| (number().gt(*skip.clone()), skip)),
+        fetch.map(|fetch| (number().lt_eq(*fetch.clone()), fetch)),
+    ];
+    for (condition, limit) in conditions.into_iter().flatten() {
+        let numbers = numbered(rows, functions, "row_number", vec![], order.to_vec())?;
+        rows = Arc::new(keep_where(numbers, condition.or(limit.is_null()))?);
+    }
+    Ok(rows)
 }
 
 /// The number of rows of a limit with ties.

@@ -38,6 +38,8 @@ pub enum Wildcards {
     Repeated,
     /// As `Distinct`; outputs may hide the columns by which the rows are sorted: these are marked.
     Hiding,
+    /// As `Distinct`; of outputs of one name all are marked, and not only those after the first.
+    Alike,
 }
 
 /// Gives every unnamed expression in the select lists of a query, also of its subqueries, Postgres's name.
@@ -67,10 +69,25 @@ impl VisitorMut for Namer {
             .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
         let mark_all = wildcard && self.0 == Wildcards::Repeated;
         let own: Vec<String> = select.from.iter().flat_map(relations).collect();
+        let names: Vec<String> = select.projection.iter().filter_map(output_name).collect();
+        let is_alike = |item: &SelectItem| {
+            let name = output_name(item);
+            self.0 == Wildcards::Alike && names.iter().filter(|other| Some(*other) == name.as_ref()).count() > 1
+        };
         for item in &mut select.projection {
-            name_item(item, &own, &mut seen, mark_all);
+            let mark = mark_all || is_alike(item);
+            name_item(item, &own, &mut seen, mark);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The name of an output, unless it is a wildcard's.
+fn output_name(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => Some(expression_name(expr)),
+        SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+        _ => None,
     }
 }
 

@@ -174,14 +174,26 @@ pub fn plan(
     }
     let apart = |wildcards| attempt(&query, Spelling { wildcards, casts: true, rows: false });
     let planned = match planned {
+        Ok(plan) if grouping::has_keys_alike(&plan) => {
+            apart(Wildcards::Distinct).or_else(|_| apart(Wildcards::Alike)).or_else(|_| {
+                has_casts.set(false);
+                Ok(plan)
+            })
+        }
         Err(error) if is_ambiguous(&error) => {
             let hiding = Spelling { wildcards: Wildcards::Hiding, ..Spelling::default() };
-            attempt(&query, hiding).or_else(|_| apart(Wildcards::Distinct)).or(Err(error))
+            attempt(&query, hiding)
+                .or_else(|_| apart(Wildcards::Distinct))
+                .or_else(|_| apart(Wildcards::Alike))
+                .or(Err(error))
         }
         Err(error) if repeats_a_column(&error) => {
             let repeated = Spelling { wildcards: Wildcards::Repeated, ..Spelling::default() };
             attempt(&query, repeated)
-                .or_else(|error| apart(Wildcards::Distinct).or_else(|_| apart(Wildcards::Repeated)).or(Err(error)))
+                .or_else(|_| apart(Wildcards::Distinct))
+                .or_else(|_| apart(Wildcards::Repeated))
+                .or_else(|_| apart(Wildcards::Alike))
+                .or(Err(error))
         }
         // What fails with rows as values, too, fails for its own reason.
         Err(error) if whole_rows::may_be_meant(&error) => {

@@ -3,6 +3,7 @@
 //! | written | planned as |
 //! |---|---|
 //! | `(a, b) IN (q)` | `CASE WHEN EXISTS (... WHERE a = "1" AND b = "2") THEN true WHEN EXISTS (... that may be so) THEN NULL ELSE false END` |
+//! | `(a, b) > ALL (q)` | `NOT (a, b) <= ANY (q)`, and that as `IN` |
 //! | `(a, b) = (q)` | `(SELECT a = "1" AND b = "2" FROM (q))` |
 //! | `ARRAY(q)` | a function of `(q)` |
 
@@ -27,6 +28,11 @@ fn rewritten(expr: &Expr) -> Option<Expr> {
         Expr::InSubquery { expr, subquery, negated } => within(row(expr)?, subquery, *negated),
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => within(row(left)?, query(right)?, false),
         Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => within(row(left)?, query(right)?, true),
+        Expr::AnyOp { left, compare_op, right, .. } => quantified(&row(left)?, compare_op, query(right)?),
+        Expr::AllOp { left, compare_op, right } => {
+            let any_other = quantified(&row(left)?, &opposite(compare_op)?, query(right)?)?;
+            Some(nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any_other) }))
+        }
         Expr::BinaryOp { left, op, right } => compared(row(left)?, op, query(right)?),
         Expr::Like { any: true, negated, expr, pattern, escape_char } => {
             let pattern_of = |pattern| Expr::Like {
@@ -104,19 +110,43 @@ fn any(subquery: &Query, width: usize, holds: Expr, may_hold: Expr) -> Option<Ex
     Some(nested(Expr::Case { case_token, end_token, operand: None, conditions, else_result: otherwise }))
 }
 
+/// `row op ANY (query)`
+fn quantified(row: &[Expr], op: &BinaryOperator, subquery: &Query) -> Option<Expr> {
+    let holds = condition(row, op)?;
+    let unknown = Expr::IsNull(Box::new(nested(holds.clone())));
+    any(subquery, row.len(), holds, unknown)
+}
+
+fn opposite(op: &BinaryOperator) -> Option<BinaryOperator> {
+    Some(match op {
+        BinaryOperator::Eq => BinaryOperator::NotEq,
+        BinaryOperator::NotEq => BinaryOperator::Eq,
+        BinaryOperator::Lt => BinaryOperator::GtEq,
+        BinaryOperator::LtEq => BinaryOperator::Gt,
+        BinaryOperator::Gt => BinaryOperator::LtEq,
+        BinaryOperator::GtEq => BinaryOperator::Lt,
+        _ => return None,
+    })
+}
+
 /// `row op query`
 fn compared(row: Vec<Expr>, op: &BinaryOperator, subquery: &Query) -> Option<Expr> {
-    let width = row.len();
+    let result = condition(&row, op)?;
+    Some(Expr::Subquery(Box::new(over(subquery, row.len(), Some(result), None)?)))
+}
+
+/// A row compared with a row of a subquery.
+fn condition(row: &[Expr], op: &BinaryOperator) -> Option<Expr> {
     let pairs = row.iter().enumerate().map(|(at, value)| binary(value.clone(), op.clone(), column(at)));
-    let result = match op {
-        BinaryOperator::Eq => all(pairs)?,
-        BinaryOperator::NotEq => pairs.reduce(|left, right| binary(left, BinaryOperator::Or, right))?,
+    match op {
+        BinaryOperator::Eq => all(pairs),
+        BinaryOperator::NotEq => pairs.reduce(|left, right| binary(left, BinaryOperator::Or, right)),
         BinaryOperator::Lt | BinaryOperator::LtEq | BinaryOperator::Gt | BinaryOperator::GtEq => {
-            binary(Expr::Tuple(row), op.clone(), Expr::Tuple((0..width).map(column).collect()))
+            let columns = (0..row.len()).map(column).collect();
+            Some(binary(Expr::Tuple(row.to_vec()), op.clone(), Expr::Tuple(columns)))
         }
-        _ => return None,
-    };
-    Some(Expr::Subquery(Box::new(over(subquery, width, Some(result), None)?)))
+        _ => None,
+    }
 }
 
 /// One column of a query of `width` columns, as a query of its own.

@@ -15,14 +15,15 @@
 mod scope;
 
 use super::names::expression_name;
-use crate::parse::{fold, parse_query};
+use crate::parse::{fold, name_parts, parse_query};
 use millrace_functions::Walk;
 use millrace_types::{Result, SqlError};
 use scope::{Column, Scope, Tables};
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
-    Cte, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem, SetExpr,
-    TableAliasColumnDef, TableFactor, TableWithJoins, Visitor, VisitorMut, With,
+    Cte, Expr, Ident, JoinConstraint, JoinOperator, OrderByKind, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, TableAliasColumnDef, TableFactor, TableWithJoins, Visitor, VisitorMut,
+    With,
 };
 use std::ops::ControlFlow;
 
@@ -188,16 +189,28 @@ fn select(select: &mut Select, tables: &Tables) -> Result<Option<Scope>> {
 /// An item of a select list with `*` expanded and with the name that it would have had.
 fn expanded(item: SelectItem, scope: &Scope) -> Vec<SelectItem> {
     let named = |expr: Expr, name: &str| SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
+    let all = |columns: &[Column]| columns.iter().map(|Column { name, expr, .. }| named(expr.clone(), name)).collect();
+    if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = &item
+        && let [table] = name_parts(name).as_slice()
+        && let Some(columns) = scope.table(table)
+    {
+        return all(columns);
+    }
     match item {
-        SelectItem::Wildcard(_) => {
-            scope.columns().iter().map(|Column { name, expr, .. }| named(expr.clone(), name)).collect()
-        }
-        SelectItem::UnnamedExpr(expr) if !matches!(expr, Expr::CompoundIdentifier(_)) => {
+        SelectItem::Wildcard(_) => all(scope.columns()),
+        SelectItem::UnnamedExpr(expr)
+            if named_by_join(&expr, scope) || !matches!(expr, Expr::CompoundIdentifier(_)) =>
+        {
             let name = expression_name(&expr);
             vec![named(expr, &name)]
         }
         other => vec![other],
     }
+}
+
+/// Whether an expression is a column by the name of a join, in whose place another stands.
+fn named_by_join(expr: &Expr, scope: &Scope) -> bool {
+    matches!(expr, Expr::CompoundIdentifier(idents) if idents.first().is_some_and(|table| scope.table(&fold(table)).is_some()))
 }
 
 fn output_name(item: &SelectItem) -> Option<String> {

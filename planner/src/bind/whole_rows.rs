@@ -9,11 +9,11 @@ use super::query::output_names;
 use crate::catalog::Relation;
 use crate::parse::{fold, name_parts};
 use datafusion::common::{DataFusionError, SchemaError};
-use millrace_functions::{Walk, each_expression, each_select, syntax_call};
+use millrace_functions::{ALL_COLUMNS, Walk, each_expression, each_select, syntax_call};
 use millrace_types::SqlError;
 use sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinOperator, Query, Select,
-    SelectItem, SetExpr, TableFactor, TableWithJoins, Value, Visitor, With,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Join, JoinOperator,
+    ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, TableWithJoins, Value, Visitor, With,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -26,18 +26,47 @@ pub fn may_be_meant(error: &DataFusionError) -> bool {
     }
 }
 
-/// Makes `f(t.*)` what it means, `f(t)`.
+/// Makes `f(t.*)` what it means, `f(t)`; in `ROW(t.*)` all columns get a name that no user can type.
 pub fn name_in_calls(query: &mut Query) {
     each_expression(query, |expr| {
-        let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = expr else { return };
+        let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else { return };
+        let is_row = is_row_constructor(name);
         for argument in &mut list.args {
             if let FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(name)) = argument
                 && let Some(name) = name.0.last().and_then(|part| part.as_ident())
             {
-                *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(name.clone())));
+                let all = || Ident::with_quote('"', ALL_COLUMNS);
+                let meant = match is_row {
+                    true => Expr::CompoundIdentifier(vec![name.clone(), all()]),
+                    false => Expr::Identifier(name.clone()),
+                };
+                *argument = FunctionArg::Unnamed(FunctionArgExpr::Expr(meant));
             }
         }
     });
+}
+
+fn is_row_constructor(name: &ObjectName) -> bool {
+    matches!(name.0.as_slice(), [part] if part.as_ident().is_some_and(|name| fold(name) == "row"))
+}
+
+/// The arguments of `ROW(t.*, a)` with the columns of relations in the place of their rows.
+fn spread(list: &mut FunctionArgumentList, rows: &HashMap<String, Expr>) {
+    let columns = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::CompoundIdentifier(names))) => match names.as_slice() {
+            [relation, all] if all.value == ALL_COLUMNS => members(rows.get(&fold(relation))?),
+            _ => None,
+        },
+        _ => None,
+    };
+    let arguments = std::mem::take(&mut list.args).into_iter();
+    let each = arguments.flat_map(|argument| match columns(&argument) {
+        Some(columns) => {
+            columns.into_iter().map(|column| FunctionArg::Unnamed(FunctionArgExpr::Expr(column))).collect()
+        }
+        None => vec![argument],
+    });
+    list.args = each.collect();
 }
 
 /// Makes `ARRAY[a, b]` a call: DataFusion's planner does not know an outer query's columns within the brackets.
@@ -190,6 +219,11 @@ fn replace(select: &mut Select, rows: &HashMap<String, Expr>) {
         }
     }
     each_expression(select, |expr| {
+        if let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr
+            && is_row_constructor(name)
+        {
+            spread(list, rows);
+        }
         if let Expr::Identifier(name) = &*expr
             && let Some(row) = rows.get(&fold(name))
         {

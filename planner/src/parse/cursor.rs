@@ -1,7 +1,7 @@
 //! A place in the tokens of one statement, with the small steps that our own statements are parsed by.
 
 use super::failure::{Failure, Parsed};
-use super::{asof, limits, respell, tokens, unsupported};
+use super::{asof, clauses, limits, respell, tokens, unsupported};
 use millrace_functions::PostgresDialect;
 use millrace_types::Result;
 use sqlparser::ast::{Expr, Ident, ObjectName, Query};
@@ -27,6 +27,7 @@ impl<'a> Cursor<'a> {
         limits::check(&tokens)?;
         asof::mark_versions(&mut tokens);
         unsupported::refuse_tokens(&tokens)?;
+        clauses::respell(&mut tokens);
         respell::respell(&mut tokens);
         tokens::end_before_emission(&mut tokens);
         tokens::enclose_distinct_from(&mut tokens);

@@ -5,6 +5,7 @@
 
 mod alter;
 mod asof;
+mod clauses;
 mod columns;
 mod copy;
 mod create;
@@ -27,6 +28,7 @@ mod unsupported;
 mod with;
 
 pub(crate) use asof::{ASOF_MARK, VERSION_MARK};
+pub(crate) use clauses::MERGED;
 pub use statement::*;
 pub use types::sql_type;
 pub(crate) use types::syntax_of_type;

@@ -101,7 +101,6 @@ const CONSTRUCTS: &[(&[&str], &str)] = &[
     (&["as", "changelog", "from"], "CHANGELOG"),
     (&["with", "mutually", "recursive"], "WITH MUTUALLY RECURSIVE"),
     (&["where", "current", "of"], "WHERE CURRENT OF"),
-    (&["group", "by", "distinct"], "GROUP BY DISTINCT"),
     (&["overriding", "system", "value"], "OVERRIDING SYSTEM VALUE"),
     (&["overriding", "user", "value"], "OVERRIDING USER VALUE"),
 ];

@@ -19,8 +19,8 @@ pub struct Case {
     pub create: Vec<String>,
     pub changes: Vec<String>,
     pub query: Query,
-    /// Whether it is kept as a view; else it is only run.
-    pub kept: bool,
+    /// After how many changes the view that keeps it is made; without one it is only run.
+    pub kept: Option<usize>,
 }
 
 /// How long smaller cases are tried: a report soon is worth more than the very smallest one.
@@ -32,15 +32,20 @@ const TIMEOUT: &str = "57014";
 impl Case {
     /// All statements before the query.
     pub fn statements(&self) -> Vec<String> {
-        self.create.iter().chain(&self.changes).cloned().collect()
+        let mut statements = [self.create.clone(), self.changes.clone()].concat();
+        if let Some(after) = self.kept {
+            let create = format!("CREATE MATERIALIZED VIEW random_view_0 AS {}", self.query);
+            statements.insert(self.create.len() + after, create);
+        }
+        statements
     }
 
-    /// The smallest case found that still differs, and how.
-    pub async fn smallest(self, peers: &mut Peers) -> Result<(Case, String)> {
+    /// The smallest case found that still differs, and how; `first` is how this one did.
+    pub async fn smallest(self, peers: &mut Peers, first: &str) -> Result<(Case, String)> {
         let mut best = self;
         let mut difference = match best.differs(peers).await? {
             Some(difference) => difference,
-            None => return Ok((best, "a view and its query differed once, not when replayed".to_owned())),
+            None => return Ok((best, format!("not when replayed alone, but once: {first}"))),
         };
         let begun = Instant::now();
         'smaller: while begun.elapsed() < TRIED {
@@ -66,7 +71,8 @@ impl Case {
             for start in (0..self.changes.len()).step_by(length) {
                 let end = (start + length).min(self.changes.len());
                 let changes = [&self.changes[..start], &self.changes[end..]].concat();
-                smaller.push(Case { changes, ..self.clone() });
+                let kept = self.kept.map(|after| after.min(start) + after.saturating_sub(end));
+                smaller.push(Case { changes, kept, ..self.clone() });
             }
             length /= 2;
         }
@@ -80,20 +86,21 @@ impl Case {
     /// How the answers differ, when the case is run from the start; `None` when they agree or the query is not valid.
     async fn differs(&self, peers: &mut Peers) -> Result<Option<String>> {
         peers.set_up(&self.create).await?;
-        let runs = match self.kept {
-            true => matches!(peers.make_view(0, &self.query).await, Ok(true)),
-            false => peers.is_valid(&self.query).await,
-        };
-        if !runs {
+        if !peers.is_valid(&self.query).await {
             return Ok(None);
         }
-        for change in &self.changes {
+        for after in 0..=self.changes.len() {
+            if self.kept == Some(after) && !matches!(peers.make_view(0, &self.query).await, Ok(true)) {
+                return Ok(None);
+            }
             // Without the changes before it one may fail, which is no matter.
-            if peers.change(change).await.is_err() {
+            if let Some(change) = self.changes.get(after)
+                && peers.change(change).await.is_err()
+            {
                 return Ok(None);
             }
         }
-        let view = self.kept.then_some(0);
+        let view = self.kept.map(|_| 0);
         Ok(peers.compare(view, &self.query).await.err().map(|error| format!("{error:#}")))
     }
 }

@@ -105,7 +105,10 @@ impl Generator<'_> {
         };
         match self.random.random_range(0..10) {
             0..=3 => self.group(&mut select, kinds, &scope, depth),
-            4 | 5 => select.items = kinds.iter().map(|kind| self.windowed(*kind, &scope)).collect(),
+            4 | 5 => {
+                let partition = self.pick(&scope).sql;
+                select.items = kinds.iter().map(|kind| self.windowed(*kind, &scope, &partition)).collect();
+            }
             _ => select.items = kinds.iter().map(|kind| self.item(*kind, &scope, depth)).collect(),
         }
         select
@@ -272,12 +275,12 @@ impl Generator<'_> {
         Expr::Call(template, operands)
     }
 
-    /// A window function, ordered by all columns, so that only equal rows are interchangeable.
-    fn windowed(&mut self, kind: Type, scope: &[Column]) -> Expr {
+    /// A window function, ordered by all columns, so that only equal rows are interchangeable. All of a SELECT have one
+    /// partition: in two windows equal rows may stand in different orders.
+    fn windowed(&mut self, kind: Type, scope: &[Column], partition: &str) -> Expr {
         if kind == Type::Bool || self.chance(0.3) {
             return self.expr(kind, scope, 1);
         }
-        let partition = self.pick(scope).sql;
         let all: Vec<_> = scope.iter().map(|column| column.sql.as_str()).collect();
         let over = format!("OVER (PARTITION BY {partition} ORDER BY {})", all.join(", "));
         let value = self.expr(kind, scope, 1);

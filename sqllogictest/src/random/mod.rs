@@ -84,7 +84,7 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
     peers.set_up(&create).await?;
     let queries: Vec<_> = (0..options.views).map(|_| Generator::new(&tables, &mut random).query()).collect();
     let mut changes = vec![];
-    // Queries by their numbers, each with the view that keeps it.
+    // Queries by their numbers, each with the number of changes before the view that keeps it.
     let mut running: Vec<(usize, Option<usize>)> = vec![];
     let late = options.changes / 3;
     for step in 0..options.changes {
@@ -92,7 +92,7 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
             // One half of the views is made before the first rows come, the other when there are some.
             if step == if number % 2 == 0 { 0 } else { late } {
                 match peers.make_view(number, query).await {
-                    Ok(true) => running.push((number, Some(number))),
+                    Ok(true) => running.push((number, Some(step))),
                     Ok(false) => tally.invalid += 1,
                     Err(failure) if is_refusal(&failure) => {
                         *tally.refused.entry(failure.to_string()).or_default() += 1;
@@ -110,13 +110,12 @@ async fn round(peers: &mut Peers, seed: u64, options: &Options, tally: &mut Tall
         let change = tables[table].change(&mut random);
         peers.change(&change).await?;
         changes.push(change);
-        for &(number, view) in &running {
+        for &(number, kept) in &running {
             tally.comparisons += 1;
             let query = &queries[number];
-            if peers.compare(view, query).await.is_err() {
-                let (create, kept) = (create.clone(), view.is_some());
-                let case = Case { create, changes: changes.clone(), query: query.clone(), kept };
-                let (smallest, difference) = case.smallest(peers).await?;
+            if let Err(first) = peers.compare(kept.map(|_| number), query).await {
+                let case = Case { create: create.clone(), changes: changes.clone(), query: query.clone(), kept };
+                let (smallest, difference) = case.smallest(peers, &format!("{first:#}")).await?;
                 tally.failures.push(report(seed, &difference, &smallest.query.to_string(), &smallest.statements()));
                 // The smaller cases have changed the tables: the rest of this round would tell nothing.
                 return Ok(());

@@ -1,6 +1,6 @@
 //! What bare names mean in a SELECT with joins that merge columns.
 
-use crate::parse::fold;
+use crate::parse::{MERGED, fold};
 use millrace_functions::{Walk, syntax_call};
 use millrace_types::{Result, SqlError, SqlState};
 use sqlparser::ast::{
@@ -9,9 +9,14 @@ use sqlparser::ast::{
 };
 use std::ops::ControlFlow;
 
-/// The columns of a FROM, in the order of `*`.
+/// What names mean in a FROM.
 #[derive(Clone, Default)]
-pub struct Scope(Vec<Column>);
+pub struct Scope {
+    /// Its columns, in the order of `*`.
+    columns: Vec<Column>,
+    /// The tables that joins name what they merge by: `JOIN ... USING (a) AS x`.
+    tables: Vec<(String, Vec<Column>)>,
+}
 
 /// A column that a bare name may mean.
 #[derive(Clone)]
@@ -44,8 +49,16 @@ impl Tables<'_> {
         for join in &mut table.joins {
             let Some(right) = self.factor(&mut join.relation)? else { return Ok(None) };
             let Some((merge, constraint)) = parts(&mut join.join_operator) else { return Ok(None) };
+            let mut alias = None;
             let names = match constraint {
-                JoinConstraint::Using(names) => names.iter().map(using_name).collect::<Result<Vec<_>>>()?,
+                JoinConstraint::Using(names) => {
+                    let mut names = names.iter().map(using_name).collect::<Result<Vec<_>>>()?;
+                    if let Some(name) = names.first().and_then(|name| name.strip_prefix(MERGED)) {
+                        alias = Some(name.to_owned());
+                        names.remove(0);
+                    }
+                    names
+                }
                 JoinConstraint::Natural => scope.common(&right),
                 JoinConstraint::On(condition) => {
                     scope.extend(right);
@@ -57,7 +70,11 @@ impl Tables<'_> {
                     continue;
                 }
             };
-            let (merged, condition) = scope.merge(right, &names, merge)?;
+            let (mut merged, condition) = scope.merge(right, &names, merge)?;
+            if let Some(alias) = alias {
+                let columns = merged.columns[..names.len()].to_vec();
+                merged.tables.push((alias, columns));
+            }
             (scope, *constraint) = (merged, JoinConstraint::On(condition));
         }
         Ok(Some(scope))
@@ -80,7 +97,7 @@ impl Tables<'_> {
             name: column,
             merged: false,
         };
-        Ok(Some(Scope(columns.into_iter().map(column).collect())))
+        Ok(Some(Scope { columns: columns.into_iter().map(column).collect(), tables: vec![] }))
     }
 }
 
@@ -102,17 +119,23 @@ fn using_name(name: &ObjectName) -> Result<String> {
 
 impl Scope {
     pub fn columns(&self) -> &[Column] {
-        &self.0
+        &self.columns
+    }
+
+    /// The columns that a join merged under this name.
+    pub fn table(&self, name: &str) -> Option<&[Column]> {
+        self.tables.iter().find(|(table, _)| table == name).map(|(_, columns)| columns.as_slice())
     }
 
     pub fn extend(&mut self, other: Scope) {
-        self.0.extend(other.0);
+        self.columns.extend(other.columns);
+        self.tables.extend(other.tables);
     }
 
     /// The names that stand on both sides, in the order of this one.
     fn common(&self, right: &Scope) -> Vec<String> {
-        let names = self.0.iter().map(|column| column.name.clone());
-        names.filter(|name| right.0.iter().any(|column| column.name == *name)).collect()
+        let names = self.columns.iter().map(|column| column.name.clone());
+        names.filter(|name| right.columns.iter().any(|column| column.name == *name)).collect()
     }
 
     /// The scope of a join by `names`, and its condition.
@@ -132,14 +155,15 @@ impl Scope {
             };
             merged.push(Column { name: name.clone(), expr, merged: true });
         }
-        let rest = self.0.iter().chain(&right.0).filter(|column| !names.contains(&column.name));
+        let rest = self.columns.iter().chain(&right.columns).filter(|column| !names.contains(&column.name));
         merged.extend(rest.cloned());
-        Ok((Scope(merged), condition.unwrap_or_else(|| Expr::Value(Value::Boolean(true).into()))))
+        let scope = Scope { columns: merged, tables: [self.tables.clone(), right.tables].concat() };
+        Ok((scope, condition.unwrap_or_else(|| Expr::Value(Value::Boolean(true).into()))))
     }
 
     /// The one column of a side of a join with this name.
     fn one(&self, name: &str, side: &str) -> Result<&Expr> {
-        let mut found = self.0.iter().filter(|column| column.name == name);
+        let mut found = self.columns.iter().filter(|column| column.name == name);
         match (found.next(), found.next()) {
             (Some(column), None) => Ok(&column.expr),
             (None, _) => {
@@ -165,15 +189,20 @@ impl Scope {
 
     /// What a bare name means, if it was merged and is not ambiguous.
     fn merged(&self, name: &str) -> Option<&Expr> {
-        let mut found = self.0.iter().filter(|column| column.name == name);
+        let mut found = self.columns.iter().filter(|column| column.name == name);
         match (found.next(), found.next()) {
             (Some(column), None) if column.merged => Some(&column.expr),
             _ => None,
         }
     }
+
+    /// What the column of a join's name means.
+    fn merged_in(&self, table: &str, column: &str) -> Option<&Expr> {
+        self.table(table)?.iter().find(|merged| merged.name == column).map(|merged| &merged.expr)
+    }
 }
 
-/// Replaces bare names, outside of subqueries.
+/// Replaces bare names outside of subqueries, and those with the name of a join anywhere.
 struct Replacer<'a> {
     scope: &'a Scope,
     depth: usize,
@@ -193,9 +222,24 @@ impl VisitorMut for Replacer<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<SqlError> {
-        if let (0, Expr::Identifier(ident)) = (self.depth, &*expr)
-            && let Some(meant) = self.scope.merged(&fold(ident))
-        {
+        let meant = match &*expr {
+            Expr::Identifier(ident) if self.depth == 0 => self.scope.merged(&fold(ident)),
+            Expr::CompoundIdentifier(idents) => match idents.as_slice() {
+                [table, column] => {
+                    let (table, column) = (fold(table), fold(column));
+                    let meant = self.scope.merged_in(&table, &column);
+                    // Within a subquery it may be another table.
+                    if meant.is_none() && self.depth == 0 && self.scope.table(&table).is_some() {
+                        let message = format!("column {table}.{column} does not exist");
+                        return ControlFlow::Break(SqlError::new(SqlState::UNDEFINED_COLUMN, message));
+                    }
+                    meant
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(meant) = meant {
             *expr = meant.clone();
         }
         ControlFlow::Continue(())
