@@ -1,4 +1,4 @@
-//! `now()` and its relatives: the moment at which the statement began.
+//! `now()` and its relatives: the moment at which the transaction began, or the statement.
 
 use crate::casts::{Purpose, cast};
 use crate::error::carried;
@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// When a row is processed: in a query the moment at which it began, as the default of a column when its row came in.
 pub const PROCTIME: &str = "proctime";
 
+/// When the statement began.
+const STATEMENT: &str = "statement_timestamp";
+
 /// The functions of this family.
 pub fn functions() -> Vec<ScalarUDF> {
     let of = |name: &'static str, aliases: &[&str], result: DataType| {
@@ -26,11 +29,8 @@ pub fn functions() -> Vec<ScalarUDF> {
         ScalarUDF::from(Clock { name, aliases, result, signature: Signature::nullary(Volatility::Stable) })
     };
     vec![
-        of(
-            "now",
-            &["current_timestamp", "transaction_timestamp", "statement_timestamp", "clock_timestamp"],
-            timestamptz(),
-        ),
+        of("now", &["current_timestamp", "transaction_timestamp"], timestamptz()),
+        of(STATEMENT, &["clock_timestamp"], timestamptz()),
         of(PROCTIME, &[], timestamptz()),
         of("localtimestamp", &[], TIMESTAMP),
         of("current_date", &[], DataType::Date32),
@@ -110,6 +110,15 @@ impl ScalarUDFImpl for Clock {
 /// Whether an expression is a call of one of these functions.
 pub fn is_clock(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<Clock>())
+}
+
+/// Whether a call of one of these functions asks for the statement's moment, and not for the transaction's.
+pub fn is_of_statement(expr: &Expr) -> bool {
+    let name = |expr: &Expr| match expr {
+        Expr::ScalarFunction(call) => call.func.inner().downcast_ref::<Clock>().map(|clock| clock.name),
+        _ => None,
+    };
+    matches!(name(expr), Some(PROCTIME | STATEMENT))
 }
 
 /// What a call of one of these functions gives at a moment, a `timestamptz`; `None` for other expressions.

@@ -1,7 +1,7 @@
 //! Transactions of a session: what is written but not committed, and what to do at its end.
 
 use crate::coordinator::{Accepted, Deferring, Published, Reads, Writes};
-use millrace_types::{RelationId, Result, SqlError, SqlState};
+use millrace_types::{EventTime, RelationId, Result, SqlError, SqlState};
 use millrace_wire::TransactionStatus;
 use std::sync::Arc;
 
@@ -33,6 +33,8 @@ impl Isolation {
 pub struct Transaction {
     /// Whether BEGIN opened it; otherwise it spans one batch of messages.
     pub explicit: bool,
+    /// When BEGIN opened it: what `now()` reads in it.
+    pub began: Option<EventTime>,
     /// A statement failed: everything but its end is refused.
     pub failed: bool,
     pub read_only: bool,

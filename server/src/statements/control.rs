@@ -87,6 +87,7 @@ pub fn begin(session: &mut Session, modes: &TransactionModes, tag: &str) -> Resu
     let read_only = modes.read_only.unwrap_or_else(|| session.settings.is_on("default_transaction_read_only"));
     // What the same batch of messages wrote before BEGIN belongs to the block, as in Postgres.
     session.transaction.explicit = true;
+    session.transaction.began = Some(session.database.coordinator.now());
     session.transaction.read_only = read_only;
     session.settings.begin();
     session.settings.set_local("transaction_read_only", if read_only { "on" } else { "off" })?;

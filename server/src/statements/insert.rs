@@ -69,7 +69,8 @@ async fn rows(
 ) -> Result<RecordBatch> {
     let schema = &insert.relation.schema;
     // Values that are computed at once read the machine's clock.
-    let is_told = session.database.coordinator.has_test_clock() && reads_clock(&insert.plan);
+    let other_clock = session.transaction.explicit || session.database.coordinator.has_test_clock();
+    let is_told = other_clock && reads_clock(&insert.plan);
     match insert.constant.as_ref().filter(|_| !is_told) {
         Some(constant) => conform(constant.evaluate(parameters)?, schema),
         None => run(session, context, &insert.plan, parameters, snapshot, schema).await,

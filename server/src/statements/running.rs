@@ -41,7 +41,8 @@ impl Runnable {
         snapshot: Arc<Snapshot>,
     ) -> Result<Runnable> {
         let state = session_state(session, context.functions.physical(), snapshot);
-        let plan = executable(at_time(plan, session.database.coordinator.now())?)?;
+        let now = session.database.coordinator.now();
+        let plan = executable(at_time(plan, session.transaction.began.unwrap_or(now), now)?)?;
         let plan = match state.create_physical_plan(&plan).await {
             Err(error) if loses_order(&error) => sorted_at_once(&state, &plan).await.map_err(|_| error),
             planned => planned,
@@ -103,14 +104,18 @@ async fn sorted_at_once(
     state.create_physical_plan(plan).await
 }
 
-/// A plan in which `now()` and its relatives read a moment: not the machine's clock, which constant folding would read.
-fn at_time(plan: LogicalPlan, now: EventTime) -> Result<LogicalPlan> {
-    let now = Expr::Literal(ScalarValue::TimestampMicrosecond(Some(now.0), Some("UTC".into())), None);
+/// A plan in which `now()` and its relatives read the moment at which the transaction began, or the statement: not the
+/// machine's clock, which constant folding would read.
+fn at_time(plan: LogicalPlan, transaction: EventTime, statement: EventTime) -> Result<LogicalPlan> {
+    let literal =
+        |at: EventTime| Expr::Literal(ScalarValue::TimestampMicrosecond(Some(at.0), Some("UTC".into())), None);
+    let (transaction, statement) = (literal(transaction), literal(statement));
+    let moment_of = |expr: &Expr| if clock::is_of_statement(expr) { &statement } else { &transaction };
     let plan = plan.transform_up_with_subqueries(|plan| {
         let names = NamePreserver::new(&plan);
         plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let read = expr.transform_up(|expr| match clock::at(&expr, &now) {
+            let read = expr.transform_up(|expr| match clock::at(&expr, moment_of(&expr)) {
                 Some(reading) => Ok(Transformed::yes(reading)),
                 None => Ok(Transformed::no(expr)),
             })?;
