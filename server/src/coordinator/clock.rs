@@ -34,6 +34,7 @@ use super::writes::{Accepted, Writes};
 use arc_swap::ArcSwap;
 use millrace_connectors::Source;
 use millrace_dataflow::engine::{Engine, OperatorInfo, RelationInput, TickInput, TickResult};
+use millrace_dataflow::state::net;
 use millrace_storage::ArrivalNote;
 use millrace_types::{Delta, EventTime, RelationId, Result, SqlError, SqlState, Tick};
 use parking_lot::Mutex;
@@ -404,7 +405,7 @@ impl Clock {
                 .map(|(table, deltas)| self.table_input(table, deltas.iter().map(Delta::negated).collect()));
             let undo = TickInput { tick: tick.next(), inputs: undo.collect(), now: self.now(), watermarks: vec![] };
             let undone = self.engine.tick(undo)?;
-            result = merged(result, undone);
+            result = merged(result, undone)?;
             self.publish(result);
             self.read_feeds_again();
             return Err(error);
@@ -503,14 +504,23 @@ impl Clock {
     }
 }
 
-/// Two ticks published as one: the later versions, and all changes.
-fn merged(mut first: TickResult, second: TickResult) -> TickResult {
+/// Two ticks published as one: the later versions, and what both have changed in all.
+fn merged(mut first: TickResult, second: TickResult) -> Result<TickResult> {
     first.tick = second.tick;
     first.models.extend(second.models);
-    first.outputs.extend(second.outputs);
+    for (relation, deltas) in second.outputs {
+        match first.outputs.iter_mut().find(|(known, _)| *known == relation) {
+            Some((_, known)) => known.extend(deltas),
+            None => first.outputs.push((relation, deltas)),
+        }
+    }
+    for (_, deltas) in &mut first.outputs {
+        *deltas = net(std::mem::take(deltas))?;
+    }
+    first.outputs.retain(|(_, deltas)| !deltas.is_empty());
     first.rejected.extend(second.rejected);
     first.failed.extend(second.failed);
-    first
+    Ok(first)
 }
 
 /// The error of requests that come while the server ends.
