@@ -57,7 +57,8 @@ fn settle(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let mut expr = expr;
     if let Expr::ScalarFunction(call) = &expr
         && call.func.name() == "pg_typeof"
-        && call.args.iter().any(is_open)
+        // What was cast to text is a view.
+        && call.args.iter().any(|argument| matches!(argument, Expr::Literal(ScalarValue::Utf8(Some(_)), None)))
     {
         let mark = FieldMetadata::from(&field_of("", &SqlType::Regtype, true));
         let unknown = ScalarValue::UInt32(Some(SqlType::Unknown.oid()));
@@ -119,11 +120,10 @@ fn type_of_first(first: &Expr, second: &Expr, schema: &DFSchema) -> Result<Optio
         }
         (SqlType::Int2 | SqlType::Int4 | SqlType::Int8, SqlType::Float4) => field(&SqlType::Float8),
         (first @ (SqlType::Float4 | SqlType::Float8), SqlType::Float4 | SqlType::Float8) => field(&first),
-        (first @ (SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz), second)
-            if matches!(second, SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz) =>
-        {
-            field(&first)
-        }
+        (
+            first @ (SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz),
+            SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz,
+        ) => field(&first),
         _ => None,
     })
 }

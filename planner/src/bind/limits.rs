@@ -190,8 +190,7 @@ pub fn with_ties(plan: LogicalPlan, functions: &FunctionSource) -> datafusion::c
 /// Whether a subquery says how many rows there are.
 fn asks(limit: &Limit) -> bool {
     let is_subquery = |expr: &LogicalExpr| Ok(matches!(expr, LogicalExpr::ScalarSubquery(_)));
-    let asks = |expr: &Box<LogicalExpr>| expr.exists(is_subquery).unwrap_or_default();
-    limit.fetch.iter().chain(&limit.skip).any(asks)
+    limit.fetch.iter().chain(&limit.skip).any(|expr| expr.exists(is_subquery).unwrap_or_default())
 }
 
 fn count(limit: Limit, functions: &FunctionSource) -> datafusion::common::Result<LogicalPlan> {

@@ -9,6 +9,7 @@
 //! | `FROM ONLY t`, `UPDATE ONLY t` | `FROM t`, `UPDATE t` |
 //! | `GROUP BY DISTINCT a, b` | `GROUP BY "distinct"(), a, b`, likewise |
 //! | `GROUP BY ALL a, b` | `GROUP BY a, b` |
+//! | `current_role` | `current_role()` |
 //! | `interval(0) '1.6'` | `interval '1.6' SECOND(0)` |
 
 use super::tokens::{texts, word};
@@ -28,6 +29,22 @@ pub fn respell(tokens: &mut Vec<TokenWithSpan>) {
     drop_only(tokens);
     group(tokens);
     move_digits(tokens);
+    call_role(tokens);
+}
+
+/// The one name of the session that the parser takes for a column's.
+fn call_role(tokens: &mut Vec<TokenWithSpan>) {
+    let text = texts(tokens);
+    for place in (0..text.len()).rev() {
+        let at = text[place];
+        let is_next = |token: &Token| text.get(place + 1).is_some_and(|next| tokens[*next].token == *token);
+        let is_part = is_next(&Token::Period) || place > 0 && tokens[text[place - 1]].token == Token::Period;
+        if word(&tokens[at].token) == "current_role" && !is_part && !is_next(&Token::LParen) {
+            let span = tokens[at].span;
+            let call = [Token::LParen, Token::RParen].map(|token| TokenWithSpan { token, span });
+            tokens.splice(at + 1..at + 1, call);
+        }
+    }
 }
 
 /// The digits of the seconds of an interval, which the parser would drop, go behind the constant.
@@ -94,7 +111,7 @@ fn name_merged(tokens: &mut Vec<TokenWithSpan>) {
             continue;
         }
         let is_list = |after: &usize| match token(*after) {
-            Some(Token::Word(_)) => after % 2 == 0,
+            Some(Token::Word(_)) => after.is_multiple_of(2),
             Some(Token::Comma) => after % 2 == 1,
             _ => false,
         };
@@ -163,6 +180,7 @@ mod tests {
             ("SELECT f(a := 1, VARIADIC b)", "SELECT f(a => 1, \"variadic\" => b)"),
             ("SELECT 1 FROM a JOIN b USING (c, d) AS e", "SELECT 1 FROM a JOIN b USING(\"as e\", c, d)"),
             ("SELECT 1 FROM ONLY a", "SELECT 1 FROM a"),
+            ("SELECT current_role, x.current_role", "SELECT current_role(), x.current_role"),
             ("SELECT 1 GROUP BY DISTINCT ROLLUP (a)", "SELECT 1 GROUP BY \"distinct\"(), ROLLUP (a)"),
             ("SELECT 1 GROUP BY ALL a", "SELECT 1 GROUP BY a"),
             ("SELECT interval(0) '1.6'", "SELECT INTERVAL '1.6' SECOND (0)"),

@@ -82,7 +82,7 @@ mod tests {
     use millrace_types::{Tick, Weights};
 
     fn delta(tick: u64) -> Delta {
-        let text = |n: u64| (n % 3 > 0).then(|| format!("{tick}-{n}-{}", "x".repeat(1000)));
+        let text = |n: u64| (!n.is_multiple_of(3)).then(|| format!("{tick}-{n}-{}", "x".repeat(1000)));
         let texts: ArrayRef = Arc::new((0..3_000).map(text).collect::<StringViewArray>());
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..3_000));
         let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true), ("t", texts, true)]).unwrap();
