@@ -192,10 +192,11 @@ impl Catalog {
                 .with_hint("The data was written by a later version of Millrace."));
         }
         let stored: Stored = serde_json::from_value(value).map_err(corrupted)?;
+        let used = stored.relations.iter().map(|relation| relation.highest_id().0 + 1).max().unwrap_or(0);
         let name = |relation: &Arc<Relation>| (relation.schema.clone(), relation.name.clone());
         Ok(Catalog {
             version: stored.version,
-            next_id: stored.next_id,
+            next_id: stored.next_id.max(RelationId(used)),
             schemas: stored.schemas.into_iter().map(|schema| (schema.name.clone(), schema)).collect(),
             names: stored.relations.iter().map(|relation| (name(relation), relation.id)).collect(),
             relations: stored.relations.into_iter().map(|relation| (relation.id, relation)).collect(),

@@ -135,8 +135,7 @@ impl Catalog {
     }
 
     fn put(&mut self, relation: Relation) {
-        let highest = relation.index_keys().map(|key| key.index).chain([relation.id]).max().unwrap_or(relation.id);
-        self.next_id = self.next_id.max(RelationId(highest.0 + 1));
+        self.next_id = self.next_id.max(RelationId(relation.highest_id().0 + 1));
         self.owners.insert(relation.owner.clone());
         self.names.insert((relation.schema.clone(), relation.name.clone()), relation.id);
         self.relations.insert(relation.id, Arc::new(relation));
@@ -236,6 +235,18 @@ mod tests {
         let sink = id(&catalog, "out");
         let dropped = catalog.apply(&Change::Drop(sink)).unwrap();
         assert_eq!(dropped.next_id(), catalog.next_id());
+    }
+
+    #[test]
+    fn an_id_under_which_rows_are_stored_is_taken() {
+        let catalog = sample::catalog();
+        let mut table = catalog.relations().find(|r| r.kind.is_table()).unwrap().as_ref().clone();
+        let storage = RelationId(catalog.next_id().0 + 5);
+        if let RelationKind::Table(definition) = &mut table.kind {
+            definition.storage = Some(storage);
+        }
+        let altered = catalog.apply(&Change::Replace(table)).unwrap();
+        assert_eq!(altered.next_id(), RelationId(storage.0 + 1));
     }
 
     #[test]

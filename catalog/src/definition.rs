@@ -423,6 +423,12 @@ impl Relation {
         }
     }
 
+    /// The highest id that it uses: its own, those of its indexes, and that of its rows.
+    pub fn highest_id(&self) -> RelationId {
+        let indexes = self.index_keys().map(|key| key.index);
+        indexes.chain([self.storage()]).fold(self.id, RelationId::max)
+    }
+
     /// The FOREIGN KEY constraints of a table; none for other kinds.
     pub fn foreign_keys(&self) -> &[ForeignKey] {
         match &self.kind {
